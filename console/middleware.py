@@ -19,7 +19,7 @@ from gateway.errors import Reason as OfGateway
 from gateway.keys import CALL, CALLER, GATEKEEPER, REFUSAL, SECRET_USES
 from gateway.middlewares import ids_of, pattern_of, record_call
 from gateway.postgres import reading
-from gateway.problems import COME_AGAIN, INTERNAL_ERROR, of_http
+from gateway.problems import INTERNAL_ERROR, RETRYABLE, of_http
 from gateway.secrets.tokens import Caller
 from schemas.text import is_storable
 
@@ -152,6 +152,6 @@ def _refused(request: web.Request, error: GatewayError | ConsoleError) -> web.Re
     template = "_refused.html" if "HX-Request" in request.headers else "refused.html"
     trace = request[CALL].trace.trace_id if error is INTERNAL_ERROR else ""
     response = page(request, template, status=error.status, reason=error.reason.value, detail=str(error), trace=trace)
-    if isinstance(error, GatewayError) and HTTPStatus(error.status) in COME_AGAIN:
+    if isinstance(error, GatewayError) and HTTPStatus(error.status) in RETRYABLE:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

@@ -32,13 +32,13 @@ def known(found: Item | None, absent: str) -> Item:
 def answer_page(
     page: type[Page[Item]], found: Sequence[Item], limit: int, cursor: Callable[[Item], str], *, more: bool | None = None
 ) -> web.Response:
-    """A page of at most so many; `found` has one more where there is more, unless `more` says so."""
+    """A page of at most `limit` items. Another page follows if `found` has more items than that, or as `more` states."""
     items = list(found[:limit])
     more = len(found) > limit if more is None else more
     return answer(page(items, cursor(items[-1]) if more else None))
 
 
 def by_id(item: object) -> str:
-    """The cursor of an item in a list in the order of ids."""
+    """The cursor of an item, in a list that is ordered by id."""
     found: UUID = item.id  # type: ignore[attr-defined]  # every record of such a list has one
     return cursor_of(found)

@@ -1,8 +1,8 @@
 """
 The audit log: every call of the internal listener, with its caller and its status.
 
-Rows are written in batches by a background task, so that no call waits for them. The queue is bounded: while Postgres is away for
-long, or the day has no partition, the newest rows are dropped and counted.
+Rows are written in batches by a background task, so that no call waits for them. The queue is bounded: if it is full, since
+Postgres is unavailable or the day has no partition, new rows are dropped and counted.
 """
 
 from collections import deque
@@ -36,7 +36,7 @@ _BATCH: Final = 500
 
 
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
-    """One call; `path` is the pattern of the route. Role and secret are those of a known token."""
+    """One call; `path` is the pattern of the route. `role` and `secret_id` are set if the token is known."""
 
     id: UUID
     method: str
@@ -56,7 +56,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditLog:
-    """Takes calls without waiting and writes them; at the end the queue is written as far as Postgres allows."""
+    """Queues calls without waiting and writes them in batches; `close` writes the rest, as far as Postgres allows."""
 
     def __init__(self, url: str, *, waiting_max: int = 10_000) -> None:
         self._buffer = WriteBehind(url, self._flush, name="audit", every=_EVERY, waiting=lambda: len(self._queue))
@@ -73,7 +73,7 @@ class AuditLog:
             DROPPED.labels("postgres_unavailable").inc(len(self._queue))
 
     def offer(self, audited: Audited) -> None:
-        """Take a call without waiting; drop it if too many wait already."""
+        """Queue a call without waiting; drop it if the queue is full."""
         if len(self._queue) >= self._waiting_max:
             DROPPED.labels("queue_full").inc()
         else:
@@ -81,11 +81,11 @@ class AuditLog:
             self._buffer.wake()
 
     async def flush(self) -> None:
-        """Write what has been offered so far."""
+        """Write the calls that have been queued so far."""
         await self._buffer.flush()
 
     async def _flush(self, pool: Pool) -> None:
-        """Rows stay in the queue until they are committed; those of a day without a partition, until it has one."""
+        """Write the queue. Rows stay in it until they are committed; rows of a day without a partition wait until it has one."""
         left, dayless, missing = len(self._queue), list[Audited](), list[DatabaseError]()
         try:
             while left > 0:
@@ -104,7 +104,7 @@ class AuditLog:
 
 
 def by_day(rows: Sequence[Audited]) -> list[list[Audited]]:
-    """The rows of each day, for a day may have no partition while another has."""
+    """Group rows by day, since one day may have a partition and another none."""
     return [list(group) for _, group in groupby(sorted(rows, key=_day_of), key=_day_of)]
 
 
@@ -113,7 +113,7 @@ def _day_of(row: Audited) -> date:
 
 
 async def _write(pool: Pool, rows: Sequence[Audited]) -> DatabaseError | None:
-    """Write rows of one day; the error where that day has no partition."""
+    """Write rows of one day; returns the error if that day has no partition."""
     try:
         async with pool.connection() as connection, connection.transaction():
             await connection.cursor().executemany(_INSERT, [msgspec.structs.asdict(row) for row in rows])
@@ -122,7 +122,7 @@ async def _write(pool: Pool, rows: Sequence[Audited]) -> DatabaseError | None:
     except Exception as error:
         if isinstance(error, DatabaseError) and is_missing_day(error):
             return error
-        if len(rows) > 1:  # whichever it is that cannot be written, the others can
+        if len(rows) > 1:  # find the row that cannot be written; the others can be
             middle = len(rows) // 2
             return await _write(pool, rows[:middle]) or await _write(pool, rows[middle:])
         DROPPED.labels("row_unstorable").inc()
@@ -132,7 +132,7 @@ async def _write(pool: Pool, rows: Sequence[Audited]) -> DatabaseError | None:
     return None
 
 
-# A write whose commit was not heard of is repeated.
+# A write is repeated if its commit was not confirmed.
 _INSERT: Final = """
 insert into audit_log (id, role, secret_id, method, path, status, reason, trace_id, duration_ms, client)
 values (%(id)s, %(role)s, %(secret_id)s, %(method)s, %(path)s, %(status)s, %(reason)s, %(trace_id)s, %(duration_ms)s, %(client)s)
@@ -169,7 +169,7 @@ async def find(connection: AsyncConnection, search: Search) -> tuple[list[Audite
 
 
 async def note_command(connection: AsyncConnection, command: str, operator: str) -> None:
-    """Record the command of an operator at a shell, in the transaction of its effects; the account names the operator."""
+    """Record a command that an operator ran in a shell, in the transaction of its effects; `operator` is the user account."""
     called = Audited(
         id=new_id(), method="CLI", path=command, status=200, trace_id=new_trace().trace_id, duration_ms=0, client=operator
     )

@@ -17,18 +17,18 @@ class Clients:
     """
     Distinguishes clients.
 
-    `X-Forwarded-For` is believed as far as trusted proxies have written it: from the right, up to the first address that is none
-    of theirs. What stands left of that the client may have made up.
+    `X-Forwarded-For` is read from the right, up to the first address that is not a trusted proxy's: that one is the client. The
+    client may have invented everything to the left of it.
     """
 
     def __init__(self, trusted: Sequence[Network] = (), *, ipv6_prefix: int = 64) -> None:
         self._trusted = trusted
         self._ipv6_prefix = ipv6_prefix
         self.named = lru_cache(maxsize=4096)(self._name)
-        """The client, by the address of its connection and what `X-Forwarded-For` says."""
+        """Returns the client for the address of a connection and the value of `X-Forwarded-For`."""
 
     def of(self, request: web.BaseRequest) -> str:
-        """The client's address; of an IPv6 one its network, a /64 being the least that one client holds."""
+        """The client's address; for IPv6 its /64 network, which is the least that one client has."""
         hops = request.headers.getall("X-Forwarded-For", ()) if self._trusted else ()
         return self.named(request.remote or "", ",".join(hops))
 
@@ -48,9 +48,9 @@ class Clients:
 
 def _parse(text: str) -> Address | None:
     """
-    An address, alone or with a port as some proxies write it; an IPv4 one in IPv6 clothes is itself.
+    Parse an address, with a port if a proxy has added one; an IPv4-mapped IPv6 address becomes the IPv4 one.
 
-    The zone of an IPv6 one is cut: it means something to its own host only, and a client could make up a new one for each call.
+    The zone of an IPv6 address is removed: it has a meaning on its own host only, and a client could invent one for each call.
     """
     text = text.strip()
     host = text[1:].partition("]")[0] if text.startswith("[") else text

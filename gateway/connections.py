@@ -1,8 +1,8 @@
 """
-The connections of one listener: how long each may keep us waiting, and which to close when there are too many.
+The connections of one listener: how long the gateway waits for each client, and which are closed when there are too many.
 
-A stranger can open as many as he likes, and say nothing. What costs him nothing must not cost others their place: whoever is
-waited for goes first, of the client that has most of them, the one that has been waited for longest.
+Anyone can open many connections and send nothing. This must not take the place of other clients. So the gateway closes only
+connections on which the client has to act: of the client with the most of them, those for which it has waited longest.
 """
 
 from collections import Counter
@@ -17,13 +17,13 @@ from gateway.errors import GatewayError, Reason
 
 log = structlog.get_logger()
 
-_BATCH: Final = 16  # so many-th part of all makes way at once, since looking for whom takes a look at each
-_QUIET: Final = 10.0  # seconds between two log lines about the same
-_WIRE: Final = 8  # times the largest body: what one request may take on the wire, chunks and head included
+_BATCH: Final = 16  # this part of all connections is closed at once, since the choice has to read each of them
+_QUIET: Final = 10.0  # seconds between two log lines about closed connections
+_WIRE: Final = 8  # one request may take so many times the largest body on the wire, with its head and its chunks
 
 
 class Limits(NamedTuple):
-    """The bounds of a listener: the number of connections, and the seconds that each may let us wait."""
+    """The bounds of a listener: its number of connections, and the seconds that it waits for a client in each phase."""
 
     connections: int = 1000
     head: float = 10.0
@@ -32,8 +32,8 @@ class Limits(NamedTuple):
     idle: float = 75.0
 
     @property
-    def look(self) -> float:
-        """The interval between two looks for late clients."""
+    def check_interval(self) -> float:
+        """Seconds between two checks for late clients."""
         return min(1.0, min(self[1:]) / 4)
 
 
@@ -41,13 +41,13 @@ class Phase(IntEnum):
     """The stages of a connection at which the client has to act."""
 
     HANDSHAKE = 0
-    IDLE = 1  # nothing of a request has come
+    IDLE = 1  # no byte of a request has arrived
     HEAD = 2
-    REQUEST = 3  # its head has come; its body perhaps not
+    REQUEST = 3  # its head has arrived; its body perhaps not
 
 
 class Payload(Protocol):
-    """The part of a body's interface that shows whether it is whole, and gives it up."""
+    """The part of a body's interface that reports whether the body is complete, and makes its reader fail."""
 
     def is_eof(self) -> bool: ...
     def set_exception(self, exc: BaseException) -> None: ...
@@ -75,17 +75,17 @@ class Guest:
         self.client = client
         self.phase = Phase.HANDSHAKE
         self.began = now
-        """When the phase began."""
+        """The time at which the phase began."""
         self.served = False
         self.payload: Payload | None = None
         self.held = 0
         """Bytes received of requests that are not answered yet."""
         self.stuck: float | None = None
-        """Since when the client has not read what waits for it."""
+        """The time since which the client has not read the data that waits for it."""
         self.ending: float | None = None
-        """Since when the connection has been closing, which takes as long as its last bytes do."""
+        """The time since which the connection has been closing; it closes once its last bytes are sent."""
         self.refused: float | None = None
-        """When its body was given up."""
+        """The time at which its body was refused."""
         self.line: Line | None = None
         self.task: Handshake | None = None
 
@@ -98,11 +98,11 @@ class Guest:
 
     @property
     def waited_for(self) -> bool:
-        """True if the client has to act; otherwise a request is under way."""
+        """True if the client has to act; otherwise the gateway is handling a request."""
         return self.phase is not Phase.REQUEST or self.stuck is not None or self.half_read
 
     def overdue(self, now: float, limits: Limits) -> str | None:
-        """The stage that has taken the client too long."""
+        """The stage for which the client has taken too long; None if it is in time."""
         given_up = [since for since in (self.stuck, self.ending, self.refused) if since is not None]
         if given_up:
             return "answer" if now - min(given_up) > limits.answer else None
@@ -118,7 +118,7 @@ class Guest:
                 return "head" if waited > limits.head else None
 
     def refuse(self, error: GatewayError, now: float) -> None:
-        """Let the handler that reads the body fail with the error; where there is none, hang up."""
+        """Make the handler that reads the body fail with the error; without such a handler, close the connection."""
         self.refused = now
         if self.payload is not None and self.phase is Phase.REQUEST:
             self.payload.set_exception(error)
@@ -126,15 +126,15 @@ class Guest:
             self.end()
 
     def end(self) -> None:
-        """Hang up, without waiting for what the client has not read."""
+        """Close the connection, without waiting for the client to read the rest."""
         if self.line is not None:
             self.line.abort()
         elif self.task is not None:
             self.task.cancel()
 
 
-def those_to_go(guests: Iterable[Guest], number: int) -> list[Guest]:
-    """Choose so many connections to end: from the clients that have most of them, those that have waited longest."""
+def choose_to_close(guests: Iterable[Guest], number: int) -> list[Guest]:
+    """Choose `number` connections to close: of the clients with the most of them, those that have waited longest."""
     turns: Counter[str] = Counter()
     ranked: list[tuple[int, float, Guest]] = []
     for guest in sorted((each for each in guests if each.waited_for), key=lambda each: -each.began):
@@ -144,7 +144,7 @@ def those_to_go(guests: Iterable[Guest], number: int) -> list[Guest]:
 
 
 class Memory:
-    """The memory of half-read requests over all listeners; past the limit those that have taken longest are refused."""
+    """The memory of half-read requests over all listeners; beyond the limit the oldest ones are refused."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -156,7 +156,7 @@ class Memory:
         return self._total
 
     def take(self, guest: Guest, number: int) -> list[Guest]:
-        """Count bytes that came; returns those that have to be refused for them, and no longer count."""
+        """Count received bytes; returns the connections to refuse so that the rest fits, which are no longer counted."""
         if not guest.held:
             self._holders[guest] = None
         guest.held += number
@@ -180,7 +180,7 @@ class Memory:
 
 
 class Connections:
-    """Those of one listener."""
+    """The connections of one listener."""
 
     def __init__(self, listener: str, limits: Limits, memory: Memory, *, max_body_bytes: int, now: Callable[[], float]) -> None:
         self.limits = limits
@@ -209,42 +209,42 @@ class Connections:
         return guest
 
     def leave(self, guest: Guest) -> None:
-        """The connection is no more."""
+        """Remove a connection that has ended."""
         self._open.discard(guest)
         self._memory.give_back(guest)
 
     def make_room(self) -> bool:
-        """End some that are waited for; False where there are none."""
-        going = those_to_go(self._open, max(1, self.limits.connections // _BATCH))
-        for guest in going:
+        """Close some connections on which the client has to act; returns False if there are none."""
+        closing = choose_to_close(self._open, max(1, self.limits.connections // _BATCH))
+        for guest in closing:
             self._count("displaced")
             guest.end()
-        return bool(going)
+        return bool(closing)
 
-    def turn_away(self) -> None:
-        """Count one that was refused at the door."""
+    def count_refused(self) -> None:
+        """Count a connection that is refused because the listener is full."""
         self._count("refused")
 
-    def took(self, guest: Guest, number: int) -> None:
-        """Count bytes of a request; who holds too many, or has held some for too long while there are too many, is refused."""
+    def count_received(self, guest: Guest, number: int) -> None:
+        """Count bytes of a request; refuse it if it is too large, and the oldest ones if all together take too much memory."""
         for holder in self._memory.take(guest, number):
             self._count("memory")
-            holder.refuse(GatewayError(Reason.GATEWAY_FULL, "too many bodies are on their way"), self.now())
+            holder.refuse(GatewayError(Reason.GATEWAY_FULL, "too many bodies are being received"), self.now())
         if guest.held > self._max_request_bytes and guest.half_read:
             self._memory.give_back(guest)
             self._count("size")
             guest.refuse(GatewayError(Reason.BODY_TOO_LARGE, "the body takes too many bytes on the wire"), self.now())
 
     def answered(self, guest: Guest) -> None:
-        """Its request is done with."""
+        """Record that the request of a connection has been answered."""
         self._memory.give_back(guest)
         guest.payload = None
         guest.served = True
         guest.phase = Phase.IDLE
         guest.began = self.now()
 
-    def look(self) -> None:
-        """End late connections; returns how many were ended for another reason than idleness."""
+    def close_late(self) -> None:
+        """Close late connections, and log how many were closed for another reason than idleness."""
         now = self.now()
         for guest in list(self._open):
             if guest.line is not None and guest.ending is None and guest.line.is_closing():
@@ -254,7 +254,7 @@ class Connections:
                 continue
             self._count(late)
             if late == "body":
-                guest.refuse(GatewayError(Reason.BODY_TOO_SLOW, "the body did not come in time"), now)
+                guest.refuse(GatewayError(Reason.BODY_TOO_SLOW, "the body did not arrive in time"), now)
             else:
                 guest.end()
         if self._ended and now >= self._quiet_until:

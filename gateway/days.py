@@ -1,4 +1,4 @@
-"""The check that today has its partitions, and that the clock that makes the ids is right."""
+"""The check that today has its partitions, and that the clock from which ids are made is right."""
 
 from datetime import timedelta
 from typing import Final
@@ -17,32 +17,32 @@ log = structlog.get_logger()
 
 _EVERY: Final = timedelta(seconds=5)
 
-Wrong = tuple[Reason, str]
+Fault = tuple[Reason, str]
 
 
 class Days:
-    """A service that looks every few seconds while Postgres answers; in between, and while it does not, the last look counts."""
+    """A service that checks every few seconds; between two checks, and while Postgres does not answer, the last result counts."""
 
     def __init__(self, pool: Pool, *, own: Own = own_clock, every: timedelta = _EVERY) -> None:
         self._pool = pool
         self._own = own
         self._every = every.total_seconds()
-        self.wrong: Wrong | None = None
-        """The reason for which a webhook that came now would be refused, with its detail."""
-        service = Service("days", self.look, Failures("days", postponed="days_unknown"))
+        self.fault: Fault | None = None
+        """The reason for which a webhook would be refused now, with its detail."""
+        service = Service("days", self.check, Failures("days", postponed="days_unknown"))
         self.open, self.close = service.open, service.close
 
-    async def look(self) -> float:
-        """Compare the clocks, and see whether the day of an id made now has its partitions."""
+    async def check(self) -> float:
+        """Compare the clocks, and check that the day of an id that is made now has its partitions."""
         async with self._pool.connection() as connection:
             clock = await ask_clock(connection, self._own)
             there = await is_there(connection, self._own().date())
-        wrong: Wrong | None = None
+        fault: Fault | None = None
         if clock.skewed:
-            wrong = (Reason.CLOCK_SKEWED, str(ClockSkewed(clock.skew)))
+            fault = (Reason.CLOCK_SKEWED, str(ClockSkewed(clock.skew)))
         elif not there:
-            wrong = (Reason.PARTITION_MISSING, "today has no partition yet")
-        if wrong and wrong != self.wrong:
-            log.error("not_ready", reason=wrong[0], error=wrong[1])
-        self.wrong = wrong
+            fault = (Reason.PARTITION_MISSING, "today has no partition yet")
+        if fault and fault != self.fault:
+            log.error("not_ready", reason=fault[0], error=fault[1])
+        self.fault = fault
         return self._every

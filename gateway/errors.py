@@ -16,7 +16,7 @@ class Reason(StrEnum):
     status: HTTPStatus
 
     def __new__(cls, word: str, status: int) -> Self:
-        """Return the member: the word itself, with its status beside it."""
+        """Return the member: the word itself, with its status as an attribute."""
         reason = str.__new__(cls, word)
         reason._value_ = word
         reason.status = HTTPStatus(status)
@@ -30,7 +30,7 @@ class Reason(StrEnum):
     EVENT_MALFORMED = "event_malformed", 400  #: The signed body lacks a field that every event has, or has one of another type.
     EVENT_UNSTORABLE = "event_unstorable", 400  #: A field of the event holds characters that Postgres cannot store.
     QUERY_MALFORMED = "query_malformed", 400  #: A parameter of the query is unknown or has an invalid value.
-    # 401, 403: it is not who it should be
+    # 401, 403: the caller is not known, or not allowed
     SIGNATURE_MISSING = "signature_missing", 401  #: The call has no signature.
     SIGNATURE_SCHEME_UNKNOWN = "signature_scheme_unknown", 401  #: The signature header holds no scheme that the gateway verifies.
     SIGNATURE_WRONG = "signature_wrong", 401  #: No live secret has signed this body.
@@ -83,7 +83,7 @@ class Reason(StrEnum):
     FILTER_CONTRADICTORY = "filter_contradictory", 422  #: The filters exclude each other.
     REPLAY_TOO_LARGE = "replay_too_large", 422  #: The filters match more deliveries than one replay may have.
     REPLAY_ENDED = "replay_ended", 409  #: The replay has ended.
-    # 5xx: it is us
+    # 5xx: the gateway fails, or what it depends on
     INTERNAL_ERROR = "internal_error", 500  #: The gateway failed; the log line of the trace has the details.
     POSTGRES_UNAVAILABLE = "postgres_unavailable", 503  #: Postgres does not answer.
     SCHEMA_MISSING = "schema_missing", 503  #: The database has no schema yet: `tallyhook migrate` creates it.
@@ -111,11 +111,11 @@ class GatewayError(Failure[Reason]):
 
     @classmethod
     def of(cls, reason: StrEnum, detail: str, fields: Sequence[str] = ()) -> Self:
-        """The refusal for a reason of another package: the same word, which is on this list too."""
+        """The refusal for a reason of another package; `Reason` has the same word."""
         return cls(Reason[reason.name], detail, fields)
 
     retry_after = 2
-    """Seconds, said where coming again can help: Postgres mostly comes back within a few, and providers choose their own pace."""
+    """Seconds to wait, sent where a retry can help: Postgres is mostly back within a few, and providers choose their own pace."""
 
     @property
     def status(self) -> HTTPStatus:
@@ -123,7 +123,7 @@ class GatewayError(Failure[Reason]):
 
 
 class CalledTooOften(GatewayError):
-    """A refusal by rate; `retry_after` seconds later there may be room again."""
+    """A refusal by the rate limit; the client may call again after `retry_after` seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(Reason.RATE_LIMITED, "this client calls too often")

@@ -29,12 +29,12 @@ async def live(request: web.Request) -> web.Response:
     """
     Check that the process is alive.
 
-    Every background loop has made a round within the last minute. The check passes while Postgres is away. A gateway of several
-    processes is alive while all of them are.
+    Every background loop has made a round within the last minute. The check passes while Postgres is unavailable. A gateway
+    of several processes is alive while all of them are.
     """
     if hung := liveness([*request.app[LOOPS]]).get("loops"):
-        raise GatewayError(Reason.LOOP_HUNG, f"has not turned for a minute: {', '.join(hung)}")
-    if not request.app[STOPPING].is_set():  # those that are asked to stop end at different times
+        raise GatewayError(Reason.LOOP_HUNG, f"no round within a minute: {', '.join(hung)}")
+    if not request.app[STOPPING].is_set():  # while a gateway stops, its processes end at different times
         await request.app[SIBLINGS].check(request.path)
     return web.json_response(body=msgspec.json.encode(Live()))
 
@@ -52,9 +52,9 @@ async def ready(request: web.Request) -> web.Response:
     if schema.unfit:
         raise GatewayError.of(*schema.unfit)
     if schema.found is None or not request.app[INTAKE].ready:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is away")
-    if found := request.app[DAYS].wrong:
-        raise GatewayError(*found)
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
+    if fault := request.app[DAYS].fault:
+        raise GatewayError(*fault)
     await request.app[SIBLINGS].check(request.path)
     return web.json_response(body=msgspec.json.encode(Ready(process="gateway", system=schema.found.system)))
 

@@ -34,9 +34,9 @@ class Call(NamedTuple):
 
 CALL: Final = web.RequestKey("call", Call)
 CALLER: Final = web.RequestKey("caller", Caller)
-"""Set where a token was asked for and is known, even where it did not suffice."""
+"""Set if the route needs a token and the token is known, even if it is not sufficient."""
 COMMAND_ID: Final = web.RequestKey("command_id", UUID)
-"""The id that a repeated call under an `Idempotency-Key` has from the first one; read it by `commands.acceptance.command_id`."""
+"""The id of the first call under the same `Idempotency-Key`; read it with `commands.acceptance.command_id`."""
 ENDPOINT: Final = web.RequestKey("endpoint", str)
 """The id of the provider's endpoint that was called, where it exists."""
 PLACE: Final = web.RequestKey("place", str)
@@ -44,7 +44,7 @@ PLACE: Final = web.RequestKey("place", str)
 REFUSAL: Final = web.RequestKey("refusal", str)
 """The reason, once the request is refused."""
 RECORDED: Final = web.RequestKey("recorded", bool)
-"""Set once a command of this request is written down."""
+"""Set once a command of this request is recorded."""
 DAYS: Final = web.AppKey("days", Days)
 SCHEMA: Final = web.AppKey("schema", SchemaWatch)
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
@@ -52,11 +52,11 @@ STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 SIBLINGS: Final = web.AppKey("siblings", Siblings)
 REFUSAL_LOG: Final = web.AppKey("refusal_log", RefusalLog)
 LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])
-"""Of the loops that the process cannot do without."""
+"""The heartbeats of the loops that the process needs."""
 INTAKE: Final = web.AppKey("intake", Intake)
 COMMANDS: Final = web.AppKey("commands", Pool)
 READS: Final = web.AppKey("reads", Pool)
-"""For reads that may take long."""
+"""The pool for reads that may take long."""
 ALLOWED_SUBJECTS: Final = web.AppKey("allowed_subjects", frozenset[str])
 AUDIT: Final = web.AppKey("audit", AuditLog)
 SETTLEMENTS: Final = web.AppKey("settlements", Settlements)
@@ -65,6 +65,6 @@ PRESENCE: Final = web.AppKey("presence", Presence)
 COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 SETTINGS: Final = web.AppKey("settings", GatewaySettings)
-"""As they were at the start; their `newest` have the secrets of now."""
+"""The settings of the start; their `newest` has the current secrets."""
 SENDERS: Final = web.AppKey("senders", Senders)
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)

@@ -1,8 +1,8 @@
 """
-A listening socket that accepts no more connections than it may have, its share of the files that the process may open.
+A listening socket that accepts a limited number of connections: a part of the files that the process may open.
 
-Python's own servers accept whatever comes, and where no file is left they close it without a word. Here a connection is accepted
-when there is room, and counts from that moment on, through its TLS handshake too.
+Python's own servers accept every connection, and close it without an answer when no file is left. Here a connection is accepted
+only when there is room, and it is counted from that moment on, also during its TLS handshake.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ log = structlog.get_logger()
 _BACKLOG: Final = (
     4096  # connections that the kernel holds for us while the loop is busy; past it a client tries again after a second
 )
-_ACCEPTS: Final = 64  # at once, before requests have their turn
-_PAUSE: Final = 0.001  # seconds until those that were ended for others are gone
+_ACCEPTS: Final = 64  # connections accepted in one round, before requests are handled again
+_PAUSE: Final = 0.001  # seconds until the connections that were closed for others are gone
 _REST: Final = 0.25  # seconds until accepting is tried again after an error
 _PASSING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -55,7 +55,7 @@ class Listener:
         return self.listen([socket.create_server(address, family=family) for family, address in places])
 
     def listen(self, sockets: Iterable[socket.socket]) -> int:
-        """Listen at these bound sockets; returns the port."""
+        """Listen on these bound sockets; returns the port."""
         for listening in sockets:
             listening.listen(_BACKLOG)
             listening.setblocking(False)
@@ -86,14 +86,14 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in _PASSING:
-                    log.error("accept_failed", reason="files_exhausted", error=str(error))  # noqa: TRY400  # the trace says no more
+                    log.error("accept_failed", reason="files_exhausted", error=str(error))  # noqa: TRY400  # a trace adds nothing
                     self._rest(listening, _REST)
                     return
-                continue  # the client of this one is gone already
+                continue  # this client has left already
             if refusing:
-                self._turn_away(accepted)
+                self._refuse(accepted)
             else:
-                self._welcome(accepted, peer[0])
+                self._register(accepted, peer[0])
 
     def _rest(self, listening: socket.socket, seconds: float) -> None:
         self._loop.remove_reader(listening)
@@ -103,9 +103,9 @@ class Listener:
         if listening in self._sockets:
             self._loop.add_reader(listening, self._accept, listening)
 
-    def _turn_away(self, accepted: socket.socket) -> None:
-        """Turn a new connection away, since all others have a request under way."""
-        self._connections.turn_away()
+    def _refuse(self, accepted: socket.socket) -> None:
+        """Refuse a new connection, since all others have a request under way."""
+        self._connections.count_refused()
         with accepted:
             accepted.setblocking(False)
             if self._secure is None:
@@ -114,13 +114,13 @@ class Listener:
                 except OSError:
                     return
 
-    def _welcome(self, accepted: socket.socket, address: str) -> None:
+    def _register(self, accepted: socket.socket, address: str) -> None:
         accepted.setblocking(False)
         guest = self._connections.enter(self._peers.named(address, ""))
-        guest.task = self._loop.create_task(self._greet(guest, accepted))
+        guest.task = self._loop.create_task(self._connect(guest, accepted))
 
-    async def _greet(self, guest: Guest, accepted: socket.socket) -> None:
-        # The connections' own look at who is late comes first, and counts.
+    async def _connect(self, guest: Guest, accepted: socket.socket) -> None:
+        # `Connections` closes a late handshake before this timeout, and counts it.
         patience = 2 * self._connections.limits.head if self._secure else None
         try:
             await self._loop.connect_accepted_socket(
@@ -130,7 +130,7 @@ class Listener:
                 ssl_handshake_timeout=patience,
                 ssl_shutdown_timeout=patience,
             )
-        except OSError:  # no TLS, none of our CA, or gone meanwhile; asyncio's time-out is one too
+        except OSError:  # no TLS, no certificate of our CA, or the client has left; asyncio's timeout is an OSError too
             pass
         finally:
             guest.task = None
@@ -148,16 +148,16 @@ def _places_at(host: str, port: int) -> list[_Place]:
 
 def bind_shared(host: str, port: int, number: int) -> list[list[socket.socket]]:
     """
-    Bind every address of the host for so many processes, among which the kernel shares out connections (SO_REUSEPORT).
+    Bind every address of the host for `number` processes, among which the kernel distributes connections (SO_REUSEPORT).
 
-    The sockets do not listen yet. A port at which another program listens is refused, also where the kernel would share it.
+    The sockets do not listen yet. A port on which another program listens is refused, even if the kernel would share it.
 
     Raises OSError.
     """
     places: list[_Place] = []
     for family, (name, _) in _places_at(host, port):
         with socket.create_server((name, port), family=family) as alone:
-            port = alone.getsockname()[1]  # the same for every address, where a free one is asked for
+            port = alone.getsockname()[1]  # if a free port is requested, every address gets the same one
         places.append((family, (name, port)))
     return [[_bound(family, address) for family, address in places] for _ in range(number)]
 
@@ -173,9 +173,9 @@ def _bound(family: socket.AddressFamily, address: tuple[str, int]) -> socket.soc
 
 
 def _answer(error: GatewayError) -> bytes:
-    """The refusal as it goes over the wire."""
+    """The bytes of a refusal as an HTTP response."""
     response = response_of(error)
-    assert isinstance(response.body, bytes)  # noqa: S101  # a problem's always is
+    assert isinstance(response.body, bytes)  # noqa: S101  # the body of a problem always is
     lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in response.headers.items())]
     lines += [f"Content-Length: {len(response.body)}", "Connection: close", "", ""]
     return "\r\n".join(lines).encode() + response.body
@@ -183,19 +183,19 @@ def _answer(error: GatewayError) -> bytes:
 
 _WANTED: Final = 65_536
 _RESERVE: Final = 192  # for Postgres, Redis, Kafka, and the listeners themselves
-_PUBLIC_MAX: Final = 4096  # by itself: each connection takes about 30 KB
+_PUBLIC_MAX: Final = 4096  # by default; each connection takes about 30 KB
 _INTERNAL_MAX: Final = 1024
 
 
-class Shares(NamedTuple):
-    """Connections of each listener."""
+class ConnectionLimits(NamedTuple):
+    """The number of connections that each listener may have."""
 
     public: int
     internal: int
 
 
 def raise_limit() -> int:
-    """Raise the limit of open files as far as the process may; returns what it is then."""
+    """Raise the limit of open files as far as the process may; returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
     if soft == resource.RLIM_INFINITY or soft >= ceiling:
@@ -204,9 +204,9 @@ def raise_limit() -> int:
     return ceiling
 
 
-def share(files: int, public: int | None, internal: int | None) -> Shares:
-    """The share of each listener: its setting as far as there is room, else a share of the room."""
+def connection_limits(files: int, public: int | None, internal: int | None) -> ConnectionLimits:
+    """The limit of each listener: its setting as far as there is room, else a part of the room."""
     room = max(2, files - _RESERVE)
     of_internal = min(_INTERNAL_MAX, room // 4) if internal is None else min(internal, room - 1)
     of_public = min(_PUBLIC_MAX if public is None else public, room - max(1, of_internal))
-    return Shares(of_public, max(1, of_internal))
+    return ConnectionLimits(of_public, max(1, of_internal))

@@ -1,9 +1,9 @@
 """
-The view of a reader, whose token changes nothing: personal data is masked in every answer.
+Answers to a reader, whose token changes nothing: personal data is masked in all of them.
 
-What is personal is what an erasure takes away: contact data, the addresses and errors of messages, the payloads of leads and what
-a CRM answered, the records of dead letters. A route names its fields that hold some; an address of mail or a telephone number is
-masked wherever it is. Ids stay, those of users too: they lead nowhere without what is masked.
+Personal data is what an erasure removes: contact data, the addresses and errors of messages, the payloads of leads and the
+answers of CRMs, the records of dead letters. A route names its fields that hold some; mail addresses and telephone numbers are
+masked in every field. Ids stay, those of users too: without the masked data they identify nobody.
 """
 
 import re
@@ -27,7 +27,7 @@ _ADDRESS: Final = re.compile(
 
 @web.middleware
 async def mask_for_readers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Mask the personal data of an answer in JSON to a reader."""
+    """Mask the personal data in a JSON answer to a reader."""
     response = await handler(request)
     caller = request.get(CALLER)
     if caller is None or caller.role != "reader" or not isinstance(response, web.Response):
@@ -40,7 +40,7 @@ async def mask_for_readers(request: web.Request, handler: Handler) -> web.Stream
 
 
 def masked(value: Any, personal: AbstractSet[str]) -> Any:
-    """The decoded JSON with its personal fields masked: a text and an object as a word, a list as an empty one."""
+    """The decoded JSON with its personal fields masked: a list becomes empty, any other value becomes `MASK`."""
     match value:
         case dict():
             return {name: _mask(each) if name in personal else masked(each, personal) for name, each in value.items()}
@@ -52,13 +52,13 @@ def masked(value: Any, personal: AbstractSet[str]) -> Any:
             return value
 
 
-def without_addresses(text: str, but: AbstractSet[str] = frozenset()) -> str:
-    """The text with a mask for each address of mail and each telephone number but these, as they are or quoted in a URL."""
-    return _ADDRESS.sub(lambda found: found[0] if found[0] in but else MASK, text)
+def without_addresses(text: str, kept: AbstractSet[str] = frozenset()) -> str:
+    """The text with all mail addresses and telephone numbers masked, plain or quoted in a URL, except the `kept` ones."""
+    return _ADDRESS.sub(lambda found: found[0] if found[0] in kept else MASK, text)
 
 
 def addresses_in(text: str) -> list[str]:
-    """The addresses of mail and the telephone numbers in a text."""
+    """The mail addresses and telephone numbers in a text."""
     return _ADDRESS.findall(text)
 
 

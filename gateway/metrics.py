@@ -1,7 +1,7 @@
 """
-The metrics of the gateway; the log of rejections and the rate limits have theirs beside them.
+The metrics of the gateway; the log of rejections and the rate limits define theirs in their own modules.
 
-The label `endpoint` is empty for a provider's plain path, and has no value but those of endpoints that exist.
+The label `endpoint` is empty for a provider's plain path; its other values are the endpoints that exist.
 """
 
 from prometheus_client import Counter, Gauge, Histogram

@@ -1,4 +1,4 @@
-"""Around every handler: the trace, the refusals, and on the internal listener the token and the audit log."""
+"""Middlewares around every handler: the trace, the refusals, and on the internal listener the token and the audit log."""
 
 import re
 import time
@@ -25,17 +25,17 @@ log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_UNRECORDED: Final = ("/health/", "/metrics")  # asked every few seconds, and no news
+_UNRECORDED: Final = ("/health/", "/metrics")  # requested every few seconds, and of no interest in a trace
 _WITHOUT_SCHEMA: Final = (*_UNRECORDED, "/openapi.json")
 _SERVER_ERROR: Final = 500
 _GONE: Final = GatewayError(Reason.REQUEST_MALFORMED, "the client left before its request was whole")
-# Of what is not served below these.
+# The roles that paths need which no route serves, by their prefixes.
 _ROLES: Final[tuple[tuple[str, Role], ...]] = (("/v1/admin/", "admin"), ("/internal/", "service"))
 
 
 @web.middleware
 async def trace_and_refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its trace, and turn whatever is raised into an answer: one function, since each costs every request."""
+    """Give the request its trace, and turn any exception into an answer: one middleware, since each slows every request."""
     call = request[CALL] = _call(request)
     trace_id = call.trace.trace_id
     began = tracing.now()
@@ -49,7 +49,7 @@ async def trace_and_refuse(request: web.Request, handler: Handler) -> web.Stream
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
     except Exception:
-        if request.transport is None:  # a client that hangs up in the middle of a body is no bug: no stack trace
+        if request.transport is None:  # a client that leaves in the middle of a body is no bug of ours
             return _refuse(request, _GONE, trace_id)
         bind_contextvars(trace_id=trace_id)
         log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=pattern_of(request), **ids_of(request))
@@ -70,7 +70,7 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _require_schema(request: web.Request) -> None:
-    """Refuse what would meet tables that are missing, or not those that this release knows."""
+    """Refuse a request while the tables are missing, or are not those that this release knows."""
     unfit = request.app[SCHEMA].unfit if SCHEMA in request.app else None
     if unfit and not request.path.startswith(_WITHOUT_SCHEMA):
         raise GatewayError.of(*unfit)
@@ -102,7 +102,7 @@ def _record_span(request: web.Request, response: web.StreamResponse, began: int)
 
 @web.middleware
 async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request pass whose token suffices for the route; without a token no path is revealed."""
+    """Require a token that is sufficient for the route; without a known token, the answer does not reveal which paths exist."""
     bind_contextvars(trace_id=request[CALL].trace.trace_id)
     if role := _needed(request):
         caller = request[CALLER] = request.app[GATEKEEPER].recognise(request.headers.get("X-Internal-Token"))
@@ -113,7 +113,7 @@ async def require_token(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _is_readable(request: web.Request) -> bool:
-    """Report whether a reader may ask for it: everything that changes nothing, except for raw bodies."""
+    """Return True if a reader may call it: everything that changes nothing, except raw bodies."""
     route = request.app[ROUTES].get(request.match_info.route.name or "")
     return route.readable if route else request.method in {"GET", "HEAD"}
 
@@ -126,7 +126,7 @@ def _needed(request: web.Request) -> Role | None:
 
 
 def _call(request: web.Request) -> Call:
-    """A trace that starts here is named after the request's own UUIDv7: its name tells its time, and so where to look for it."""
+    """A trace that starts here has the request's own UUIDv7 as its id, which holds the time at which to look for it."""
     call_id = new_id()
     return Call(call_id, trace_of_call(request.headers.get("traceparent"), call_id.hex))
 
@@ -136,7 +136,7 @@ def _refuse(request: web.Request, error: GatewayError, trace_id: str) -> web.Res
     source, endpoint = _source_of(request), request.get(ENDPOINT, "")
     metrics.REFUSALS.labels(source, error.reason, endpoint).inc()
     request[REFUSAL] = error.reason.value
-    if error.reason is Reason.RATE_LIMITED:  # who is limited is said once, so that a flood does not fill the disk
+    if error.reason is Reason.RATE_LIMITED:  # a limited client is logged once, so that a flood does not fill the disk
         return response_of(error, trace_id)
     path, ids = pattern_of(request), ids_of(request)
     facts = {"status": error.status, "source": source, "path": path, **ids} | ({"endpoint": endpoint} if endpoint else {})
@@ -167,7 +167,7 @@ async def audit_call(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 def record_call(request: web.Request, response: web.StreamResponse, began: float) -> None:
-    """Put a call into the audit log; `began` is the monotonic time of its begin."""
+    """Put a call into the audit log; `began` is the monotonic time of its start."""
     call, caller = request[CALL], request.get(CALLER)
     request.app[AUDIT].offer(
         Audited(
@@ -186,7 +186,7 @@ def record_call(request: web.Request, response: web.StreamResponse, began: float
 
 
 def _audited_path(request: web.Request) -> str:
-    """The pattern of the path, with the endpoint that it names where one is known by then: any other text may be a secret."""
+    """The pattern of the path, with the endpoint that it names if that exists: any other text may be a secret."""
     pattern = pattern_of(request)
     return pattern.replace(_PLACE_IN_PATH, request[PLACE]) if PLACE in request else pattern
 
@@ -195,7 +195,7 @@ NO_ROUTE: Final = "(no such route)"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
 _PREFIXES: Final = "|".join(dict.fromkeys(prefix for provider in providers() for prefix in provider.id_prefixes))
 _OF_PROVIDER: Final = re.compile(rf"((?:{_PREFIXES})_\w{{4}})\w*", re.ASCII)
-"""An id of a provider's, and as much of it as finds its row."""
+"""An id of a provider; the group is the part that is enough to find its row."""
 
 
 def pattern_of(request: web.Request) -> str:
@@ -205,7 +205,7 @@ def pattern_of(request: web.Request) -> str:
 
 
 def ids_of(request: web.Request) -> dict[str, str]:
-    """The parts of a path that are certainly ids: a UUID in whole, and the beginning of a provider's."""
+    """The parts of a path that are certainly ids: a whole UUID, or the beginning of a provider's id."""
     return {name: short for name, text in request.match_info.items() if (short := short_id(text))}
 
 

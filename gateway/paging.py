@@ -1,4 +1,4 @@
-"""The pages of a list: the query that asks for one, and the cursor that leads to the next."""
+"""The pages of a list: the query for a page, and the cursor of the next one."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ class Limited(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def last(self) -> UUID | None:
-        """The id of the last item of the page before. Raises GatewayError `query_malformed`."""
+        """The id of the last item of the previous page. Raises GatewayError `query_malformed`."""
         return last_of(self.cursor)[1] if self.cursor else None
 
 
@@ -53,7 +53,7 @@ class Paged(Limited, frozen=True, kw_only=True):
     )
 
     def period(self, earliest: datetime, latest: datetime) -> tuple[datetime, datetime]:
-        """The times that are asked for, or these."""
+        """The requested times, with these as defaults."""
         return self.since or earliest, self.until or latest
 
     def ids(self, now: datetime, earliest: datetime = EPOCH, latest: datetime | None = None) -> tuple[UUID, UUID]:
@@ -64,13 +64,13 @@ class Paged(Limited, frozen=True, kw_only=True):
 
 
 def cursor_of(last: UUID, at: datetime | None = None) -> str:
-    """The cursor that leads to what comes after this item; `at` where items are in the order of a time and then of their ids."""
+    """The cursor of the page after this item; `at` is its time, if the list is ordered by a time and then by id."""
     time = b"" if at is None else ((at - EPOCH) // timedelta(microseconds=1)).to_bytes(_TIME_BYTES)
     return _text_of(time + last.bytes)
 
 
 def last_of(cursor: str) -> tuple[datetime, UUID]:
-    """The time and the id of the item that a cursor was made of. Raises GatewayError `query_malformed`."""
+    """The time and the id of the item from which a cursor was made. Raises GatewayError `query_malformed`."""
     try:
         raw = _bytes_of(cursor)
         time = int.from_bytes(raw[:-_ID_BYTES])
@@ -80,13 +80,13 @@ def last_of(cursor: str) -> tuple[datetime, UUID]:
 
 
 def place_cursor(at: datetime, *names: str) -> str:
-    """The cursor that leads to what comes after the item of this time and these names, in a list that is in their order."""
+    """The cursor of the page after the item with this time and these names, in a list that is ordered by them."""
     time = ((at - EPOCH) // timedelta(microseconds=1)).to_bytes(_TIME_BYTES, signed=True)
     return _text_of(time + "\0".join(names).encode())
 
 
 def place_of(cursor: str) -> tuple[Any, ...]:
-    """The time and the names of the item that a cursor was made of. Raises GatewayError `query_malformed`."""
+    """The time and the names of the item from which a cursor was made. Raises GatewayError `query_malformed`."""
     try:
         raw = _bytes_of(cursor)
         names = raw[_TIME_BYTES:].decode().split("\0")
@@ -99,7 +99,7 @@ def id_of(text: str, noun: str) -> UUID:
     """
     The id in a path; the noun names its kind in the refusal.
 
-    Raises GatewayError `not_found`: only a UUIDv7 can be an id of ours.
+    Raises GatewayError `not_found`: all our ids are UUIDv7.
     """
     try:
         found = UUID(text)
@@ -111,7 +111,7 @@ def id_of(text: str, noun: str) -> UUID:
 
 
 def up_to(now: datetime) -> datetime:
-    """The end of a span that ends now: other gateways' clocks may be ahead."""
+    """The end of a period up to now, with a margin: other gateways' clocks may be ahead."""
     return now + timedelta(minutes=1)
 
 

@@ -1,4 +1,4 @@
-"""Paths and queries: each text in them is one that the route declares, before its handler sees it."""
+"""Paths and queries: they are checked against the declaration of the route before its handler is called."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
@@ -19,7 +19,7 @@ _QUERY: Final = web.RequestKey("query", msgspec.Struct)
 
 @web.middleware
 async def check_parameters(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a path or a query that no handler could use, and keep the query as the record of its route."""
+    """Refuse an invalid path or query, and store the query as the record that the route declares."""
     route = request.app[ROUTES].get(request.match_info.route.name or "")
     if route:
         check_path(route, request.match_info)
@@ -37,7 +37,7 @@ def query_of(request: web.Request, record: type[Record]) -> Record:
 
 
 def check_path(route: Route, given: Mapping[str, str]) -> None:
-    """Raises GatewayError, `not_found` mostly: what can be no id names nothing."""
+    """Raises GatewayError, mostly `not_found`, for a text that cannot be an id."""
     for name in route.ids:
         if not text.accepts(route.id_type, given[name]):
             raise GatewayError(route.id_refusal, f"no {name} looks like this")

@@ -1,4 +1,4 @@
-"""Connections to Postgres for a request: an outage is a refusal like any other."""
+"""Connections to Postgres for a request: an outage becomes a refusal."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -27,7 +27,7 @@ async def transaction(request: web.Request) -> AsyncIterator[psycopg.AsyncConnec
 @asynccontextmanager
 async def reading(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection]:
     """
-    A connection in autocommit mode for reads that may take long: commands have a pool of their own.
+    A connection in autocommit mode for reads that may take long: commands have their own pool.
 
     Raises GatewayError `postgres_unavailable`.
     """
@@ -38,7 +38,7 @@ async def reading(request: web.Request) -> AsyncIterator[psycopg.AsyncConnection
 
 @contextmanager
 def refusing_outages() -> Iterator[None]:
-    """Turn psycopg's errors of an outage into GatewayError `postgres_unavailable`, and of a missing day `partition_missing`."""
+    """Turn psycopg's errors into GatewayError: an outage into `postgres_unavailable`, a missing day into `partition_missing`."""
     try:
         yield
     except UNAVAILABLE as error:

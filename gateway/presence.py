@@ -1,8 +1,8 @@
 """
 Shows other processes that this one is alive, by an advisory lock under its number.
 
-The lock ends with the connection, and the connection with the process, so the claims of a dead process are known to be free at
-once. The server ends the connection of a process that is silent for the lease.
+The lock ends with the connection, and the connection with the process, so others see at once that the claims of a dead process
+are free. The server ends the connection of a process that is silent for the lease.
 """
 
 import math
@@ -31,7 +31,7 @@ class Presence:
 
     async def _show(self, connection: psycopg.AsyncConnection) -> None:
         try:
-            # Waits where Postgres has not noticed yet that our last connection is gone.
+            # This waits if Postgres has not noticed yet that our last connection is gone.
             await connection.execute("select pg_advisory_lock(%s, %s)", (Kind.PRESENCE, self.number))
             self.shown = self.number
             await wait(connection, math.inf, self._lease)

@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem details, those of aiohttp too."""
+"""Refusals as RFC 9457 problem details, including those of aiohttp."""
 
 from http import HTTPStatus
 from typing import Final
@@ -11,13 +11,13 @@ from runtime.redaction import redacted
 
 CONTENT_TYPE: Final = "application/problem+json"
 TRACE_HEADER: Final = "X-Trace-Id"
-COME_AGAIN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+RETRYABLE: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
-# What aiohttp refuses by itself, in our words.
+# The refusals that aiohttp makes by itself, in our words.
 _OF_STATUS: Final = {
-    HTTPStatus.NOT_FOUND: GatewayError(Reason.NOT_FOUND, "there is nothing here"),
+    HTTPStatus.NOT_FOUND: GatewayError(Reason.NOT_FOUND, "this path does not exist"),
     HTTPStatus.METHOD_NOT_ALLOWED: GatewayError(Reason.METHOD_NOT_ALLOWED, "this method is not served here"),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: GatewayError(Reason.BODY_TOO_LARGE, "the body is larger than what is taken"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: GatewayError(Reason.BODY_TOO_LARGE, "the body is larger than the limit"),
     HTTPStatus.EXPECTATION_FAILED: GatewayError(Reason.EXPECT_HEADER_UNKNOWN, "only 100-continue can be expected"),
 }
 # The phrases of RFC 9110, which Python has had since 3.13: a title must not depend on the Python that serves it.
@@ -26,7 +26,7 @@ _PHRASES: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
 }
 _MALFORMED: Final = GatewayError(Reason.REQUEST_MALFORMED, "the request breaks HTTP's rules")
-INTERNAL_ERROR: Final = GatewayError(Reason.INTERNAL_ERROR, "something went wrong here; the trace id finds it in the log")
+INTERNAL_ERROR: Final = GatewayError(Reason.INTERNAL_ERROR, "the gateway failed; find the details in its log by the trace id")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ def response_of(error: GatewayError, trace_id: str | None = None) -> web.Respons
     if error.fields:
         problem = msgspec.structs.replace(problem, fields=list(error.fields))
     headers = {TRACE_HEADER: trace_id} if trace_id else {}
-    if status in COME_AGAIN:
+    if status in RETRYABLE:
         headers["Retry-After"] = str(error.retry_after)
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Signature"

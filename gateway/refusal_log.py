@@ -1,4 +1,4 @@
-"""The log's lines about refused requests: only so many a minute, for strangers must not be able to fill the disk."""
+"""Log lines about refused requests: their number in a minute is bounded, so that strangers cannot fill the disk."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _MINUTE: Final = 60.0
 
 
 class RefusalLog:
-    """One listener's; the metric counts every refusal, also those of which no line is written."""
+    """The log of one listener; the metric also counts refusals that are not logged."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -28,7 +28,7 @@ class RefusalLog:
         self._left_out: Counter[str] = Counter()
 
     def note(self, reason: Reason, client: str | None, **facts: object) -> None:
-        """Log a refusal, or count it where this minute has had enough lines."""
+        """Log a refusal, or only count it if this minute has enough lines already."""
         self._begin_minute()
         if self._lines >= ALL_MAX or self._written[reason, client] >= EACH_MAX:
             self._left_out[reason.value] += 1
@@ -38,7 +38,7 @@ class RefusalLog:
         log.info("request_refused", reason=reason, client=client, **facts)
 
     def _begin_minute(self) -> None:
-        """Start to count anew once the minute is over, and log how many refusals it had beyond its lines."""
+        """Once the minute is over, log how many refusals were not logged, and start to count again."""
         if self._now() - self._began < _MINUTE:
             return
         self._began = self._now()

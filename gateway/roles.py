@@ -20,7 +20,7 @@ _DELIVERIES: Final = "deliveries to partners"
 
 
 class Shared(NamedTuple):
-    """Two variables with a secret in common; `opens` if showing it is enough for one of them, as it is not for a signature."""
+    """Two variables with the same secret; `opens` is True if one of them is a token, which gives access by itself."""
 
     first: str
     other: str
@@ -35,12 +35,12 @@ def shared_secrets(given: Mapping[str, str]) -> Iterator[Shared]:
     """
     The secrets that are set in two roles, so that the holder of one could act in the other.
 
-    A partner's own secrets are one role: some partners sign with what they also send as a token. What signs deliveries lets
-    nobody in here, so partners may share it among them; it is no token of ours, though, and no provider's secret.
+    A partner's own secrets are one role: some partners sign with the token that they also send. A secret that signs deliveries
+    gives no access here, so several partners may have the same; but it must not be a token of ours or a provider's secret.
     """
     holders: dict[str, dict[str, str]] = defaultdict(dict)
     for name, text in given.items():
-        if (role := _role_of(name)) and is_utf8(text):  # what is not is refused where it is read
+        if (role := _role_of(name)) and is_utf8(text):  # another value is refused where it is read
             for secret in secrets_in(text):
                 holders[secret.value].setdefault(role, name)
     found: dict[Shared, None] = {}
@@ -72,5 +72,5 @@ def _opens(name: str) -> bool:
 
 
 def _rank(name: str) -> tuple[bool, str]:
-    """An operator's token first, so that it is the other one that has to change."""
+    """Sorts an operator's token first, so that the message asks to change the other one."""
     return (name != "ADMIN_API_TOKEN", name)

@@ -140,8 +140,8 @@ class Route(NamedTuple):
     keyed: bool = True  #: False for a POST whose answer must not be kept, since it shows a secret: it takes no `Idempotency-Key`.
     source: str = ""  #: The source of the webhooks that it receives, if its name is another.
     personal: frozenset[str] = frozenset()  #: The fields of its answers that hold personal data, which is masked for a reader.
-    raw: bool = False  #: True if it answers with what somebody has sent, byte for byte, which no reader sees.
-    holds: Mapping[int, str] = MappingProxyType({})  #: The texts of answers, by status, that their records do not have.
+    raw: bool = False  #: True if it returns received bytes unchanged, which no reader may see.
+    answer_texts: Mapping[int, str] = MappingProxyType({})  #: Descriptions of answers by status, if not their records'.
 
     @property
     def text(self) -> str:

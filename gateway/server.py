@@ -19,7 +19,7 @@ _MEMORY: Final = 64 * 1024 * 1024
 
 
 class _Connection(RequestHandler):
-    """One client's connection, which reports at each step what it waits for."""
+    """One client's connection, which records at each step what it waits for."""
 
     __slots__ = ("_connections", "_guest", "_refusals")
 
@@ -30,7 +30,7 @@ class _Connection(RequestHandler):
         self._guest = guest
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._guest.line = cast("asyncio.Transport", transport)  # uvloop's are none by name
+        self._guest.line = cast("asyncio.Transport", transport)  # uvloop's transports do not inherit from it
         self._guest.phase = Phase.IDLE
         self._guest.began = self._connections.now()
         super().connection_made(transport)
@@ -41,13 +41,13 @@ class _Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         guest = self._guest
-        if data:  # aiohttp calls without any, to go on with what it has
+        if data:  # aiohttp calls this without data to continue with its buffer
             if guest.refused is not None:
                 return
             if guest.phase is Phase.IDLE:
                 guest.phase = Phase.HEAD
                 guest.began = self._connections.now()
-            self._connections.took(guest, len(data))
+            self._connections.count_received(guest, len(data))
         super().data_received(data)
 
     def pause_writing(self) -> None:
@@ -59,7 +59,7 @@ class _Connection(RequestHandler):
         super().resume_writing()
 
     def begin(self, payload: StreamReader) -> None:
-        """The head of a request has come."""
+        """Record that the head of a request has arrived."""
         self._guest.phase = Phase.REQUEST
         self._guest.payload = payload
         self._guest.began = self._connections.now()
@@ -72,13 +72,13 @@ class _Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """
-        Refuse what could not be parsed, or what failed outside every handler.
+        Refuse a request that could not be parsed, or that failed outside every handler.
 
-        aiohttp would log a stack trace a line of garbage, which lets a stranger fill the disk, and quote it in the answer.
+        aiohttp would log a stack trace for each line of garbage, which lets a stranger fill the disk, and quote it in the answer.
         """
         del message
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer is under way already")
+            raise ConnectionError("an answer is being sent already")
         error = of_http(status)
         trace_id = new_id().hex
         self._refusals.note(error.reason, request.remote, error=type(exc).__name__, trace_id=trace_id)
@@ -95,7 +95,7 @@ class _Connection(RequestHandler):
         finished = await super().finish_response(request, resp, start_time)
         self._connections.answered(self._guest)
         if self._guest.refused is not None:
-            self.force_close()  # what comes of the body still is not read
+            self.force_close()  # the rest of the body is not read
         return finished
 
 
@@ -129,9 +129,9 @@ class _Server(web.Server):
 
 class Runner(web.AppRunner):
     """
-    Serves one application: raw bodies as they came, no access log (accepted requests are in the delivery log).
+    Serves one application: raw bodies as they were received, no access log (accepted requests are in the delivery log).
 
-    Who lets it wait too long is hung up on; how many there may be at once is the listener's matter.
+    It closes the connections of clients that take too long; the listener bounds the number of connections.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Runner(web.AppRunner):
             now=asyncio.get_running_loop().time,
         )
         self._refusals = app[REFUSAL_LOG] = RefusalLog(self.connections.now)
-        self._looking: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def serve(self, guest: Guest) -> RequestHandler:
         """The protocol of a connection that was accepted elsewhere."""
@@ -162,16 +162,17 @@ class Runner(web.AppRunner):
 
     async def setup(self) -> None:
         await super().setup()
-        self._look()
+        self._close_late()
 
     async def cleanup(self) -> None:
         await super().cleanup()
-        if self._looking:
-            self._looking.cancel()
+        if self._timer:
+            self._timer.cancel()
 
-    def _look(self) -> None:
-        self._looking = asyncio.get_running_loop().call_later(self.connections.limits.look, self._look)
-        self.connections.look()
+    def _close_late(self) -> None:
+        interval = self.connections.limits.check_interval
+        self._timer = asyncio.get_running_loop().call_later(interval, self._close_late)
+        self.connections.close_late()
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()

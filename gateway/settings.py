@@ -68,11 +68,11 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     gateway_processes: int = Field(default=1, ge=1, le=64)
     """Processes that share both ports, one for each core that the gateway may use; each has the bounds below for itself."""
     internal_tls_cert: File | None = None
-    """The certificate chain of the internal listener, a PEM file; it speaks plain HTTP without."""
+    """The certificate chain of the internal listener, a PEM file; without it the listener serves plain HTTP."""
     internal_tls_key: File | None = None
     """The key of that certificate, a PEM file."""
     internal_tls_client_ca: File | None = None
-    """The CA of its clients, a PEM file: who has no certificate of it cannot connect."""
+    """The CA of its clients, a PEM file: a client without a certificate of it cannot connect."""
     internal_tls_allowed_subjects: Names = frozenset()
     """Names in client certificates (common or alternative), comma-separated: others are not served; empty for all of the CA."""
     stripe_mode: ModeOrAny = "any"
@@ -84,9 +84,9 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     admin_api_token: Tokens
     """Tokens of operators, likewise; one of them passes wherever a service's token does."""
     read_api_token: TokensOrNone = ()
-    """Tokens of readers, likewise: they may ask for everything and change nothing, and personal data is masked for them."""
+    """Tokens of readers, likewise: they may read everything and change nothing, and personal data is masked for them."""
     kafka_bootstrap_servers: KafkaServers | None = None
-    """The addresses of Kafka, `host:port`, comma-separated: used for the topology only, never on the way of an event."""
+    """The addresses of Kafka, `host:port`, comma-separated: used for the topology only, never to record an event."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     """The address of the Redis that counts calls over all gateways, `redis://…`; without it each gateway counts alone."""
     rate_limit_webhooks: Rate = rate_of("1000/second")
@@ -94,7 +94,7 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     rate_limit_partners: Rate = rate_of("100/second")
     """The rate at which one partner may send leads, from any addresses, likewise; counted once its identity is proved."""
     trusted_proxies: Networks = ()
-    """Networks of the proxies before us, comma-separated; only they are believed who the client is (`X-Forwarded-For`)."""
+    """Networks of the proxies before us, comma-separated; `X-Forwarded-For` names the client only if one of them sent it."""
     max_body_bytes: int = Field(default=262_144, ge=1, le=67_108_864)
     """The largest body that is read; anything beyond is refused with 413."""
     body_timeout: Timeout = timedelta(seconds=20)
@@ -116,7 +116,7 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     intake_waiting_bytes: int = Field(default=67_108_864, ge=1, le=1_073_741_824)
     """Bytes of webhooks that may wait for a commit; likewise."""
     intake_batch_max: int = Field(default=200, ge=1, le=1000)
-    """Webhooks that share a commit at most."""
+    """Webhooks in one commit at most."""
     intake_commit_limit: Timeout = timedelta(seconds=5)
     """The time that a commit may take before its webhooks are refused with 503."""
     command_wait: Grace = timedelta(seconds=5)
@@ -144,13 +144,13 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
 
     @property
     def kafka(self) -> Cluster | None:
-        """The cluster that the topology is asked of."""
+        """The cluster from which the topology is read."""
         return self.kafka_at(self.kafka_bootstrap_servers) if self.kafka_bootstrap_servers else None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
         yield from super().conflicts(given)
-        yield from _half_a_lock(given)
+        yield from _tls_faults(given)
         memory, body = cls.value("BODY_MEMORY", given), cls.value("MAX_BODY_BYTES", given)
         if memory and body and memory < body:
             yield "BODY_MEMORY: is less than MAX_BODY_BYTES, so that the largest body could not be read"
@@ -160,12 +160,12 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
         yield from (shared.text for shared in shared_secrets(given) if shared.opens)
 
 
-def _half_a_lock(given: Mapping[str, str]) -> Iterator[str]:
-    """Return the faults of the internal listener's TLS, with which it would let in every client, or none."""
+def _tls_faults(given: Mapping[str, str]) -> Iterator[str]:
+    """Return the faults of the internal listener's TLS settings, with which it would admit every client, or none."""
     cert, key, authority, subjects = (f"INTERNAL_TLS_{part}" for part in ("CERT", "KEY", "CLIENT_CA", "ALLOWED_SUBJECTS"))
-    for there, needed in ((cert, key), (key, cert), (authority, cert), (subjects, authority)):
-        if there in given and needed not in given:
-            yield f"{needed}: is required, because {there} is set"
+    for present, needed in ((cert, key), (key, cert), (authority, cert), (subjects, authority)):
+        if present in given and needed not in given:
+            yield f"{needed}: is required, because {present} is set"
     if cert in given and key in given:
         yield from unusable(cert, Tls(cert=Path(given[cert]), key=Path(given[key])))
     if authority in given:

@@ -1,7 +1,7 @@
 """
 The other processes of a gateway that runs as several (`GATEWAY_PROCESSES`), so that each of them answers for all.
 
-The kernel chooses which process takes a connection. So a question about the gateway, its health or its metrics, is passed on to
+The kernel chooses which process accepts a connection. So a request for the health or the metrics of the gateway is forwarded to
 the others, over the loopback.
 """
 
@@ -17,9 +17,9 @@ from gateway.errors import GatewayError, Reason
 from runtime.addresses import LOOPBACK
 
 LABEL: Final = "gateway_process"
-"""The label that tells the processes of one gateway apart in its metrics."""
+"""The label that distinguishes the processes of one gateway in its metrics."""
 _LIMIT: Final = aiohttp.ClientTimeout(total=2.0)
-_FRESH: Final = 1.0  # seconds for which an answer holds: the world may ask for our health as often as it likes
+_FRESH: Final = 1.0  # seconds for which an answer is reused: anyone may request our health at any rate
 _NO_PORTS: Final[Mapping[int, int]] = MappingProxyType({})
 
 
@@ -29,7 +29,7 @@ class _Problem(msgspec.Struct):
 
 
 class Siblings:
-    """The process with this number, and the loopback ports of the others by theirs; a gateway of one process has none."""
+    """The number of this process, and the loopback ports of the others by their numbers, empty if there are no others."""
 
     def __init__(self, number: int = 1, ports: Mapping[int, int] = _NO_PORTS) -> None:
         self._number = number
@@ -37,40 +37,40 @@ class Siblings:
         self._checks: dict[str, tuple[float, asyncio.Task[GatewayError | None]]] = {}
 
     async def check(self, path: str) -> None:
-        """Raise the refusal of one that refuses the path, or `loop_hung` for one that does not answer."""
+        """Raise the refusal of a process that refuses the path, or `loop_hung` for one that does not answer."""
         if not self._ports:
             return
         loop = asyncio.get_running_loop()
-        until, asking = self._checks.get(path, (0.0, None))
-        if asking is None or (asking.done() and loop.time() >= until):
-            asking = loop.create_task(self._refusal(path))
-            self._checks[path] = (loop.time() + _FRESH, asking)
-        if refusal := await asyncio.shield(asking):
+        until, check = self._checks.get(path, (0.0, None))
+        if check is None or (check.done() and loop.time() >= until):
+            check = loop.create_task(self._refusal(path))
+            self._checks[path] = (loop.time() + _FRESH, check)
+        if refusal := await asyncio.shield(check):
             raise GatewayError(refusal.reason, refusal.detail)
 
     async def merge(self, path: str, text: str) -> str:
         """
         Return the metrics of all processes, with `text` as those of this one.
 
-        Raises GatewayError `loop_hung` if one does not answer: a sum without it would be taken for the whole.
+        Raises GatewayError `loop_hung` if one does not answer: sums without it would be wrong.
         """
         if not self._ports:
             return text
-        others = await self._ask_all(path)
+        others = await self._fetch_all(path)
         return merged({self._number: text, **dict(zip(self._ports, others, strict=True))})
 
     async def _refusal(self, path: str) -> GatewayError | None:
         try:
-            await self._ask_all(path)
+            await self._fetch_all(path)
         except GatewayError as error:
             return error
         return None
 
-    async def _ask_all(self, path: str) -> list[str]:
+    async def _fetch_all(self, path: str) -> list[str]:
         async with aiohttp.ClientSession(timeout=_LIMIT) as session:
-            return await asyncio.gather(*(self._ask(session, number, path) for number in self._ports))
+            return await asyncio.gather(*(self._fetch(session, number, path) for number in self._ports))
 
-    async def _ask(self, session: aiohttp.ClientSession, number: int, path: str) -> str:
+    async def _fetch(self, session: aiohttp.ClientSession, number: int, path: str) -> str:
         try:
             async with session.get(f"http://{LOOPBACK}:{self._ports[number]}{path}") as response:
                 body, refused = await response.read(), not response.ok
@@ -101,7 +101,7 @@ def merged(texts: Mapping[int, str]) -> str:
 
 
 def _labelled(sample: str, label: str) -> str:
-    """Only a label's value may hold a blank or a brace, and it stands behind the first brace."""
+    """Add the label at the first brace: blanks and other braces can only be within the values of labels after it."""
     name, brace, rest = sample.partition("{")
     if brace:
         return f"{name}{{{label},{rest}"

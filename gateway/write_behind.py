@@ -1,4 +1,4 @@
-"""A write-behind buffer: rows that requests offer are written in small batches by a background service."""
+"""A write-behind buffer: rows that requests queue are written in small batches by a background service."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ class WriteBehind:
     """
     Calls `write` when it is woken, at most once in `every`, and once more at the end; never twice at a time.
 
-    `write` keeps what it could not write. While Postgres is away, or the day has no partition, it is called again and again, and
+    `write` keeps the rows that it could not write. While Postgres is unavailable, or the day has no partition, it is retried, and
     `{name}_postponed` is logged.
     """
 
@@ -63,7 +63,7 @@ class WriteBehind:
         return True
 
     async def flush(self) -> None:
-        """Write what has been offered so far."""
+        """Write what has been queued so far."""
         async with self._writing:
             await self._write(self._pool)
 

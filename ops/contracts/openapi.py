@@ -17,7 +17,7 @@ import msgspec
 
 import schemas
 from gateway.errors import Reason
-from gateway.problems import COME_AGAIN, CONTENT_TYPE, Problem, title_of
+from gateway.problems import CONTENT_TYPE, RETRYABLE, Problem, title_of
 from gateway.route import INTERNAL_TOKEN, KEY, PROOFS, Parameter, Route, records_of
 from ops.contracts.examples import EXAMPLES
 from ops.contracts.records import Record, attributes_of, describe, for_generators, publish, text_of, with_patterns_for_all
@@ -186,7 +186,7 @@ def _answer(route: Route, status: int, references: References) -> Json:
     records = records_of(answer)
     media = {_JSON: {"schema": _any(records, references)}} if records else {str(answer): {"schema": _MEDIA[str(answer)]}}
     return {
-        "description": f"{HTTPStatus(status).phrase}: {route.holds.get(status) or _texts(records)}",
+        "description": f"{HTTPStatus(status).phrase}: {route.answer_texts.get(status) or _texts(records)}",
         "headers": _named(("X-Trace-Id", "Idempotent-Replayed") if route.takes_key else ("X-Trace-Id",)),
         "content": media,
     }
@@ -194,7 +194,7 @@ def _answer(route: Route, status: int, references: References) -> Json:
 
 def _problem(status: HTTPStatus, reasons: list[Reason], references: References) -> Json:
     headers = ["X-Trace-Id"]
-    if status in COME_AGAIN:
+    if status in RETRYABLE:
         headers.append("Retry-After")
     if status is HTTPStatus.UNAUTHORIZED:
         headers.append("WWW-Authenticate")

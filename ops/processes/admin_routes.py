@@ -82,7 +82,7 @@ ADMIN: Final = (
     ),
     _one(
         "webhooks/deliveries/{id}/body", "body", deliveries.body, _BYTES, "The id of the delivery.", raw=True,
-        holds={200: "The raw body of the delivery."},
+        answer_texts={200: "The raw body of the delivery."},
     ),
     _one("webhooks/deliveries/{id}/explanation", "explanation", deliveries.explanation, Explanation, "The id of the delivery."),
     Route(
@@ -141,7 +141,7 @@ ADMIN: Final = (
         "PUT", "/v1/admin/partners/{id}", "admin_partner_put", partners.put, {200: PartnerChanged, 201: PartnerChanged},
         role="admin", body=PutPartner, id_type=PartnerId, id_refusal=Reason.FIELD_INVALID, id_text="The id of the partner.",
         refuses=_OF_PARTNERS - _ABSENT | {Reason.CRM_URL_REFUSED, Reason.VERSION_STALE},
-        holds={201: "The partner is added."},
+        answer_texts={201: "The partner is added."},
     ),
     Route(
         "DELETE", "/v1/admin/partners/{id}", "admin_partner_remove", partners.remove, {200: PartnerRemoved},
@@ -168,7 +168,7 @@ ADMIN: Final = (
         {200: EndpointChanged, 201: EndpointChanged},
         role="admin", id_schemas=_IN_PATH,
         body=PutEndpoint, id_type=PartnerId, id_refusal=Reason.FIELD_INVALID, id_text=_ENDPOINT,
-        refuses=_OF_ENDPOINTS | {Reason.VERSION_STALE}, holds={201: "The endpoint is added."},
+        refuses=_OF_ENDPOINTS | {Reason.VERSION_STALE}, answer_texts={201: "The endpoint is added."},
     ),
     Route(
         "DELETE", "/v1/admin/endpoints/{provider}/{id}", "admin_endpoint_remove", endpoints.remove, {200: EndpointRemoved},

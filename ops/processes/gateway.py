@@ -98,12 +98,13 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None, p
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     _follow_signals(stop, hurry, place)
-    shares = listener.share(listener.raise_limit(), settings.public_connections_max, settings.internal_connections_max)
+    files = listener.raise_limit()
+    most = listener.connection_limits(files, settings.public_connections_max, settings.internal_connections_max)
     async with AsyncExitStack() as exits:
         resources = await exits.enter_async_context(opened(settings, place.siblings if place else None))
         memory = Memory(settings.body_memory)
-        public = _runner(build_public(settings, resources), "public", shares.public, settings, memory)
-        internal = _runner(build_internal(settings, resources), "internal", shares.internal, settings, memory)
+        public = _runner(build_public(settings, resources), "public", most.public, settings, memory)
+        internal = _runner(build_internal(settings, resources), "internal", most.internal, settings, memory)
         # The last one entered is the first one left: the world is shut out before our own services are.
         if place:
             await _answer_siblings(exits, build_own(resources), place)
@@ -112,7 +113,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None, p
         )
         public_url = await _listen(exits, public, settings.public_host, settings.public_port, sockets=place and place.public)
         tune_gc()
-        log.info("gateway_started", public=public_url, internal=internal_url, connections=shares._asdict())
+        log.info("gateway_started", public=public_url, internal=internal_url, connections=most._asdict())
         await stop.wait()
         leave_within(_patience(settings))
         resources.stopping.set()

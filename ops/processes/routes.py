@@ -114,7 +114,7 @@ WEBHOOKS: Final = (
         refuses=_OF_WEBHOOKS | _OF_TIMES | {Reason.TOKEN_WRONG, Reason.IDEMPOTENCY_KEY_REUSED},
         description="Receive a lead from a partner.\n\nThe answer is sent after the commit. The same lead again, by the "
         "partner's id of it, gets the same id.",
-        holds={200: "The lead was committed by an earlier call, whose id this is."},
+        answer_texts={200: "The lead was committed by an earlier call, whose id this is."},
     ),
 )  # fmt: skip
 
@@ -143,7 +143,7 @@ COMMANDS: Final = (
     Route(
         "GET", "/internal/v1/config", "config", config.show, {200: (ConfigEntry, config.Entries)},
         role="service", query=config.ConfigQuery, refuses=_ABSENT,
-        holds={200: "The key, or without `key` every key that was ever set."},
+        answer_texts={200: "The key, or without `key` every key that was ever set."},
     ),
     Route(
         "GET", "/internal/v1/config/history", "config_history", config.history, {200: config.History},
@@ -180,9 +180,9 @@ COMMANDS: Final = (
 PROCESS: Final = (
     Route(
         "GET", "/metrics", "metrics", health.metrics, {200: _TEXT},
-        refuses=_OF_LIFE, holds={200: "The metrics of the gateway."},
+        refuses=_OF_LIFE, answer_texts={200: "The metrics of the gateway."},
     ),
-    Route("GET", "/openapi.json", "openapi", health.contract, {200: "application/json"}, holds={200: "This document."}),
+    Route("GET", "/openapi.json", "openapi", health.contract, {200: "application/json"}, answer_texts={200: "This document."}),
 )  # fmt: skip
 
 OWN: Final = (*HEALTH, *PROCESS[:1])

@@ -51,13 +51,13 @@ async def test_a_missing_day_is_a_503_to_come_again_on_every_route_and_no_call_i
         assert len(answers.keys() & {route.name for route in WITH_KEY}) > 3
         body = succeeded(event_id="evt_1")
         assert (await problem_of(await gateway.post(body), 503))["reason"] == Reason.PARTITION_MISSING
-        await gateway.resources.days.look()
+        await gateway.resources.days.check()
         for listener in (gateway.public, gateway.internal):
             async with gateway.client.get(f"{listener}/health/ready") as response:
                 assert (await problem_of(response, 503))["reason"] == Reason.PARTITION_MISSING
 
         make_days(connection, datetime.now(UTC), 2 * DAY)
-        await gateway.resources.days.look()
+        await gateway.resources.days.check()
         assert (await gateway.client.get(f"{gateway.public}/health/ready")).status == 200
         assert (await gateway.post(body)).status == 200
         for named in answers:
@@ -92,9 +92,9 @@ async def test_rows_of_a_day_without_a_partition_hold_up_no_others_and_are_kept(
 async def test_a_gateway_whose_clock_is_wrong_says_so(database_url: str, days: int) -> None:
     pool = make_pool(database_url, size=1, name="test")
     await pool.open()
-    looking: Any = Days(pool, own=lambda: datetime.now(UTC) + days * DAY)
-    await looking.look()
-    reason, detail = looking.wrong
+    days_check: Any = Days(pool, own=lambda: datetime.now(UTC) + days * DAY)
+    await days_check.check()
+    reason, detail = days_check.fault
     assert reason is Reason.CLOCK_SKEWED
     assert "3456000 s" in detail
     await pool.close()

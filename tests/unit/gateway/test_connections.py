@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from gateway.connections import Guest, Limits, Memory, Phase, those_to_go
+from gateway.connections import Guest, Limits, Memory, Phase, choose_to_close
 from gateway.listener import Listener
 from gateway.middlewares import trace_and_refuse
 from gateway.server import Runner
@@ -244,10 +244,10 @@ def waiting(client: str, *since: float) -> list[Guest]:
 
 def test_those_go_that_their_client_has_most_of_and_of_them_the_oldest() -> None:
     many, few = waiting("many", 1, 2, 3, 4), waiting("few", 0, 5)
-    assert those_to_go(few + many, 3) == [many[0], many[1], few[0]]
+    assert choose_to_close(few + many, 3) == [many[0], many[1], few[0]]
 
 
 def test_nobody_goes_whose_request_is_under_way() -> None:
     busy, idle = waiting("a", 0, 1)
     busy.phase = Phase.REQUEST
-    assert those_to_go([busy, idle], 2) == [idle]
+    assert choose_to_close([busy, idle], 2) == [idle]
