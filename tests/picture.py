@@ -40,9 +40,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=default_data_dir(CHECKOUT))
     parser.add_argument("--to", type=Path, default=PICTURE)
     asked = parser.parse_args()
-    said: list[str] = []
-    demo(CHECKOUT, asked.data_dir, said.append)
-    found = _LINK.search("\n".join(said))
+    printed: list[str] = []
+    demo(CHECKOUT, asked.data_dir, printed.append)
+    found = _LINK.search("\n".join(printed))
     if found is None:
         raise SystemExit("the demo printed no link to its payment's journey")
     asked.to.write_bytes(asyncio.run(take(found[0])))

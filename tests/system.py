@@ -158,8 +158,10 @@ class System:
             wait_until(lambda: self.states and all(state.state == "ready" for state in self.states))
         except AssertionError as error:
             late = [state for state in self.states if state.state != "ready"]
-            told = [f"{state.name} is {state.state}, {state.restarts} restarts:\n{self._worst_of(state.name)}" for state in late]
-            raise AssertionError("\n".join([str(error), *told])) from None
+            reports = [
+                f"{state.name} is {state.state}, {state.restarts} restarts:\n{self._worst_of(state.name)}" for state in late
+            ]
+            raise AssertionError("\n".join([str(error), *reports])) from None
 
     def stop(self) -> None:
         self._ended.set()

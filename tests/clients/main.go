@@ -34,8 +34,8 @@ func main() {
 		panic("this payment is there")
 	}
 	problem := refusal.Model().(tallyhook.Problem)
-	said := []string{expected.Reference, string(expected.Reconciliation), delivery.Id, delivery.GetEventId(), problem.Reason}
-	if err := json.NewEncoder(os.Stdout).Encode(said); err != nil {
+	printed := []string{expected.Reference, string(expected.Reconciliation), delivery.Id, delivery.GetEventId(), problem.Reason}
+	if err := json.NewEncoder(os.Stdout).Encode(printed); err != nil {
 		panic(err)
 	}
 }

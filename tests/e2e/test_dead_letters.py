@@ -91,9 +91,9 @@ async def test_an_event_that_a_bug_set_aside_is_processed_once_the_bug_is_mended
     assert event_id in await settled(http, system, "processed")
     assert event_id not in await settled(http, system, "deadLettered")
     assert system.count("consumed where event_id = %s and consumer = 'payments'", event_id) == 1
-    told = await read_json(http, f"{system.internal}/v1/admin/dead-letters/{letter['id']}")
-    assert told is not None
-    assert (told["status"], "@" in told["settledBy"]) == ("retried", True)
+    retried_letter = await read_json(http, f"{system.internal}/v1/admin/dead-letters/{letter['id']}")
+    assert retried_letter is not None
+    assert (retried_letter["status"], "@" in retried_letter["settledBy"]) == ("retried", True)
     audited = system.query("select path from audit_log where method = 'CLI' order by id desc limit 1")
     assert audited == [(f"tallyhook dead-letters retry {letter['id']}",)]
 

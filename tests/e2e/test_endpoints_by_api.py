@@ -32,9 +32,9 @@ class Account:
     async def call(self, method: str, path: str = "", body: Any = None) -> Any:
         url = f"{self._system.internal}/v1/admin/endpoints/stripe/{self.name}{path}"
         async with self._http.request(method, url, json=body, headers=ADMIN) as answer:
-            told = await answer.json()
-            assert answer.status in (200, 201), told
-            return told
+            result = await answer.json()
+            assert answer.status in (200, 201), result
+            return result
 
     async def send(self, secret: str = "") -> int:
         now = int(time.time())
@@ -42,11 +42,11 @@ class Account:
         headers = {"Content-Type": "application/json", "Stripe-Signature": stripe.sign(body, secret or self.secret, now)}
         url = f"{self._system.public}/v1/webhooks/stripe/{self.name}"
         async with self._http.post(url, data=body, headers=headers) as answer:
-            told = await answer.json(content_type=None)
+            result = await answer.json(content_type=None)
             if answer.status == 200:
-                self.sent.add(told["id"])
+                self.sent.add(result["id"])
             else:
-                self.refused.append((answer.status, told["reason"]))
+                self.refused.append((answer.status, result["reason"]))
             return answer.status
 
     async def until(self, status: int, secret: str = "") -> None:

@@ -26,7 +26,7 @@ def lines_of(system: System, process: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in system.log_of(process).splitlines()]
 
 
-def said(system: System, process: str, trace_id: str) -> list[str]:
+def events_of(system: System, process: str, trace_id: str) -> list[str]:
     return [line["event"] for line in lines_of(system, process) if line.get("trace_id") == trace_id]
 
 
@@ -51,8 +51,8 @@ async def test_a_refusal_and_a_dead_letter_are_logged_under_their_trace(system: 
     producer = Producer({"bootstrap.servers": system.kafka})
     producer.produce("webhooks.stripe", b"not JSON", "pi_1", headers=headers)
     assert producer.flush(10) == 0
-    wait_until(lambda: said(system, "gateway", refused) == ["request_refused"])
-    wait_until(lambda: said(system, "worker-payments", set_aside) == ["dead_lettered"])
+    wait_until(lambda: events_of(system, "gateway", refused) == ["request_refused"])
+    wait_until(lambda: events_of(system, "worker-payments", set_aside) == ["dead_lettered"])
 
 
 async def test_every_line_of_every_process_is_json_and_says_what_of_whom(system: System) -> None:

@@ -34,19 +34,19 @@ class Partner:
     async def call(self, method: str, path: str = "", body: Any = None) -> Any:
         url = f"{self._system.internal}/v1/admin/partners/{self.name}{path}"
         async with self._http.request(method, url, json=body, headers=ADMIN) as answer:
-            told = await answer.json()
-            assert answer.status in (200, 201), told
-            return told
+            result = await answer.json()
+            assert answer.status in (200, 201), result
+            return result
 
     async def send(self) -> int:
         body = lead(f"lead-{uuid4()}", self.name)
         headers = {"Content-Type": "application/json", "X-Partner-Signature": sign(body, self.secret, time.time())}
         async with self._http.post(f"{self._system.public}/v1/webhooks/partner/leads", data=body, headers=headers) as answer:
-            told = await answer.json(content_type=None)
+            result = await answer.json(content_type=None)
             if answer.status == 202:
-                self.sent.append(told["id"])
+                self.sent.append(result["id"])
             else:
-                self.refused.append((answer.status, told["reason"]))
+                self.refused.append((answer.status, result["reason"]))
             return answer.status
 
     async def until(self, status: int) -> None:

@@ -27,5 +27,5 @@ async def test_every_flow_of_the_contract_passes_under_newman(system: System, cr
     child = await asyncio.create_subprocess_exec(
         str(newman), "run", str(COLLECTION), "--color", "off", "--timeout-request", "15000", *given, stdout=PIPE, stderr=STDOUT
     )
-    told, _ = await child.communicate()
-    assert child.returncode == 0, told.decode()
+    output, _ = await child.communicate()
+    assert child.returncode == 0, output.decode()

@@ -23,18 +23,18 @@ async def test_a_captured_payment_is_readable_and_told_on_kafka(system: System, 
     paid = await state_of(http, system, f"payments/{payment.id}", version=3)
     assert (paid["provider"], paid["status"], paid["reconciliation"]) == ("razorpay", "succeeded", "unexpected")
     assert (paid["amount"], paid["amountRefunded"], paid["currency"], paid["userId"]) == (49_900, 0, "inr", "u-7")
-    assert [told["type"] for told in paid["events"]].count("payment.captured") == 1
+    assert [event["type"] for event in paid["events"]].count("payment.captured") == 1
 
     for total in (10_000, 49_900):
         await post_razorpay(http, system.public, payment.refunded(total, now + 3))
     await state_of(http, system, f"payments/{payment.id}", status="refunded", amountRefunded=49_900)
-    told = records_about(system, "billing.payment.events", payment.id, 3)
-    assert [record.headers["ce_type"] for record in told] == [
+    records = records_about(system, "billing.payment.events", payment.id, 3)
+    assert [record.headers["ce_type"] for record in records] == [
         "billing.payment.succeeded",
         "billing.payment.refunded",
         "billing.payment.refunded",
     ]
-    first = json.loads(told[0].value)
+    first = json.loads(records[0].value)
     assert (first["provider"], first["amount"], first["currency"]) == ("razorpay", 49_900, "inr")
 
 
@@ -49,8 +49,8 @@ async def test_a_subscription_is_charged_with_its_payment_and_ends(system: Syste
     assert (paid["subscriptionId"], paid["customerId"]) == (subscription.id, subscription.customer)
     await post_razorpay(http, system.public, subscription.cancelled(now + 2))
     await state_of(http, system, f"subscriptions/{subscription.id}", status="cancelled")
-    told = records_about(system, "billing.subscription.events", subscription.id, 2)
-    assert [record.headers["ce_type"] for record in told] == ["billing.subscription.created", "billing.subscription.canceled"]
+    records = records_about(system, "billing.subscription.events", subscription.id, 2)
+    assert [record.headers["ce_type"] for record in records] == ["billing.subscription.created", "billing.subscription.canceled"]
 
 
 async def test_the_log_tells_what_became_of_every_delivery(system: System, http: aiohttp.ClientSession) -> None:

@@ -46,7 +46,7 @@ class Newcomer:
             cwd=self.checkout, env=self._login, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
-    def says(self, script: str) -> str:
+    def output_of(self, script: str) -> str:
         ended = self.run(script)
         assert ended.returncode == 0, f"{script}\n{ended.stdout}\n{ended.stderr}"
         return ended.stdout
@@ -66,7 +66,7 @@ def newcomer(servers_dir: Path) -> Iterator[Newcomer]:
 @pytest.fixture(scope="module")
 def after_the_readme(newcomer: Newcomer) -> str:
     """What all of the README's commands have printed."""
-    return newcomer.says(COMMANDS)
+    return newcomer.output_of(COMMANDS)
 
 
 def too_wide(text: str) -> list[str]:
@@ -89,11 +89,11 @@ def test_the_commands_of_the_readme_work_in_their_order(after_the_readme: str) -
 def test_what_is_printed_fits_80_columns_and_every_url_opens(newcomer: Newcomer, after_the_readme: str) -> None:
     started, _, rest = after_the_readme.partition("\nA Stripe payment\n")
     demonstrated = rest.partition('{"')[0]  # then come the answers of the gateway
-    for told in (started, demonstrated, newcomer.says("./dev status")):
-        assert too_wide(told) == []
-        assert "…" not in told
-        assert "\nNext:\n" in told
-        for url in {*URL.findall(told)}:
+    for output in (started, demonstrated, newcomer.output_of("./dev status")):
+        assert too_wide(output) == []
+        assert "…" not in output
+        assert "\nNext:\n" in output
+        for url in {*URL.findall(output)}:
             answer = requests.get(url, headers={"Accept": "text/html,*/*"}, timeout=10)
             assert (answer.status_code, url) == (200, url)
             assert answer.headers["Content-Type"].partition(";")[0] in {"text/html", "application/json", "text/plain"}
@@ -103,7 +103,7 @@ def test_what_is_printed_fits_80_columns_and_every_url_opens(newcomer: Newcomer,
 def test_what_the_demo_says_to_do_next_can_be_pasted(newcomer: Newcomer, after_the_readme: str) -> None:
     steps = after_the_readme.partition("\nA Stripe payment\n")[2].partition("\nNext:\n")[2].partition('{"')[0]
     pasted = "\n".join(line for line in steps.splitlines() if line.startswith("    ") and not URL.match(line.strip()))
-    assert '"journey"' in newcomer.says(pasted)
+    assert '"journey"' in newcomer.output_of(pasted)
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ Object = dict[str, Any]
 BEGUN: Final = int(time.time()) - 60
 
 
-async def post(http: aiohttp.ClientSession, system: System, source: str, told: Object, event_id: str = "") -> Object:
+async def post(http: aiohttp.ClientSession, system: System, source: str, event: Object, event_id: str = "") -> Object:
     """Send one signed event, which is taken; the answer."""
-    body = json.dumps(told).encode()
+    body = json.dumps(event).encode()
     headers = {
         "stripe": {"Stripe-Signature": stripe.sign(body, STRIPE_SECRET, time.time())},
         "razorpay": {
@@ -38,7 +38,7 @@ async def post(http: aiohttp.ClientSession, system: System, source: str, told: O
         return dict(await answer.json())
 
 
-async def say(http: aiohttp.ClientSession, system: System, kind: str, subject: Object, after: int = 0, **marks: Any) -> Object:
+async def send(http: aiohttp.ClientSession, system: System, kind: str, subject: Object, after: int = 0, **marks: Any) -> Object:
     """Send one signed event of Stripe's, `after` seconds after the first; the answer."""
     data = {"object": subject, **marks.pop("data", {})}
     event = {
@@ -84,49 +84,54 @@ async def test_an_amount_is_mailed_as_people_count(
     system: System, http: aiohttp.ClientSession, amount: int, currency: str, words: str
 ) -> None:
     payer = f"{random_id(currency)}@example.com".lower()
-    await say(http, system, "payment_intent.succeeded", paid(random_id("pi"), amount, currency, receipt_email=payer))
+    await send(http, system, "payment_intent.succeeded", paid(random_id("pi"), amount, currency, receipt_email=payer))
     [mail] = await arrived(http, system, payer)
     assert f" {words} " in mail["subject"]
 
 
 async def test_a_refund_that_fails_is_money_that_stayed(system: System, http: aiohttp.ClientSession) -> None:
     payment, refund = random_id("pi"), random_id("re")
-    await say(http, system, "payment_intent.succeeded", paid(payment))
-    await say(http, system, "charge.refunded", charge(payment, 2000), 1)
+    await send(http, system, "payment_intent.succeeded", paid(payment))
+    await send(http, system, "charge.refunded", charge(payment, 2000), 1)
     await state_of(http, system, f"payments/{payment}", status="refunded", amountRefunded=2000)
     failed = {
         "id": refund, "object": "refund", "amount": 2000, "payment_intent": payment, "currency": "usd", "status": "failed",
         "failure_reason": "expired_or_canceled_card",
     }  # fmt: skip
-    await say(http, system, "refund.failed", failed, 2)
-    await say(http, system, "charge.updated", charge(payment, 0), 3)
+    await send(http, system, "refund.failed", failed, 2)
+    await send(http, system, "charge.updated", charge(payment, 0), 3)
     await state_of(http, system, f"payments/{payment}", status="succeeded", amountRefunded=0)
     await state_of(http, system, f"refunds/{refund}", status="failed", failureReason="expired_or_canceled_card")
-    await say(http, system, "charge.refunded", charge(payment, 500), 9)
+    await send(http, system, "charge.refunded", charge(payment, 500), 9)
     await state_of(http, system, f"payments/{payment}", status="partially_refunded", amountRefunded=500)
 
 
 async def test_an_event_of_an_account_without_a_payload_is_taken(system: System, http: aiohttp.ClientSession) -> None:
-    told = {"event": "account.app.authorization_revoked", "account_id": "acc_Dhk2qDbmu6FwZH", "contains": [], "created_at": BEGUN}
-    assert (await post(http, system, "razorpay", told))["ignored"]
+    event = {
+        "event": "account.app.authorization_revoked",
+        "account_id": "acc_Dhk2qDbmu6FwZH",
+        "contains": [],
+        "created_at": BEGUN,
+    }
+    assert (await post(http, system, "razorpay", event))["ignored"]
 
 
 async def test_a_thin_event_of_what_is_not_folded_is_taken(system: System, http: aiohttp.ClientSession) -> None:
-    told = {
+    event = {
         "id": random_id("evt"), "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered", "livemode": False,
         "created": "2026-11-20T10:00:00.000Z", "context": None,
         "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
     }  # fmt: skip
-    assert (await post(http, system, "stripe", told))["reason"] == "type_not_handled"
+    assert (await post(http, system, "stripe", event))["reason"] == "type_not_handled"
 
 
 async def test_an_invoice_without_a_status_has_one(system: System, http: aiohttp.ClientSession) -> None:
     old, new, deleted = random_id("in"), random_id("in"), random_id("in")
     signs = {"closed": True, "paid": True, "forgiven": False, "attempted": True, "subscription": "sub_old", "charge": "ch_old"}
-    await say(http, system, "invoice.payment_succeeded", invoice(old, **signs), api_version="2017-02-14")
-    await say(http, system, "invoice.created", invoice(new, status=None, amount_paid=0))
-    await say(http, system, "invoice.created", invoice(deleted, status="draft", amount_paid=0))
-    await say(http, system, "invoice.deleted", invoice(deleted, status="draft", amount_due=None, amount_paid=0), 1)
+    await send(http, system, "invoice.payment_succeeded", invoice(old, **signs), api_version="2017-02-14")
+    await send(http, system, "invoice.created", invoice(new, status=None, amount_paid=0))
+    await send(http, system, "invoice.created", invoice(deleted, status="draft", amount_paid=0))
+    await send(http, system, "invoice.deleted", invoice(deleted, status="draft", amount_due=None, amount_paid=0), 1)
     await state_of(http, system, f"invoices/{old}", status="paid", amountPaid=2000)
     await state_of(http, system, f"invoices/{new}", status="draft", amountDue=2000)
     await state_of(http, system, f"invoices/{deleted}", status="void", amountDue=2000)
@@ -135,10 +140,10 @@ async def test_an_invoice_without_a_status_has_one(system: System, http: aiohttp
 
 async def test_of_two_states_in_one_second_the_later_one_counts(system: System, http: aiohttp.ClientSession) -> None:
     subscription = random_id("sub")
-    told = {"id": subscription, "object": "subscription", "customer": "cus_1", "current_period_end": BEGUN + 9}
+    fields = {"id": subscription, "object": "subscription", "customer": "cus_1", "current_period_end": BEGUN + 9}
     active = {"previous_attributes": {"status": "past_due"}}
-    await say(http, system, "customer.subscription.updated", {**told, "status": "active"}, data=active)
-    await say(http, system, "customer.subscription.updated", {**told, "status": "past_due"})
+    await send(http, system, "customer.subscription.updated", {**fields, "status": "active"}, data=active)
+    await send(http, system, "customer.subscription.updated", {**fields, "status": "past_due"})
     await state_of(http, system, f"subscriptions/{subscription}", status="active", version=2)
 
 
@@ -146,10 +151,10 @@ async def test_of_two_states_in_one_second_the_later_one_counts(system: System, 
 async def test_what_nobody_needs_costs_no_payment(system: System, http: aiohttp.ClientSession, odd: Any) -> None:
     payment, captured = random_id("pi"), random_id("pay")
     others = {"metadata": {"order_id": odd}, "receipt_email": odd, "customer": odd, "description": odd}
-    await say(http, system, "payment_intent.succeeded", paid(payment) | others)
+    await send(http, system, "payment_intent.succeeded", paid(payment) | others)
     entity = {"id": captured, "amount": 700, "currency": "INR", "status": "captured", "order_id": odd, "email": odd, "notes": odd}
-    told = {"event": "payment.captured", "created_at": BEGUN, "payload": {"payment": {"entity": entity}}}
-    await post(http, system, "razorpay", told)
+    event = {"event": "payment.captured", "created_at": BEGUN, "payload": {"payment": {"entity": entity}}}
+    await post(http, system, "razorpay", event)
     await state_of(http, system, f"payments/{payment}", status="succeeded", amount=2000, currency="usd")
     await state_of(http, system, f"payments/{captured}", status="succeeded", amount=700, currency="inr")
     await no_dead_letter(system, payment, captured)
@@ -159,9 +164,9 @@ async def test_an_invoice_that_a_bare_charge_paid_has_a_payment_that_succeeded(
     system: System, http: aiohttp.ClientSession
 ) -> None:
     name, bare = random_id("in"), random_id("ch")
-    await say(http, system, "invoice.paid", invoice(name, status="paid", charge=bare, payment_intent=None))
+    await send(http, system, "invoice.paid", invoice(name, status="paid", charge=bare, payment_intent=None))
     await state_of(http, system, f"payments/{bare}", status="succeeded", amount=2000)
-    await say(http, system, "charge.succeeded", charge(None, 0) | {"id": bare, "invoice": name})
+    await send(http, system, "charge.succeeded", charge(None, 0) | {"id": bare, "invoice": name})
     await state_of(http, system, f"payments/{bare}", status="succeeded", amount=2000, invoiceId=name, version=2)
 
 
@@ -170,17 +175,17 @@ async def test_a_payer_whose_user_is_unknown_is_told_at_the_address_in_the_event
 ) -> None:
     payer = f"{random_id('payer')}@example.com".lower()
     unknown = {"metadata": {"userId": random_id("u")}, "receipt_email": payer}
-    await say(http, system, "payment_intent.succeeded", paid(random_id("pi")) | unknown)
+    await send(http, system, "payment_intent.succeeded", paid(random_id("pi")) | unknown)
     assert len(await arrived(http, system, payer)) == 1
 
 
 async def test_a_payment_without_a_received_amount_is_of_what_was_asked(system: System, http: aiohttp.ClientSession) -> None:
     payment = random_id("pi")
-    told = paid(payment, 4990, "eur")
-    del told["amount_received"]
-    await say(http, system, "payment_intent.succeeded", told)
+    fields = paid(payment, 4990, "eur")
+    del fields["amount_received"]
+    await send(http, system, "payment_intent.succeeded", fields)
     await state_of(http, system, f"payments/{payment}", status="succeeded", amount=4990, currency="eur")
-    await say(http, system, "charge.updated", charge(payment, 0, currency=None, amount=None, amount_captured=None), 1)
+    await send(http, system, "charge.updated", charge(payment, 0, currency=None, amount=None, amount_captured=None), 1)
     await state_of(http, system, f"payments/{payment}", status="succeeded", amount=4990, currency="eur", version=2)
 
 
@@ -188,6 +193,6 @@ async def test_razorpays_id_on_another_body_is_another_event(system: System, htt
     payment, event_id = random_id("pay"), random_id("")
     for status in ("authorized", "captured"):
         entity = {"id": payment, "amount": 700, "currency": "INR", "status": status}
-        told = {"event": f"payment.{status}", "created_at": BEGUN, "payload": {"payment": {"entity": entity}}}
-        assert not (await post(http, system, "razorpay", told, event_id))["duplicate"]
+        event = {"event": f"payment.{status}", "created_at": BEGUN, "payload": {"payment": {"entity": entity}}}
+        assert not (await post(http, system, "razorpay", event, event_id))["duplicate"]
     await state_of(http, system, f"payments/{payment}", status="succeeded", amount=700)

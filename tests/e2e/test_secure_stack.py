@@ -181,20 +181,22 @@ def test_what_is_wrong_with_postgres_is_told_in_words(secured: System, stack: Se
     assert isinstance(entrance, PostgresDoor)
     url = entrance.url
 
-    def said(changed: str) -> str:
+    def problem_of(changed: str) -> str:
         found = finding(check_postgres, secured.environment | {"DATABASE_URL": changed})
         return f"{found.text}: {found.act}"
 
-    assert "it refuses this user or password" in said(url.replace(entrance.password, "hunter2"))
-    assert "its certificate is not trusted (" in said(f"{url.partition('?')[0]}?sslmode=verify-full&sslrootcert={strangers.ca}")
-    assert "takes connections with TLS only" in said(url.partition("?")[0] + "?sslmode=disable")
-    assert "it speaks no TLS" in said(f"{stack.postgres.url}?sslmode=require")
-    assert "it has no such database" in said(entrance.url_of("tallyhook", entrance.password, "other"))
+    assert "it refuses this user or password" in problem_of(url.replace(entrance.password, "hunter2"))
+    assert "its certificate is not trusted (" in problem_of(
+        f"{url.partition('?')[0]}?sslmode=verify-full&sslrootcert={strangers.ca}"
+    )
+    assert "takes connections with TLS only" in problem_of(url.partition("?")[0] + "?sslmode=disable")
+    assert "it speaks no TLS" in problem_of(f"{stack.postgres.url}?sslmode=require")
+    assert "it has no such database" in problem_of(entrance.url_of("tallyhook", entrance.password, "other"))
     with psycopg.connect(secured.database_url, autocommit=True) as owner:
         owner.execute("revoke select on outbox_pending from tallyhook")
         try:
-            assert "the role lacks a right (permission denied for table outbox_pending)" in said(url)
-            assert "tallyhook grants" in said(url)
+            assert "the role lacks a right (permission denied for table outbox_pending)" in problem_of(url)
+            assert "tallyhook grants" in problem_of(url)
         finally:
             owner.execute("grant select on outbox_pending to tallyhook")
 

@@ -64,8 +64,8 @@ async def test_a_payment_is_one_trace_from_the_request_to_the_mail(
     handled = child(trace, came, "process webhooks.stripe")
     assert (handled.service, handled.kind) == ("tallyhook-worker-payments", "consumer")
     command = child(trace, handled, "create notification.send")
-    told = child(trace, command, "process notification.commands")
-    assert told.service == "tallyhook-worker-notifications"
+    processed = child(trace, command, "process notification.commands")
+    assert processed.service == "tallyhook-worker-notifications"
     assert child(trace, command, "send EMAIL").kind == "client"
     assert child(trace, command, "create notification.sent").service == "tallyhook-worker-notifications"
 

@@ -81,10 +81,10 @@ async def test_a_paid_invoice_of_a_subscription_is_readable_and_told_on_kafka(
     assert running["customerId"] == subscription.customer
     assert running["currentPeriodEnd"] is not None
 
-    [told] = records_about(system, "billing.payment.events", payment.id, 1)
-    assert told.headers["ce_type"] == "billing.payment.succeeded"
-    assert told.headers["ce_specversion"] == "1.0"
-    data = json.loads(told.value)
+    [emitted] = records_about(system, "billing.payment.events", payment.id, 1)
+    assert emitted.headers["ce_type"] == "billing.payment.succeeded"
+    assert emitted.headers["ce_specversion"] == "1.0"
+    data = json.loads(emitted.value)
     assert (data["providerPaymentId"], data["status"], data["amount"], data["currency"]) == (
         payment.id, "succeeded", 2990, "eur",
     )  # fmt: skip
@@ -117,17 +117,17 @@ async def test_the_journey_of_a_delivery_is_found_by_its_trace(system: System, h
         found = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries/{delivery['id']}")
         assert found is not None
         steps = [found["journey"]["event"], *found["journey"]["caused"]]
-        told = any(step["type"] == "notification.failed" for step in steps)  # nobody knows how to reach u-1
-        return found if told and all(step["state"] == "relayed" for step in steps) else None
+        failed = any(step["type"] == "notification.failed" for step in steps)  # nobody knows how to reach u-1
+        return found if failed and all(step["state"] == "relayed" for step in steps) else None
 
     journey = (await eventually(relayed))["journey"]
     assert journey["event"]["consumedBy"] == ["payments"]
     assert {step["type"] for step in journey["caused"]} == {
         "billing.payment.succeeded", "notification.send", "notification.failed",
     }  # fmt: skip
-    [told] = records_about(system, "billing.payment.events", payment.id, 1)
-    assert told.headers["traceparent"][3:35] == TRACE
-    assert told.headers["ce_causationid"] == delivery["id"]
+    [emitted] = records_about(system, "billing.payment.events", payment.id, 1)
+    assert emitted.headers["traceparent"][3:35] == TRACE
+    assert emitted.headers["ce_causationid"] == delivery["id"]
 
 
 async def test_an_older_live_secret_still_passes_and_is_recorded(system: System, http: aiohttp.ClientSession) -> None:
@@ -173,10 +173,10 @@ async def test_a_record_that_does_not_decode_becomes_a_dead_letter_and_the_parti
         ("value_missing", None),
     ]
 
-    def told(found: list[Stored]) -> bool:
+    def arrived(found: list[Stored]) -> bool:
         return sum(payment.id in _key_of(record) for record in found) == 2
 
-    letters = [r for r in read_topic(system.cluster, "dead-letters", until=told) if payment.id in _key_of(r)]
+    letters = [r for r in read_topic(system.cluster, "dead-letters", until=arrived) if payment.id in _key_of(r)]
     assert {json.loads(r.value)["reason"] for r in letters} == {"envelope_incomplete", "value_missing"}
 
 

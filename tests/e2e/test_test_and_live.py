@@ -23,8 +23,8 @@ ACCOUNT = "acct_1connected"
 
 def of(body: bytes, **marks: Any) -> bytes:
     """The event with other marks; one that is `...` is not there."""
-    told = {**orjson.loads(body), **marks}
-    return orjson.dumps({name: value for name, value in told.items() if value is not ...})
+    event = {**orjson.loads(body), **marks}
+    return orjson.dumps({name: value for name, value in event.items() if value is not ...})
 
 
 @pytest.mark.parametrize("livemode", [True, False])
@@ -52,9 +52,9 @@ async def test_all_that_becomes_of_an_event_has_its_mode_and_account(
     for kind, name in paths.items():
         await state_of(http, system, f"{kind}/{name}", **marks)
     for kind, name in paths.items():
-        [told, *_] = records_about(system, f"billing.{kind[:-1]}.events", name, 1)
-        assert (told.headers["ce_livemode"], told.headers["ce_account"]) == (json.dumps(livemode), ACCOUNT)
-        assert marks.items() <= json.loads(told.value).items()
+        [emitted, *_] = records_about(system, f"billing.{kind[:-1]}.events", name, 1)
+        assert (emitted.headers["ce_livemode"], emitted.headers["ce_account"]) == (json.dumps(livemode), ACCOUNT)
+        assert marks.items() <= json.loads(emitted.value).items()
     [raw, *_] = records_about(system, "webhooks.stripe", payment.id, 1)
     assert (raw.headers["ce_livemode"], raw.headers["ce_account"]) == (json.dumps(livemode), ACCOUNT)
     query = f"mode={'live' if livemode else 'test'}&account={ACCOUNT}&source=stripe&type=payment_intent.succeeded"
@@ -72,8 +72,8 @@ async def test_an_event_that_states_neither_takes_neither_away(system: System, h
     await state_of(http, system, f"payments/{payment.id}", livemode=True, account=ACCOUNT, version=2)
     await post_stripe(http, system.public, of(payment.succeeded(now + 2), livemode=..., account=...))
     await state_of(http, system, f"payments/{payment.id}", livemode=True, account=ACCOUNT, version=3)
-    [told] = records_about(system, "billing.payment.events", payment.id, 1)
-    assert (told.headers["ce_livemode"], told.headers["ce_account"]) == ("true", ACCOUNT)
+    [emitted] = records_about(system, "billing.payment.events", payment.id, 1)
+    assert (emitted.headers["ce_livemode"], emitted.headers["ce_account"]) == ("true", ACCOUNT)
 
 
 async def test_a_mismatch_that_is_found_late_has_them_too(system: System, http: aiohttp.ClientSession) -> None:
@@ -83,9 +83,9 @@ async def test_a_mismatch_that_is_found_late_has_them_too(system: System, http: 
     wanted = {"reference": payment.metadata["order_id"], "amount": 1, "currency": "eur"}
     async with http.post(f"{system.internal}/internal/v1/payments/expect", json=wanted, headers=ADMIN) as answer:
         assert (await answer.json())["reconciliation"] == "mismatched"
-    [_, told] = records_about(system, "billing.payment.events", payment.id, 2)
-    assert (told.headers["ce_type"], told.headers["ce_livemode"]) == ("billing.payment.mismatched", "true")
-    assert {"livemode": True, "account": ACCOUNT}.items() <= json.loads(told.value).items()
+    [_, emitted] = records_about(system, "billing.payment.events", payment.id, 2)
+    assert (emitted.headers["ce_type"], emitted.headers["ce_livemode"]) == ("billing.payment.mismatched", "true")
+    assert {"livemode": True, "account": ACCOUNT}.items() <= json.loads(emitted.value).items()
 
 
 async def test_razorpay_names_its_account_and_no_mode(system: System, http: aiohttp.ClientSession) -> None:
@@ -93,5 +93,5 @@ async def test_razorpay_names_its_account_and_no_mode(system: System, http: aioh
     await post_razorpay(http, system.public, payment.captured(int(time.time())))
     found = await state_of(http, system, f"payments/{payment.id}", account="acc_BFQ7uQEaa7j2z7")
     assert "livemode" not in found
-    [told] = records_about(system, "billing.payment.events", payment.id, 1)
-    assert ("ce_livemode" in told.headers, told.headers["ce_account"]) == (False, "acc_BFQ7uQEaa7j2z7")
+    [emitted] = records_about(system, "billing.payment.events", payment.id, 1)
+    assert ("ce_livemode" in emitted.headers, emitted.headers["ce_account"]) == (False, "acc_BFQ7uQEaa7j2z7")

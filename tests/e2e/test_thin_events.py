@@ -40,9 +40,9 @@ async def test_a_thin_event_has_the_effects_of_what_it_names(
     listed = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries?source=stripe&limit=500")
     assert listed is not None
     [answer] = [each for each in listed["items"] if each.get("eventId") == paid["events"][0]["id"]]
-    told = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries/{answer['headers']['X-Tallyhook-Cause']}")
-    assert told is not None
-    assert (told["eventId"], told["outcome"], told["traceId"]) == (event["id"], "accepted", answer["traceId"])
+    delivery = await read_json(http, f"{system.internal}/v1/admin/webhooks/deliveries/{answer['headers']['X-Tallyhook-Cause']}")
+    assert delivery is not None
+    assert (delivery["eventId"], delivery["outcome"], delivery["traceId"]) == (event["id"], "accepted", answer["traceId"])
     assert len(records_about(system, "billing.payment.events", payment.id, 1)) == 1
 
 

@@ -51,14 +51,14 @@ async def test_a_worker_shows_its_part_and_the_whole(system: System, http: aioht
     for url in (f"{base}/topology", f"{base}/topology.json"):
         status, kind, body = await read(http, url)
         assert (status, kind) == (200, "application/json")
-        told = msgspec.json.decode(body, type=WorkerTopology)
-        assert told.process.workers == [role]
-        assert {(held.topic, held.partition) for held in told.process.partitions} == {
+        answered = msgspec.json.decode(body, type=WorkerTopology)
+        assert answered.process.workers == [role]
+        assert {(held.topic, held.partition) for held in answered.process.partitions} == {
             (partition.topic, partition.partition)
-            for partition in told.topology.partitions
+            for partition in answered.topology.partitions
             if partition.topic in worker(role).consumes
         }
-        assert role in [agent.name for agent in told.topology.agents]
+        assert role in [agent.name for agent in answered.topology.agents]
     for url, drawn in ((f"{base}/topology", {role}), (f"{base}/topology?scope=system", set(ROLES))):
         status, kind, body = await read(http, url, PAGE)
         assert (status, kind) == (200, "text/html")
@@ -115,11 +115,11 @@ async def test_what_is_really_said_is_what_is_declared(system: System, http: aio
     # What the payments worker fetches is told under Stripe's own source: `test_thin_events` brings it about.
     wanted = {agent.name: {*agent.produces} - {Topic.ALERTS, Topic.WEBHOOKS_STRIPE} for agent in workers()}
 
-    async def all_said() -> dict[str, set[str]] | None:
-        found = said(system)
+    async def all_emitted() -> dict[str, set[str]] | None:
+        found = topics_by_source(system)
         return found if all(wanted[role] <= found[role] for role in ROLES) else None
 
-    found = await eventually(all_said, every=0.2)
+    found = await eventually(all_emitted, every=0.2)
     for role in ROLES:
         assert found[role] - {Topic.ALERTS} == wanted[role]
     assert found["gateway"] <= set(AGENTS["gateway"].produces)
@@ -134,7 +134,7 @@ async def test_what_is_really_said_is_what_is_declared(system: System, http: aio
     assert raised == set(ROLES)
 
 
-def said(system: System) -> dict[str, set[str]]:
+def topics_by_source(system: System) -> dict[str, set[str]]:
     """Topics by who says them. What is said of payments may be the gateway's or the worker's, and of alerts anybody's."""
     found: dict[str, set[str]] = defaultdict(set)
     for source, topic in system.query("select distinct source, topic from outbox"):

@@ -89,8 +89,8 @@ def assert_ledger(
         name = source.source
         assert source.processed == processed.get(name, 0), books
         assert (source.in_flight, source.dead_lettered, source.missing, source.unlogged) == (0, 0, 0, 0), books
-        told = (source.rejected, source.duplicates, source.ignored)
-        assert told == tuple(taken.get(f"{name} {outcome}", 0) for outcome in ("rejected", "duplicate", "ignored"))
+        outcomes = (source.rejected, source.duplicates, source.ignored)
+        assert outcomes == tuple(taken.get(f"{name} {outcome}", 0) for outcome in ("rejected", "duplicate", "ignored"))
     assert all(each.pending == each.failed == 0 for each in books.commands), books.commands
     assert commands is None or sum(each.done for each in books.commands) == commands
 
@@ -132,9 +132,9 @@ def assert_topic(system: System, load: Load) -> None:
 
     found = read_topic(system.cluster, "billing.payment.events", until=all_there)
     first = {record.headers["ce_id"]: record for record in reversed(found)}
-    told = Counter((record.key, record.headers["ce_type"]) for record in first.values())
-    assert set(told.values()) == {1}
-    assert told.keys() == {(life.id, "billing.payment.succeeded") for life in load.payments} | {
+    emitted = Counter((record.key, record.headers["ce_type"]) for record in first.values())
+    assert set(emitted.values()) == {1}
+    assert emitted.keys() == {(life.id, "billing.payment.succeeded") for life in load.payments} | {
         (key, "billing.payment.refunded") for key in load.refunded
     }
     for key in load.refunded:

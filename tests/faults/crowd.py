@@ -174,8 +174,8 @@ async def sending(crm: Crm, *doors: str, clock: Callable[[], float] = time.time)
     finally:
         crowd.end()
         await crowd.sending
-    told = ", ".join(f"{seconds:.1f} s without any {what}" for what, seconds in crowd.longest.items())
-    print(f"{len(crowd.payments)} payments and leads; the longest: {told}; answers: {dict(crowd.answers)}")  # noqa: T201  # for who reads the run
+    longest = ", ".join(f"{seconds:.1f} s without any {what}" for what, seconds in crowd.longest.items())
+    print(f"{len(crowd.payments)} payments and leads; the longest: {longest}; answers: {dict(crowd.answers)}")  # noqa: T201  # for who reads the run
 
 
 def assert_each_once(system: System, crowd: Crowd, crm: Crm, **books: Any) -> None:
@@ -207,8 +207,8 @@ def assert_each_once(system: System, crowd: Crowd, crm: Crm, **books: Any) -> No
     came = Counter(taken.message_id for taken in crm.taken)
     assert len(came) == leads
     assert came.total() - leads <= UNDER_WAY  # under one message id, so that the CRM knows them
-    told = read_topic(system.cluster, "billing.payment.events", until=lambda found: len(_ids(found)) >= number + refunds)
-    assert len(_ids(told)) == number + refunds
+    emitted = read_topic(system.cluster, "billing.payment.events", until=lambda found: len(_ids(found)) >= number + refunds)
+    assert len(_ids(emitted)) == number + refunds
 
 
 def _ids(found: Sequence[Stored]) -> set[str]:

@@ -66,10 +66,10 @@ async def test_a_worker_killed_again_and_again_tells_of_each_condition_once_a_wi
     counts = system.query("select alert, started_at, count from alert_windows where subject = 'operators'")
     assert len(counts) == KINDS * WINDOWS
     assert {count for _, _, count in counts} == {ALERTS // (KINDS * WINDOWS)}
-    told = system.query(
+    sent = system.query(
         "select o.data, date_bin(%s, o.occurred_at, 'epoch') from outbox o where o.type = 'notification.send'", WINDOW
     )
-    messages = Counter((msgspec.json.decode(data, type=SendNotification).data["alert"], window) for data, window in told)
+    messages = Counter((msgspec.json.decode(data, type=SendNotification).data["alert"], window) for data, window in sent)
     assert messages == {(alert, window): 1 for alert, window, _ in counts}
     assert system.count("dead_letters") == 0
     await asyncio.to_thread(assert_ledger, system)

@@ -45,10 +45,10 @@ class Timeless(Webhook):
     """Believes a signature of any time: the CRM's clock is that of the test, which is right."""
 
     def verify(self, data: bytes | str, headers: dict[str, str], **_: bool) -> None:
-        told = {name.lower(): text for name, text in headers.items()}
-        at = datetime.fromtimestamp(int(told["webhook-timestamp"]), UTC)
+        lowered = {name.lower(): text for name, text in headers.items()}
+        at = datetime.fromtimestamp(int(lowered["webhook-timestamp"]), UTC)
         text = data if isinstance(data, str) else data.decode()
-        if self.sign(told["webhook-id"], at, text) not in told["webhook-signature"].split():
+        if self.sign(lowered["webhook-id"], at, text) not in lowered["webhook-signature"].split():
             raise WebhookVerificationError("No matching signature found")
 
 

@@ -106,10 +106,10 @@ def assert_once(system: System, served: Served, delivered: Counter[str], mailed:
     assert delivered.total() - len(delivered) <= UNDER_WAY
     assert len(delivered) == leads
     assert mailed.total() - len(mailed) <= UNDER_WAY
-    told = dict(system.query("select type, count(*) from outbox where topic <> 'webhooks.stripe' group by type"))
-    assert told["billing.payment.succeeded"] == payments
-    assert told["lead.delivered"] == leads
-    assert told.get("lead.delivery.failed", 0) == 0
+    emitted = dict(system.query("select type, count(*) from outbox where topic <> 'webhooks.stripe' group by type"))
+    assert emitted["billing.payment.succeeded"] == payments
+    assert emitted["lead.delivered"] == leads
+    assert emitted.get("lead.delivery.failed", 0) == 0
     assert system.count("dead_letters") == 0
     found = read_topic(system.cluster, "billing.payment.events", until=lambda found: len(found) >= payments)
     assert len({record.headers["ce_id"] for record in found}) == payments

@@ -61,8 +61,8 @@ def assert_all_sent(system: System, mail: MailServer, number: int) -> None:
     assert len(rows) == number
     assert set(mail.ids) == set(rows)
     assert {(each.id, each.recipients[0]) for each in mail.mails} == set(rows.items())
-    told = Counter(kind for (kind,) in system.query("select type from outbox where topic like 'notification.%%'"))
-    assert told == {"notification.send": number, "notification.sent": number}
+    emitted = Counter(kind for (kind,) in system.query("select type from outbox where topic like 'notification.%%'"))
+    assert emitted == {"notification.send": number, "notification.sent": number}
     assert_ledger(system, commands=number)
 
 

@@ -72,7 +72,7 @@ def dump(system: System) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def told(system: System) -> int:
+def events_emitted(system: System) -> int:
     """How many events were ever said to anybody."""
     return system.count("outbox")
 
@@ -117,7 +117,7 @@ async def live_through_a_day(system: System, http: aiohttp.ClientSession) -> Non
 
 async def test_the_page_brings_back_what_it_promises(system: System, http: aiohttp.ClientSession) -> None:
     await live_through_a_day(system, http)
-    before, said = dump(system), told(system)
+    before, emitted_before = dump(system), events_emitted(system)
     assert {table: len(rows) for table, rows in before.items() if not rows} == {}
     assert [command.removeprefix("tallyhook rebuild ") for command in commands()] == [*TABLES]
     for command, tables in zip(commands(), TABLES.values(), strict=True):
@@ -131,4 +131,4 @@ async def test_the_page_brings_back_what_it_promises(system: System, http: aioht
             assert ended.returncode == 0, f"{loss}: {ended.stdout}\n{ended.stderr}"
             after = dump(system)
             assert {table for table in before if after[table] != before[table]} == set(), loss
-    assert told(system) == said
+    assert events_emitted(system) == emitted_before

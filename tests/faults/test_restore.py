@@ -87,9 +87,9 @@ async def test_what_was_lost_comes_back_and_nobody_hears_of_it_twice(empty_stack
         await asyncio.to_thread(database.restore)
         assert system.count("payments") == NUMBER
         for role, topic in TOPICS.items():
-            told = await asyncio.to_thread(replay, system, role, topic, moment)
-            assert (told["moved"], told["sideEffects"]) == (True, "suppressed")
-            assert told["marked"] > 0
+            report = await asyncio.to_thread(replay, system, role, topic, moment)
+            assert (report["moved"], report["sideEffects"]) == (True, "suppressed")
+            assert report["marked"] > 0
         async with running(empty_stack, settings) as system:
             await until(lambda: system.count("offset_replays where finished_at is null") == 0)
             assert [system.query(query) for query in TABLES] == lost
@@ -161,8 +161,8 @@ def replay(system: System, role: str, topic: str, moment: datetime) -> dict[str,
     wait_until(lambda: not Offsets(Cluster(system.kafka)).group(group_of(role)).live)
     ended = tallyhook(system.environment, "replay", "offsets", *arguments)
     assert ended.returncode == 0, ended.stderr
-    told: dict[str, Any] = json.loads(ended.stdout)
-    return told
+    report: dict[str, Any] = json.loads(ended.stdout)
+    return report
 
 
 class Database:

@@ -166,9 +166,9 @@ async def use(system: System) -> None:
         await eventually(exhausted)
 
 
-async def look(system: System, told: dict[str, str]) -> None:
+async def look(system: System, outputs: dict[str, str]) -> None:
     """At all that is printed, served, shown of a process, and stored."""
-    for command, text in told.items():
+    for command, text in outputs.items():
         assert_silent(text, command)
     webs = {state.name: state.web for state in system.states if state.web}
     async with aiohttp.ClientSession(headers={"X-Internal-Token": ADMIN}) as http:

@@ -191,8 +191,8 @@ async def test_the_command_prints_a_link_that_signs_in_once_and_leads_to_a_page(
     [session] = await gateway.rows("console_keys")
     assert (session["kind"], session["secret_id"]) == ("session", Secret(TOKEN).id)
     there = {name: text for name, text in environment.items() if name != "INTERNAL_URL"} | {"INTERNAL_PORT": "9443"}
-    told = json.loads((await tallyhook_beside(there, "console", "link", "--json")).stdout)
-    assert told["url"].startswith("http://127.0.0.1:9443/console/sign-in?next=/console/overview#")
+    printed = json.loads((await tallyhook_beside(there, "console", "link", "--json")).stdout)
+    assert printed["url"].startswith("http://127.0.0.1:9443/console/sign-in?next=/console/overview#")
 
 
 async def test_a_link_is_followed_in_a_browser_and_its_key_reaches_no_address(gateway: Gateway, database_url: str) -> None:

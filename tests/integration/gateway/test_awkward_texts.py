@@ -67,7 +67,7 @@ _PUBLIC: Final = {route.name for route in WEBHOOKS}
 
 
 @pytest.fixture
-async def told(start_gateway: StartGateway) -> AsyncIterator[Gateway]:
+async def quiet(start_gateway: StartGateway) -> AsyncIterator[Gateway]:
     """A gateway of which no line says that a request failed for a reason that nobody thought of."""
     with structlog.testing.capture_logs() as lines:
         async with start_gateway(**_QUICK) as gateway:
@@ -119,7 +119,7 @@ def body_of(route: Route) -> bytes | None:
     return msgspec.json.encode(_BODIES[records_of(route.body)[0]]) if route.body else None
 
 
-async def test_no_text_in_a_path_or_a_query_is_an_error_of_ours(told: Gateway) -> None:
+async def test_no_text_in_a_path_or_a_query_is_an_error_of_ours(quiet: Gateway) -> None:
     answers = {}
     for route in ROUTES:
         paths = [re.sub(r"\{\w+\}", lambda _, text=text: text, route.path) for text in ENCODED if route.ids]
@@ -128,7 +128,7 @@ async def test_no_text_in_a_path_or_a_query_is_an_error_of_ours(told: Gateway) -
             paths += [f"{fixed(route)}?{name}={text}" for name in names for text in ENCODED]
         paths += [f"{fixed(route)}?{text}={text}" for text in ENCODED if route.query]
         for path in paths:
-            answers[route.name, path] = (route, *await ask(told, route, path, body_of(route)))
+            answers[route.name, path] = (route, *await ask(quiet, route, path, body_of(route)))
     assert {call: answer[1:] for call, answer in answers.items() if wrong(*answer)} == {}
     assert len(answers) > 2000
     # Case 10: what a query cannot be is said so, and what can be no id names nothing.
@@ -139,16 +139,16 @@ async def test_no_text_in_a_path_or_a_query_is_an_error_of_ours(told: Gateway) -
     assert {answer[1:] for (name, path), answer in answers.items() if path.endswith("payments/%00")} == {(404, "not_found")}
 
 
-async def test_no_text_in_a_header_is_an_error_of_ours(told: Gateway) -> None:
+async def test_no_text_in_a_header_is_an_error_of_ours(quiet: Gateway) -> None:
     answers = {}
     for route in ROUTES:
         for name in _known(route):
             for value in RAW:
-                answers[route.name, name, value] = (route, *await send_raw(told, route, {name: value}))
+                answers[route.name, name, value] = (route, *await send_raw(quiet, route, {name: value}))
     for route in (WEBHOOKS[0], COMMANDS[0], ADMIN_ROUTES[0], *HEALTH):
         for name in HEADERS:
             for value in RAW:
-                answers[route.name, name, value] = (route, *await send_raw(told, route, {name: value}))
+                answers[route.name, name, value] = (route, *await send_raw(quiet, route, {name: value}))
     assert {call: answer[1:] for call, answer in answers.items() if wrong_raw(*answer)} == {}
 
 
@@ -182,15 +182,15 @@ def wrong_raw(route: Route, status: int, reason: str | None) -> bool:
 
 
 @pytest.mark.usefixtures("lenient_parser")
-async def test_raw_bytes_in_a_path_lead_nowhere_where_they_are_let_in(told: Gateway) -> None:
-    await assert_that_raw_bytes_lead_nowhere(told)
+async def test_raw_bytes_in_a_path_lead_nowhere_where_they_are_let_in(quiet: Gateway) -> None:
+    await assert_that_raw_bytes_lead_nowhere(quiet)
 
 
-async def test_raw_bytes_in_a_path_lead_nowhere(told: Gateway) -> None:
-    await assert_that_raw_bytes_lead_nowhere(told)
+async def test_raw_bytes_in_a_path_lead_nowhere(quiet: Gateway) -> None:
+    await assert_that_raw_bytes_lead_nowhere(quiet)
 
 
-async def assert_that_raw_bytes_lead_nowhere(told: Gateway) -> None:
+async def assert_that_raw_bytes_lead_nowhere(quiet: Gateway) -> None:
     awkward = [
         b"\xff",
         b"\xc0\x80",
@@ -210,16 +210,16 @@ async def assert_that_raw_bytes_lead_nowhere(told: Gateway) -> None:
         base = re.sub(r"\{\w+\}", "x", route.path).encode()
         for text in awkward:
             for path in (base + text, base + b"?key=" + text + b"&limit=" + text):
-                answers[route.name, path] = (route, *await send_raw(told, route, {}, path))
+                answers[route.name, path] = (route, *await send_raw(quiet, route, {}, path))
     assert {call: answer[1:] for call, answer in answers.items() if wrong_raw(*answer)} == {}
 
 
-async def test_no_value_in_a_body_is_an_error_of_ours(told: Gateway) -> None:
+async def test_no_value_in_a_body_is_an_error_of_ours(quiet: Gateway) -> None:
     answers = {}
     for route in ROUTES:
         for record in records_of(route.body):
             for place, body in bodies(_BODIES[record]):
-                answers[route.name, record, place] = (route, *await ask(told, route, fixed(route), body.encode()))
+                answers[route.name, record, place] = (route, *await ask(quiet, route, fixed(route), body.encode()))
     assert {call: answer[1:] for call, answer in answers.items() if wrong(*answer)} == {}
     assert len(answers) > 1000
 
@@ -251,7 +251,7 @@ def _marked(value: Any, mark: str, place: str) -> Iterator[tuple[str, Any]]:
             yield from ((where, [*value[:n], marked, *value[n + 1 :]]) for where, marked in inner)
 
 
-async def test_a_newline_at_the_end_is_refused_like_any_other(told: Gateway) -> None:
+async def test_a_newline_at_the_end_is_refused_like_any_other(quiet: Gateway) -> None:
     """Case 11: a `$` lets it pass in Python."""
     routes = {route.name: route for route in ROUTES}
     lead = {"partnerId": "acme", "externalLeadId": "1", "payload": {}}
@@ -263,9 +263,9 @@ async def test_a_newline_at_the_end_is_refused_like_any_other(told: Gateway) -> 
         "search_index": {"index": "properties", "id": "p\n", "op": "delete"},
         "notifications_send": {"to": "u\n", "channel": "EMAIL", "template": "payment-failed", "data": {}},
     }.items():
-        assert await ask(told, routes[name], fixed(routes[name]), json.dumps(body).encode()) == (422, "field_invalid"), name
+        assert await ask(quiet, routes[name], fixed(routes[name]), json.dumps(body).encode()) == (422, "field_invalid"), name
     for body in ({**lead, "partnerId": "acme\n"}, {**lead, "externalLeadId": "1\n"}):
-        answer = await ask(told, routes["partner"], routes["partner"].path, json.dumps(body).encode())
+        answer = await ask(quiet, routes["partner"], routes["partner"].path, json.dumps(body).encode())
         assert answer == (400, "event_malformed")
-    assert await told.rows("config") == []
-    assert await told.rows("reconciliations") == []
+    assert await quiet.rows("config") == []
+    assert await quiet.rows("reconciliations") == []

@@ -146,18 +146,18 @@ async def test_what_fits_the_schema_is_taken_and_nothing_else(route: Route, star
             value = json.loads(body, parse_float=exactly)
             if is_left_to_words(value):
                 return
-            said, headers = "", {**ADMIN, "Content-Type": "application/json"}
+            refusal, headers = "", {**ADMIN, "Content-Type": "application/json"}
             async with (
                 turns,
                 gateway.client.request(route.method, f"{gateway.internal}{path}", data=body.encode(), headers=headers) as answer,
             ):
                 if answer.status >= 400:
                     problem = await answer.json(content_type=None)
-                    said = f"{problem['reason']}: {problem['detail']}"
-                    assert answer.status < 500, (body, said)
-            taken = said.partition(":")[0] not in OF_BODIES
+                    refusal = f"{problem['reason']}: {problem['detail']}"
+                    assert answer.status < 500, (body, refusal)
+            taken = refusal.partition(":")[0] not in OF_BODIES
             if taken != fits.is_valid(value):
-                wrong.append(f"{'taken' if taken else 'refused'}, by the schema not: {body[:300]} {said}")
+                wrong.append(f"{'taken' if taken else 'refused'}, by the schema not: {body[:300]} {refusal}")
 
         await asyncio.gather(*map(judge, dict.fromkeys(bodies_of(name))))
     assert not wrong, "\n".join(wrong)

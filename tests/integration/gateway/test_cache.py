@@ -42,8 +42,8 @@ async def test_it_is_accepted_with_its_task_where_the_worker_takes_longer_than_a
         status, answer = await invalidate(gateway, {"keys": ["a"]})
         assert (status, answer["accepted"]) == (202, True)
         await gateway.settle({"invalidated": 1})
-        told = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
-        assert (told["status"], told["result"]) == ("done", {"invalidated": 1})
+        task = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
+        assert (task["status"], task["result"]) == ("done", {"invalidated": 1})
 
 
 async def test_a_failed_command_is_answered_with_its_task(gateway: Gateway) -> None:

@@ -109,9 +109,9 @@ async def test_a_command_that_cannot_be_written_is_refused(start_gateway: StartG
         wire.mend()
 
 
-@pytest.mark.parametrize(("reason", "told"), [(None, {"result": {"invalidated": 1}}), ("gone", {"reason": "gone"})])
+@pytest.mark.parametrize(("reason", "outcome"), [(None, {"result": {"invalidated": 1}}), ("gone", {"reason": "gone"})])
 async def test_a_task_tells_what_became_of_its_command(
-    start_gateway: StartGateway, database_url: str, reason: str | None, told: dict[str, Any]
+    start_gateway: StartGateway, database_url: str, reason: str | None, outcome: dict[str, Any]
 ) -> None:
     async with start_gateway(COMMAND_WAIT="1ms") as gateway:
         _, answer = await ask(gateway)
@@ -122,7 +122,7 @@ async def test_a_task_tells_what_became_of_its_command(
         await settle(database_url, UUID(answer["taskId"]), reason)
         settled = await (await gateway.get(path, ADMIN)).json()
         assert settled["status"] == ("failed" if reason else "done")
-        assert settled.items() >= told.items()
+        assert settled.items() >= outcome.items()
 
 
 async def test_a_task_that_nobody_opened_is_not_found(gateway: Gateway) -> None:

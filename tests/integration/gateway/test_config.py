@@ -80,8 +80,8 @@ async def test_every_change_is_kept_and_told(gateway: Gateway) -> None:
         ("config.events", "config.changed", "greeting", 1),
         ("config.events", "config.changed", "greeting", 2),
     ]
-    told = msgspec.json.decode(events[1]["data"])
-    assert told == {"key": "greeting", "value": None, "version": 2, "changedBy": history[1]["changed_by"]}
+    streamed = msgspec.json.decode(events[1]["data"])
+    assert streamed == {"key": "greeting", "value": None, "version": 2, "changedBy": history[1]["changed_by"]}
     assert events[1]["id"] == history[1]["id"]
 
 
@@ -183,9 +183,9 @@ async def test_what_sql_wrote_is_ignored_told_once_and_shown(gateway: Gateway, d
                 await change(gateway, "lead.max_attempts", 3)
                 await eventually(lambda: _unusable(followed, 0))
         assert followed.get("lead.max_attempts", 8) == 3
-        told = [line["key"] for line in lines if line["event"] == "config_ignored"]
-        assert set(told) == {"lead.max_attempts"}
-        assert 3 <= len(told) <= 6  # the gateway follows too, and may have been late for one
+        ignored = [line["key"] for line in lines if line["event"] == "config_ignored"]
+        assert set(ignored) == {"lead.max_attempts"}
+        assert 3 <= len(ignored) <= 6  # the gateway follows too, and may have been late for one
         await gateway.overwrite_config("lead.max_attempts", "-1")
         assert (await gateway.get(f"{PATH}?key=lead.max_attempts")).status == 200
         async with config_view.following(database_url) as begun_later:
@@ -208,8 +208,8 @@ async def test_a_value_that_cannot_be_used_is_told_once_a_change_and_not_at_ever
                     await change(gateway, "lead.max_attempts", number)
                     await eventually(lambda number=number: _seen(followed, number))
                 assert followed.get("partner.ACME.paused", True) is False
-    told = [line for line in lines if line["event"] == "config_ignored"]
-    assert 2 <= len(told) <= 4  # two followers, this one and the gateway's, once for each of two values
+    ignored = [line for line in lines if line["event"] == "config_ignored"]
+    assert 2 <= len(ignored) <= 4  # two followers, this one and the gateway's, once for each of two values
 
 
 async def _told(lines: list[Any], before: int) -> bool | None:

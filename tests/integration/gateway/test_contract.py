@@ -46,8 +46,8 @@ async def conforms(folder: Path, url: str, *options: str) -> None:
         env=environ,
         cwd=folder,
     )
-    told, _ = await child.communicate()
-    assert child.returncode == 0, told.decode()
+    output, _ = await child.communicate()
+    assert child.returncode == 0, output.decode()
 
 
 @pytest.mark.parametrize("paths", [SERVICES, *OPERATORS])

@@ -14,7 +14,7 @@ from gateway.errors import Reason
 from outbox.partitions import DAILY, make_days, name
 from runtime.database import make_pool
 from runtime.ids import id_at
-from tests.integration.gateway.test_every_route import _ASKS_KAFKA, _TOKENS, GUARDED, WITH_KEY, call, told
+from tests.integration.gateway.test_every_route import _ASKS_KAFKA, _TOKENS, GUARDED, WITH_KEY, call, status_and_reason
 from tests.integration.gateway.test_webhooks import problem_of, succeeded
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def test_a_missing_day_is_a_503_to_come_again_on_every_route_and_no_call_i
         for route in (each for each in GUARDED if each.name != _ASKS_KAFKA):
             response = await call(gateway, route, _TOKENS[route.role or ""], Idempotency_Key=route.name)
             if response.status >= 500:
-                answers[route.name] = await told(response)
+                answers[route.name] = await status_and_reason(response)
                 assert int(response.headers["Retry-After"]) > 0
         assert {*answers.values()} == {(503, "partition_missing")}
         assert len(answers.keys() & {route.name for route in WITH_KEY}) > 3

@@ -38,8 +38,8 @@ async def test_it_is_accepted_where_the_attempt_takes_longer_than_a_caller_waits
         status, answer = await deliver(gateway)
         assert (status, answer["accepted"]) == (202, True)
         await gateway.settle({"delivered": True, "attempt": 2})
-        told = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
-        assert (told["status"], told["result"]) == ("done", {"delivered": True, "attempt": 2})
+        task = await (await gateway.get(f"/internal/v1/tasks/{answer['taskId']}", SERVICE)).json()
+        assert (task["status"], task["result"]) == ("done", {"delivered": True, "attempt": 2})
 
 
 _OPEN = "insert into lead_breakers (partner, opened_at, probe_at, failures, error) values ('ACME', now(), now(), 10, 'timeout')"

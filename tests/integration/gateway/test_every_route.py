@@ -47,7 +47,7 @@ def body_of(route: Route) -> bytes:
     return _BODIES.get(route.body, b"{}") if route.body else b""
 
 
-async def told(response: aiohttp.ClientResponse) -> tuple[int, str]:
+async def status_and_reason(response: aiohttp.ClientResponse) -> tuple[int, str]:
     """Status and reason; a refusal is always a problem document that names its reason."""
     assert response.content_type == "application/problem+json"
     problem = await response.json(content_type=None)
@@ -57,13 +57,15 @@ async def told(response: aiohttp.ClientResponse) -> tuple[int, str]:
 
 async def test_without_a_live_token_nothing_is_reached(gateway: Gateway) -> None:
     for token, refusal in ((None, (401, "token_missing")), ("revoked", (401, "token_wrong"))):
-        assert {route.name: await told(await call(gateway, route, token)) for route in GUARDED} == dict.fromkeys(
+        assert {route.name: await status_and_reason(await call(gateway, route, token)) for route in GUARDED} == dict.fromkeys(
             (route.name for route in GUARDED), refusal
         )
 
 
 async def test_what_is_for_operators_is_for_no_service(gateway: Gateway) -> None:
-    names = {route.name: await told(await call(gateway, route, "service")) for route in GUARDED if route.role == "admin"}
+    names = {
+        route.name: await status_and_reason(await call(gateway, route, "service")) for route in GUARDED if route.role == "admin"
+    }
     assert set(names.values()) == {(403, "admin_token_needed")}
     assert len(names) > 20
 
@@ -84,10 +86,10 @@ async def test_a_body_of_another_kind_is_refused_by_its_reason(start_gateway: St
         for route in WITH_BODY:
             token = _TOKENS[route.role or ""]
             refusals = [
-                await told(await call(gateway, route, token, Content_Type="text/plain")),
-                await told(await call(gateway, route, token, b"{")),
-                await told(await call(gateway, route, token, b"[]")),
-                await told(await call(gateway, route, token, b'"' + b"x" * 2000 + b'"')),
+                await status_and_reason(await call(gateway, route, token, Content_Type="text/plain")),
+                await status_and_reason(await call(gateway, route, token, b"{")),
+                await status_and_reason(await call(gateway, route, token, b"[]")),
+                await status_and_reason(await call(gateway, route, token, b'"' + b"x" * 2000 + b'"')),
             ]
             assert refusals == [
                 (415, "content_type_not_json"),
@@ -103,7 +105,7 @@ async def test_a_key_is_for_one_request_of_a_route(start_gateway: StartGateway) 
         for route in WITH_KEY:
             token, key = _TOKENS[route.role or ""], f"key of {route.name}"
             malformed = await call(gateway, route, token, Idempotency_Key="x" * 256)
-            assert await told(malformed) == (400, "idempotency_key_malformed"), route.name
+            assert await status_and_reason(malformed) == (400, "idempotency_key_malformed"), route.name
             first = await call(gateway, _fixed(route), token, Idempotency_Key=key)
             again = await call(gateway, _fixed(route), token, Idempotency_Key=key)
             assert again.status == first.status, route.name
@@ -113,7 +115,7 @@ async def test_a_key_is_for_one_request_of_a_route(start_gateway: StartGateway) 
             if first.ok:
                 kept.append(route.name)
                 other = await call(gateway, _fixed(route), token, body_of(route) + b" ", Idempotency_Key=key)
-                reused = await told(other)
+                reused = await status_and_reason(other)
                 assert reused == (409, "idempotency_key_reused"), route.name
     assert len(kept) >= 7
 

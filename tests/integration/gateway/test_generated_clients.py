@@ -49,9 +49,9 @@ async def test_a_generated_client_gives_commands_asks_and_understands_refusals(
     child = await asyncio.create_subprocess_exec(
         *command, gateway.internal, ADMIN["X-Internal-Token"], stdout=PIPE, stderr=PIPE, cwd=generated
     )
-    said, complaints = await child.communicate()
+    output, complaints = await child.communicate()
     assert child.returncode == 0, complaints.decode()
-    assert json.loads(said) == ["order-7", "awaited", delivered["id"], "evt_generated", "not_found"]
+    assert json.loads(output) == ["order-7", "awaited", delivered["id"], "evt_generated", "not_found"]
 
 
 def test_ajv_compiles_every_schema_in_strict_mode_and_takes_the_samples(tmp_path: Path) -> None:
@@ -59,6 +59,6 @@ def test_ajv_compiles_every_schema_in_strict_mode_and_takes_the_samples(tmp_path
     program = tmp_path / "ajv.cjs"
     program.write_bytes((generators.PROGRAMS / "ajv.cjs").read_bytes())
     samples = generators.PROGRAMS.parent / "golden"
-    said = generators.run(tmp_path, "node", str(program), str(FOLDER), str(samples), str(generators.CONTRACT))
+    output = generators.run(tmp_path, "node", str(program), str(FOLDER), str(samples), str(generators.CONTRACT))
     bodies = json.loads(generators.CONTRACT.read_text())["components"]["schemas"]
-    assert int(said) >= len(EVENT_TYPES) + len(bodies), "it warns of something"
+    assert int(output) >= len(EVENT_TYPES) + len(bodies), "it warns of something"

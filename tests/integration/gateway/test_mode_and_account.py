@@ -21,8 +21,8 @@ ABSENT: Final = object()
 
 def marked(body: bytes, **marks: object) -> bytes:
     """The event with other words beside its object; ABSENT takes one away."""
-    told = {**json.loads(body), **marks}
-    return json.dumps({name: value for name, value in told.items() if value is not ABSENT}).encode()
+    changed = {**json.loads(body), **marks}
+    return json.dumps({name: value for name, value in changed.items() if value is not ABSENT}).encode()
 
 
 def of_mode(livemode: object, **marks: object) -> bytes:

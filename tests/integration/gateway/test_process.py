@@ -32,9 +32,9 @@ async def start(database_url: str, **changes: str) -> Process:
 async def until_logged(process: Process, event: str) -> dict[str, Any]:
     assert process.stderr is not None
     while line := await process.stderr.readline():
-        said: dict[str, Any] = msgspec.json.decode(line)
-        if said["event"] == event:
-            return said
+        logged: dict[str, Any] = msgspec.json.decode(line)
+        if logged["event"] == event:
+            return logged
     raise AssertionError(f"{event} was never logged")
 
 

@@ -19,7 +19,7 @@ from runtime.secret_watch import SecretWatch
 from runtime.settings import Secret, SettingsError
 from schemas.envelope import Event
 from tests.gateways import ADMIN, listening
-from tests.integration.gateway.test_every_route import call, told
+from tests.integration.gateway.test_every_route import call, status_and_reason
 from tests.mounts import Mount
 from tests.simulators.stripe import Payment
 
@@ -60,7 +60,7 @@ async def test_a_reader_reaches_all_that_changes_nothing_and_nothing_else(start_
             answer = await call(gateway, route, "reader")
             assert answer.status not in {401, 500}, route.name
             if answer.status == 403:
-                assert (await told(answer))[1] == "token_read_only"
+                assert (await status_and_reason(answer))[1] == "token_read_only"
                 refused.add(route.name)
     assert refused == {route.name for route in GUARDED if route.method != "GET"} | {"admin_body"}
 

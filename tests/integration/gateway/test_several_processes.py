@@ -122,8 +122,8 @@ async def test_one_that_is_killed_ends_the_whole_with_an_error(database_url: str
     async with two(database_url) as running:
         killed = running.children[0]
         os.kill(killed, signal.SIGKILL)
-        said = await until_logged(running.process, "gateway_process_ended")
-        assert (said["pid"], said["code"], said["reason"]) == (killed, -signal.SIGKILL, "process_ended")
+        line = await until_logged(running.process, "gateway_process_ended")
+        assert (line["pid"], line["code"], line["reason"]) == (killed, -signal.SIGKILL, "process_ended")
         await until_logged(running.process, "gateway_stopped")  # the other one, in order
         assert await running.process.wait() == 1
 

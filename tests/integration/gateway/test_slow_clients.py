@@ -88,18 +88,18 @@ class Running:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._said: dict[str, dict[str, Any]] = {}
+        self._logged: dict[str, dict[str, Any]] = {}
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         assert self._process.stderr is not None
         while line := await self._process.stderr.readline():
-            said = msgspec.json.decode(line)
-            self._said[said["event"]] = said
+            entry = msgspec.json.decode(line)
+            self._logged[entry["event"]] = entry
 
-    async def said(self, event: str) -> dict[str, Any]:
+    async def logged(self, event: str) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
-            return self._said.get(event)
+            return self._logged.get(event)
 
         return await eventually(look)
 
@@ -107,7 +107,7 @@ class Running:
         self._process.terminate()
         async with asyncio.timeout(20):
             await self._reading
-        assert "request_failed" not in self._said
+        assert "request_failed" not in self._logged
         return await self._process.wait()
 
 
@@ -135,14 +135,14 @@ async def running(database_url: str, **changes: str) -> AsyncIterator[Running]:
 @pytest.mark.timeout(180)
 async def test_good_clients_are_served_beside_2000_slow_ones_with_1024_files(database_url: str) -> None:
     async with running(database_url, **PATIENCE) as gateway:
-        started = await gateway.said("gateway_started")
+        started = await gateway.logged("gateway_started")
         public, internal = started["public"], started["internal"]
         assert sum(started["connections"].values()) < 1024
         await eventually(lambda: ready(public))
         await served(public, 40)
         alone = await served(public, GOOD)
         async with slow_clients(public, SLOW), slow_clients(internal, SLOW // 5):
-            assert (await gateway.said("connections_ended"))["displaced"]
+            assert (await gateway.logged("connections_ended"))["displaced"]
             beside = await served(public, GOOD)
             assert await metric(internal, 'tallyhook_connections_open{listener="public"}') <= started["connections"]["public"]
             await eventually(partial(ended, internal, "displaced"))

@@ -114,7 +114,7 @@ async def test_a_certificate_of_ours_that_has_expired_is_said_so_while_the_world
     yesterday = datetime.now(UTC) - timedelta(days=1)
     door = Door(tmp_path)
     process = await start(database_url, **door.settings(yesterday))
-    said = await until_logged(process, "certificate_expired")
+    line = await until_logged(process, "certificate_expired")
     started = await until_logged(process, "gateway_started")
     door.url = started["internal"]
     with pytest.raises(aiohttp.ClientConnectorCertificateError, match="certificate has expired"):
@@ -123,8 +123,8 @@ async def test_a_certificate_of_ours_that_has_expired_is_said_so_while_the_world
         assert answer.status == 200
     process.terminate()
     await process.communicate()
-    assert (said["level"], said["reason"]) == ("error", "certificate_expired")
-    assert f"INTERNAL_TLS_CERT has expired, on {yesterday:%Y-%m-%d %H:%M} UTC" in said["error"]
+    assert (line["level"], line["reason"]) == ("error", "certificate_expired")
+    assert f"INTERNAL_TLS_CERT has expired, on {yesterday:%Y-%m-%d %H:%M} UTC" in line["error"]
     found = [each for each in check_certificates(door.settings(yesterday)) if each.level == "fail"]
     assert [each.text for each in found] == [
         f"INTERNAL_TLS_CERT of this machine: the certificate has expired, on {yesterday:%Y-%m-%d %H:%M} UTC"

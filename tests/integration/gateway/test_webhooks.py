@@ -97,8 +97,8 @@ async def test_a_thin_event_is_stored_and_ignored_while_nobody_can_ask_for_what_
     [event] = await gateway.rows("outbox")
     assert (event["data"], event["aggregate_id"], event["occurred_at"]) == (THIN, "in_1", datetime(2026, 11, 20, 10, tzinfo=UTC))
     assert await gateway.rows("outbox_pending") == []
-    told = await (await gateway.get(f"/v1/admin/webhooks/deliveries/{answer['id']}")).json()
-    assert (told["outcome"], told["reason"], told["eventId"]) == ("ignored", "api_key_missing", "evt_thin")
+    stored = await (await gateway.get(f"/v1/admin/webhooks/deliveries/{answer['id']}")).json()
+    assert (stored["outcome"], stored["reason"], stored["eventId"]) == ("ignored", "api_key_missing", "evt_thin")
     assert (await (await gateway.post(THIN)).json())["duplicate"]
     assert [row["reason"] for row in await gateway.rows("webhook_deliveries")] == ["api_key_missing", None]
 

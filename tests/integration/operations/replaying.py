@@ -51,11 +51,12 @@ _DECODER: Final = msgspec.json.Decoder(StripeEvent)
 
 def envelope(body: bytes) -> Event:
     """The event as the gateway would have recorded it."""
-    told = _DECODER.decode(body)
+    stripe_event = _DECODER.decode(body)
     return Event(
-        id=new_id(), topic=Topic.WEBHOOKS_STRIPE, aggregate_id=aggregate_of(told).id, source=SOURCE, type=TYPE_PREFIX + told.type,
-        occurred_at=told.occurred_at,
-        dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body, livemode=told.livemode, account="acct_1",
+        id=new_id(), topic=Topic.WEBHOOKS_STRIPE, aggregate_id=aggregate_of(stripe_event).id,
+        source=SOURCE, type=TYPE_PREFIX + stripe_event.type,
+        occurred_at=stripe_event.occurred_at,
+        dataschema=DATASCHEMA, traceparent=new_trace().traceparent, data=body, livemode=stripe_event.livemode, account="acct_1",
     )  # fmt: skip
 
 

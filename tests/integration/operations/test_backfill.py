@@ -185,8 +185,8 @@ def test_the_command_says_how_many_were_missing_and_by_whom_it_was_run(api: Stri
     api.hold(*(stripe.Payment().succeeded(AT + n) for n in range(3)))
     done = backfill_command(api, database_url, "--since", "2h", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["seen"], told["missing"], told["putIn"], told["known"]) == (3, 3, 3, 0)
+    printed = json.loads(done.stdout)
+    assert (printed["seen"], printed["missing"], printed["putIn"], printed["known"]) == (3, 3, 3, 0)
     again = backfill_command(api, database_url, "--since", "2h")
     assert re.search(r"3 had arrived\n +0 never arrived, 0 of them recorded now", again.stdout)
     with psycopg.connect(database_url) as connection:

@@ -64,8 +64,8 @@ async def until(gateway: Gateway, place: str, secret: str, status: int = 200) ->
     """Send events until the answer has this status; returns that answer."""
 
     async def look() -> Any:
-        answered, told = await send(gateway, place, secret)
-        return told if answered == status else None
+        answered, answer = await send(gateway, place, secret)
+        return answer if answered == status else None
 
     return await eventually(look)
 
@@ -96,8 +96,8 @@ async def test_each_endpoint_verifies_by_its_own_secrets_and_the_plain_path_by_t
     await until(gateway, "stripe/eu", EU)
     await until(gateway, "stripe/us", US)
     for place, secret in (("stripe/eu", US), ("stripe/us", EU), ("stripe/eu", SECRET), ("stripe", EU)):
-        status, told = await send(gateway, place, secret)
-        assert (status, told["reason"]) == (401, "signature_wrong"), place
+        status, answer = await send(gateway, place, secret)
+        assert (status, answer["reason"]) == (401, "signature_wrong"), place
     assert (await send(gateway, "stripe", SECRET))[0] == 200
 
 
@@ -110,10 +110,10 @@ async def test_the_same_event_by_two_ways_is_one_event(gateway: Gateway) -> None
     _, first = await send(gateway, "stripe/connect", EU, body)
     _, again = await send(gateway, "stripe/account", US, body)
     _, plain = await send(gateway, "stripe", SECRET, body)
-    assert [told["duplicate"] for told in (first, again, plain)] == [False, True, True]
+    assert [answer["duplicate"] for answer in (first, again, plain)] == [False, True, True]
     logged = {str(row["id"]): row["endpoint"] for row in await gateway.rows("outbox")}
     assert logged[first["id"]] == "connect", "on its way to Kafka the event names the endpoint by which it came first"
-    assert {told["id"] for told in (first, again, plain)} == {first["id"]}
+    assert {answer["id"] for answer in (first, again, plain)} == {first["id"]}
     found = await deliveries(gateway, "limit=3")
     assert [(each["outcome"], each.get("endpoint")) for each in found] == [
         ("duplicate", None), ("duplicate", "account"), ("accepted", "connect"),
@@ -121,8 +121,8 @@ async def test_the_same_event_by_two_ways_is_one_event(gateway: Gateway) -> None
 
 
 async def test_an_unknown_endpoint_is_refused_kept_and_recovered_once_it_is_there(gateway: Gateway) -> None:
-    status, told = await send(gateway, "stripe/eu", EU, make_event(id="evt_too_early"))
-    assert (status, told["reason"]) == (404, "endpoint_unknown")
+    status, answer = await send(gateway, "stripe/eu", EU, make_event(id="evt_too_early"))
+    assert (status, answer["reason"]) == (404, "endpoint_unknown")
     [refused] = await rejected(gateway, "eu")
     assert refused["reason"] == "endpoint_unknown"
     explained = await (await gateway.get(f"/v1/admin/webhooks/deliveries/{refused['id']}/explanation")).json()
@@ -143,8 +143,8 @@ async def test_an_unknown_endpoint_is_refused_kept_and_recovered_once_it_is_ther
 
 @pytest.mark.parametrize("name", ["EU", "e_u", "-eu", "e--u", "x" * 64, "e%00u", "..", "eu%2Fx"])
 async def test_what_can_be_no_endpoint_is_unknown_and_names_none_in_the_log(gateway: Gateway, name: str) -> None:
-    status, told = await send(gateway, f"stripe/{name}", EU)
-    assert (status, told["reason"]) in ((404, "endpoint_unknown"), (404, "not_found"))
+    status, answer = await send(gateway, f"stripe/{name}", EU)
+    assert (status, answer["reason"]) in ((404, "endpoint_unknown"), (404, "not_found"))
     await gateway.resources.rejections.flush()
     assert {row["endpoint"] for row in await gateway.rows("webhook_deliveries")} <= {None}
     page = await (await gateway.get("/metrics")).text()
@@ -179,11 +179,11 @@ async def test_a_put_without_secrets_keeps_them_and_with_some_replaces_them(gate
 async def test_an_event_of_the_other_mode_is_stored_and_ignored(gateway: Gateway) -> None:
     await call(gateway, "PUT", "/stripe/eu", {"mode": "live", "secrets": [EU]})
     await until(gateway, "stripe/eu", EU)
-    _, told = await send(gateway, "stripe/eu", EU, make_event(livemode=False))
-    assert (told["ignored"], told["reason"]) == (True, "other_mode")
+    _, answer = await send(gateway, "stripe/eu", EU, make_event(livemode=False))
+    assert (answer["ignored"], answer["reason"]) == (True, "other_mode")
     _, plain = await send(gateway, "stripe", SECRET, make_event(livemode=False))
     assert "ignored" not in plain
-    explained = await (await gateway.get(f"/v1/admin/webhooks/deliveries/{told['id']}/explanation")).json()
+    explained = await (await gateway.get(f"/v1/admin/webhooks/deliveries/{answer['id']}/explanation")).json()
     assert "the mode of the endpoint stripe/eu" in explained["advice"]
 
 
@@ -196,11 +196,11 @@ async def test_an_event_that_states_no_mode_is_of_the_mode_of_its_endpoint(start
         assert status == 201
 
         async def taken() -> Any:
-            answered, told = await send(gateway, "razorpay/sandbox", secret, body)
-            return told if answered == 200 else None
+            answered, answer = await send(gateway, "razorpay/sandbox", secret, body)
+            return answer if answered == 200 else None
 
-        told = await eventually(taken)
-        [row] = [row for row in await gateway.rows("webhook_deliveries") if str(row["id"]) == told["id"]]
+        answer = await eventually(taken)
+        [row] = [row for row in await gateway.rows("webhook_deliveries") if str(row["id"]) == answer["id"]]
         assert (row["livemode"], row["endpoint"], row["outcome"]) == (False, "sandbox", "accepted")
 
 
@@ -212,8 +212,8 @@ async def test_a_removed_endpoint_is_unknown_and_its_series_end(gateway: Gateway
     assert 'tallyhook_webhooks_received_total{endpoint="eu",outcome="accepted",source="stripe"}' in page
     assert 'tallyhook_refusals_total{endpoint="eu",reason="signature_wrong",source="stripe"}' in page
     assert (await call(gateway, "DELETE", "/stripe/eu"))[0] == 200
-    told = await until(gateway, "stripe/eu", EU, 404)
-    assert told["reason"] == "endpoint_unknown"
+    answer = await until(gateway, "stripe/eu", EU, 404)
+    assert answer["reason"] == "endpoint_unknown"
     assert 'endpoint="eu"' not in await (await gateway.get("/metrics")).text()
     assert (await call(gateway, "GET", "/stripe/eu"))[0] == 404
     assert (await call(gateway, "DELETE", "/stripe/eu"))[1]["reason"] == "not_found"
@@ -269,8 +269,8 @@ async def test_no_secret_is_shown_again_or_stored_as_it_is(gateway: Gateway) -> 
 async def test_a_gateway_that_lacks_the_key_turns_nobody_away_for_good(gateway: Gateway, start_gateway: StartGateway) -> None:
     await call(gateway, "PUT", "/stripe/eu", {"secrets": [EU]})
     async with start_gateway(SECRET_KEYS=new_key()) as other:
-        told = await until(other, "stripe/eu", EU, 503)
-        assert told["reason"] == "postgres_unavailable"
+        answer = await until(other, "stripe/eu", EU, 503)
+        assert answer["reason"] == "postgres_unavailable"
         assert (await call(other, "GET", "/stripe/eu"))[1]["unreadable"] is True
         assert (await call(other, "PUT", "/stripe/eu", {}))[1]["reason"] == "seal_unreadable"
 
@@ -278,17 +278,17 @@ async def test_a_gateway_that_lacks_the_key_turns_nobody_away_for_good(gateway: 
 async def test_everything_that_is_wrong_is_said_at_once(start_gateway: StartGateway) -> None:
     async with start_gateway() as gateway:
         body = {"mode": "production", "label": "", "colour": "red", "secrets": ["sk_live_4eC39HqLyjWDarjtT1zdp7dc", "short"]}
-        status, told = await call(gateway, "PUT", "/stripes/EU_West", body)
-        assert (status, told["reason"]) == (422, "field_invalid")
+        status, answer = await call(gateway, "PUT", "/stripes/EU_West", body)
+        assert (status, answer["reason"]) == (422, "field_invalid")
         for part in ("provider", "slug", "$.mode", "$.label", "colour", "$.secrets", "seal_keys_missing"):
-            assert part in told["detail"], part
-        assert "sk_live" not in told["detail"]
-        status, told = await call(
+            assert part in answer["detail"], part
+        assert "sk_live" not in answer["detail"]
+        status, answer = await call(
             gateway, "PUT", "/stripe/eu", {"secrets": ["sk_live_4eC39HqLyjWDarjtT1zdp7dc", "not-of-stripe"]}
         )
-        assert (status, told["reason"]) == (422, "secret_invalid")
+        assert (status, answer["reason"]) == (422, "secret_invalid")
         for part in ("the secret 1 of 2", "the secret 2 of 2", "whsec_", "seal_keys_missing"):
-            assert part in told["detail"], part
+            assert part in answer["detail"], part
         assert await gateway.rows("endpoints") == []
 
 
@@ -309,15 +309,15 @@ REFUSED: Final = (
 async def test_what_no_endpoint_can_be_is_refused(start_gateway: StartGateway) -> None:
     async with start_gateway(**SETTINGS, ADMIN_API_TOKEN=f"{ADMIN['X-Internal-Token']},a-token-of-the-operators") as gateway:
         for path, body, reason in REFUSED:
-            status, told = await call(gateway, "PUT", path, body)
-            assert (told["reason"], status in (409, 422)) == (reason, True), (path, body)
+            status, answer = await call(gateway, "PUT", path, body)
+            assert (answer["reason"], status in (409, 422)) == (reason, True), (path, body)
         assert await gateway.rows("endpoints") == []
 
 
 async def test_another_spelling_of_an_endpoint_is_not_another_endpoint(gateway: Gateway) -> None:
     await call(gateway, "PUT", "/stripe/eu-west", {})
-    status, told = await call(gateway, "PUT", "/stripe/EU_West", {})
-    assert (status, told["reason"], "eu-west, which there is already" in told["detail"]) == (422, "field_invalid", True)
+    status, answer = await call(gateway, "PUT", "/stripe/EU_West", {})
+    assert (status, answer["reason"], "eu-west, which there is already" in answer["detail"]) == (422, "field_invalid", True)
 
 
 async def test_a_secret_of_the_plain_path_may_move_to_its_endpoint(gateway: Gateway) -> None:
@@ -327,8 +327,8 @@ async def test_a_secret_of_the_plain_path_may_move_to_its_endpoint(gateway: Gate
 
 async def test_a_service_may_not_see_or_change_endpoints(gateway: Gateway) -> None:
     for method, path in (("GET", ""), ("GET", "/stripe/eu"), ("PUT", "/stripe/eu"), ("DELETE", "/stripe/eu")):
-        status, told = await call(gateway, method, path, {}, SERVICE)
-        assert (status, told["reason"]) == (403, "admin_token_needed")
+        status, answer = await call(gateway, method, path, {}, SERVICE)
+        assert (status, answer["reason"]) == (403, "admin_token_needed")
 
 
 async def test_each_change_is_in_the_audit_log_with_its_endpoint(gateway: Gateway) -> None:

@@ -180,7 +180,7 @@ async def test_case_and_the_way_an_address_is_written_down_do_not_hide_it(connec
 
 async def test_a_customer_goes_with_all_payments_invoices_and_subscriptions(connection: psycopg.AsyncConnection) -> None:
     payment = stripe.Payment(customer="cus_Abc", receipt_email=EMAIL)
-    told = await arrive(connection, payment.succeeded())
+    earlier = await arrive(connection, payment.succeeded())
     refunded = json.loads(payment.refunded(100))
     refunded["data"]["object"]["customer"] = None  # found by the payment's history alone
     later = await arrive(connection, json.dumps(refunded).encode())
@@ -192,7 +192,7 @@ async def test_a_customer_goes_with_all_payments_invoices_and_subscriptions(conn
            values ('stripe', %s, 'succeeded', 1, 0, 'usd', %s, 'cus_Abc', 1, now(), %s)""",
         (payment.id, payment.id, state),
     )
-    for event_id in (told, later):
+    for event_id in (earlier, later):
         await connection.execute(
             "insert into history values ('payment', %s, %s, %s, 'x', now())", (payment.id, event_id, str(event_id))
         )

@@ -100,7 +100,7 @@ class Books:
         rows = await (
             await self.connection.execute("select data from outbox where topic = 'alert.events' order by id")
         ).fetchall()
-        return [(told["alert"], told["subject"]) for told in (json.loads(row[0]) for row in rows)]
+        return [(alert["alert"], alert["subject"]) for alert in (json.loads(row[0]) for row in rows)]
 
 
 def event(event_id: UUID, source: str, endpoint: str | None = None) -> Event:
@@ -201,8 +201,8 @@ async def test_rejected_deliveries_beyond_the_bound_are_told_apart_by_the_hour(b
     await books.connection.execute(
         "insert into rejected_quota values ('stripe', %s, 200, 1234), ('partner', %s, 3, 0)", (hour, hour)
     )
-    [told] = (await books.read()).not_kept
-    assert (told.source, told.rejected, told.to_hour) == ("stripe", 1234, hour + timedelta(hours=1))
+    [refused] = (await books.read()).not_kept
+    assert (refused.source, refused.rejected, refused.to_hour) == ("stripe", 1234, hour + timedelta(hours=1))
     assert (await books.of("stripe")).received == 0
 
 
@@ -282,8 +282,8 @@ async def test_each_endpoint_is_followed_and_told_by_its_name(books: Books) -> N
         "stripe/us": (2, 1),
     }
     assert swept.unbalanced == {Place("stripe", "connect"): 1}
-    told = [("webhooks_unsettled", place) for place in ("stripe", "stripe/eu", "stripe/us")]
-    assert await books.alerts() == [*told, ("ledger_unbalanced", "stripe/connect")]
+    unsettled = [("webhooks_unsettled", place) for place in ("stripe", "stripe/eu", "stripe/us")]
+    assert await books.alerts() == [*unsettled, ("ledger_unbalanced", "stripe/connect")]
 
 
 async def test_a_parked_webhook_is_no_second_alert_until_it_is_on_its_way_again(books: Books) -> None:

@@ -109,8 +109,8 @@ async def test_records_that_kafka_lost_before_they_were_read_are_told_until_all_
     assert (await found(gateway, path))["lostByKafka"] == []
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         await lost.report(connection, [Loss("payments", Place("webhooks.stripe", 3), 10, 25)])
-        [told] = (await found(gateway, path))["lostByKafka"]
+        [loss] = (await found(gateway, path))["lostByKafka"]
         await connection.execute("update lost_ranges set searched_at = now(), finished_at = now()")
-    span = (told["consumer"], told["topic"], told["partition"], told["fromOffset"], told["untilOffset"], told["searched"])
+    span = (loss["consumer"], loss["topic"], loss["partition"], loss["fromOffset"], loss["untilOffset"], loss["searched"])
     assert span == ("payments", "webhooks.stripe", 3, 10, 25, False)
     assert (await found(gateway, path))["lostByKafka"] == []

@@ -220,12 +220,12 @@ def test_a_database_restored_from_a_backup_is_rebuilt_and_only_on_demand_is_anyb
     world.read_on()
     assert world.projected() == lost
     assert world.rows("select count(*) from consumed") == [{"count": 500}]
-    said = world.rows(
+    emitted = world.rows(
         "select type, replay_id::text from outbox_pending p join outbox o on o.id = p.event_id where p.id > %s", last["max"]
     )
-    assert len(said) > 100
-    assert any(row["type"] == "notification.send" for row in said) == (effects == "allowed")
-    assert {row["replay_id"] for row in said} == ({moved["replayId"]} if effects == "suppressed" else {None})
+    assert len(emitted) > 100
+    assert any(row["type"] == "notification.send" for row in emitted) == (effects == "allowed")
+    assert {row["replay_id"] for row in emitted} == ({moved["replayId"]} if effects == "suppressed" else {None})
     assert world.rows("select count(*) from offset_replays where finished_at is null") == [{"count": 0}]
 
 
@@ -266,12 +266,12 @@ def test_a_message_that_waited_in_the_backup_is_what_its_event_tells(world: Worl
     commands = [command(f"u{n}@example.com") for n in range(3)]
     world.produce(commands, topic)
     world.handle(begin, handler, topic)
-    sent, failed, _ = (told_of(each) for each in commands)
+    sent, failed, _ = (data_of(each) for each in commands)
     world.produce(
         [
             event_from(NotificationSent(**sent)),
             event_from(NotificationFailed(**failed, reason="recipient_refused")),
-            event_from(NotificationSent(**told_of(command("stranger@example.com")))),
+            event_from(NotificationSent(**data_of(command("stranger@example.com")))),
         ],
         "notification.events",
     )
@@ -285,7 +285,7 @@ def test_a_message_that_waited_in_the_backup_is_what_its_event_tells(world: Worl
     ]
 
 
-def told_of(each: Event) -> dict[str, Any]:
+def data_of(each: Event) -> dict[str, Any]:
     names = {"to": each.aggregate_id, "channel": "EMAIL", "template": "payment-succeeded"}
     return {"id": each.id, "message_id": f"<{each.id.hex}@tallyhook.test>", "attempts": 1, **names}
 
@@ -319,9 +319,9 @@ def test_a_dry_run_tells_what_would_happen_and_changes_nothing(world: World) -> 
     world.produce(map(envelope, lives(10, seed=10)))
     world.handle(begin)
     assert world.change("delete from consumed where event_id in (select event_id from consumed order by 1 limit 7)") == 7
-    told = world.data(*PAYMENTS, *at(begin), "--dry-run")
-    assert (told["exit"], told["moved"], told["replayId"]) == (0, False, None)
-    assert (told["records"], told["marked"], told["toProcess"], told["unreadable"]) == (101, 93, 7, 1)
+    report = world.data(*PAYMENTS, *at(begin), "--dry-run")
+    assert (report["exit"], report["moved"], report["replayId"]) == (0, False, None)
+    assert (report["records"], report["marked"], report["toProcess"], report["unreadable"]) == (101, 93, 7, 1)
     bounded = world.data(*PAYMENTS, *at(begin), *(word.replace("--from-offset", "--to") for word in at(end)), "--dry-run")
     assert bounded["records"] == 51
     assert world.committed("payments") == world.ends()
@@ -337,8 +337,8 @@ def test_a_replay_says_that_it_brings_no_row_back(world: World) -> None:
     world.handle(begin)
     world.change("truncate payments")
     for marks, remembered in ((50, 0), (0, 50)):
-        told = world.data(*PAYMENTS, *at(begin), "--dry-run")
-        assert (told["marked"], told["toProcess"], told["remembered"]) == (marks, remembered, remembered)
+        report = world.data(*PAYMENTS, *at(begin), "--dry-run")
+        assert (report["marked"], report["toProcess"], report["remembered"]) == (marks, remembered, remembered)
         _, out, _ = world.run(*PAYMENTS, *at(begin), "--dry-run")
         assert "so no row changes, and no lost row is restored: use `tallyhook rebuild` for this" in out
         world.change("delete from consumed")
@@ -348,8 +348,8 @@ def test_a_time_begins_at_the_first_record_of_that_time(world: World) -> None:
     begin = world.ends()
     world.produce(map(envelope, lives(4, seed=11)))
     world.handle(begin)
-    told = world.data(*PAYMENTS, "--from-time", "10m", "--dry-run")
-    assert told["records"] >= 20
+    report = world.data(*PAYMENTS, "--from-time", "10m", "--dry-run")
+    assert report["records"] >= 20
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     code, out, _ = world.run(*PAYMENTS, "--from-time", tomorrow, "--dry-run")
     assert (code, out) == (

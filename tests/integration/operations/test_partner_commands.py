@@ -101,14 +101,14 @@ async def test_a_test_lead_shows_what_is_sent_and_answered(environment: dict[str
     async with running_crm() as crm:
         await partners(environment, "put", "acme", "--crm-url", f"{crm.url}/acme", "--crm-header", "X-Key=hidden-value")
         await partners(environment, "add-secret", "acme", "--for", "crm", "--own", typed=f"{SECRET}\n")
-        told = await partners(environment, "test", "acme")
-        assert told["answer"]["status"] == 204
-        assert json.loads(told["request"]["body"])["type"] == "lead.partner.test"
-        assert {"webhook-id", "webhook-signature", "webhook-timestamp"} <= {*told["request"]["headers"]}
-        assert len(told["request"]["headers"]["webhook-signature"].split(" ")) == 2, (
+        report = await partners(environment, "test", "acme")
+        assert report["answer"]["status"] == 204
+        assert json.loads(report["request"]["body"])["type"] == "lead.partner.test"
+        assert {"webhook-id", "webhook-signature", "webhook-timestamp"} <= {*report["request"]["headers"]}
+        assert len(report["request"]["headers"]["webhook-signature"].split(" ")) == 2, (
             "of the secret that was made and of the added"
         )
-        assert "hidden-value" not in json.dumps(told)
+        assert "hidden-value" not in json.dumps(report)
         assert len(crm.taken) == 1
         crm.answers("/acme", status(500, "we are closed"))
         done = await tallyhook_beside(environment, "partners", "test", "acme")
@@ -170,9 +170,9 @@ async def test_a_file_that_is_no_list_of_rows_is_refused_as_a_whole(
     environment: dict[str, str], tmp_path: Path, name: str, text: str
 ) -> None:
     (tmp_path / name).write_text(text)
-    told = await refused(environment, "import", name)
-    assert told.startswith(f"tallyhook: file_malformed: {name}: ")
-    assert told.count("\n") == 1
+    error = await refused(environment, "import", name)
+    assert error.startswith(f"tallyhook: file_malformed: {name}: ")
+    assert error.count("\n") == 1
     assert "not_found" in await refused(environment, "show", "good")
 
 

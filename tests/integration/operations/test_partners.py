@@ -44,8 +44,8 @@ async def send(gateway: Gateway, secret: str, partner: str = "acme", external_id
     body = lead(external_id, partner)
     headers = {"Content-Type": "application/json", "X-Partner-Signature": sign(body, secret, time.time())}
     response = await gateway.client.post(f"{gateway.public}/v1/webhooks/partner/leads", data=body, headers=headers)
-    told = json.loads(await response.read())
-    return response.status, told.get("reason", "")
+    problem = json.loads(await response.read())
+    return response.status, problem.get("reason", "")
 
 
 async def taken(gateway: Gateway, secret: str, status: int = 202, **more: str) -> None:
@@ -328,8 +328,8 @@ async def test_a_gateway_that_lacks_the_key_turns_nobody_away_for_good(gateway: 
         await taken(other, secret, 503)
         assert (await send(other, secret))[1] == "postgres_unavailable"
         assert (await call(other, "GET", "/acme"))[1]["unreadable"] is True
-        status, told = await call(other, "PUT", "/acme", {})
-        assert (status, told["reason"]) == (409, "seal_unreadable")
+        status, problem = await call(other, "PUT", "/acme", {})
+        assert (status, problem["reason"]) == (409, "seal_unreadable")
 
 
 async def test_a_service_may_not_see_or_change_partners(gateway: Gateway) -> None:

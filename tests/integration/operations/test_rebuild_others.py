@@ -314,8 +314,8 @@ def test_the_doctor_finds_lost_rows_and_names_the_rebuild_that_restores_them(
     log.change(f"truncate {tables}")
     found_ = findings(log)
     for name, text in expected.items():
-        level, said = found_[f"tallyhook rebuild {name} --dry-run"]
-        assert (level, text in said) == ("fail", True), said
+        level, text_found = found_[f"tallyhook rebuild {name} --dry-run"]
+        assert (level, text in text_found) == ("fail", True), text_found
 
 
 def test_rebuilds_done_before_a_refused_one_are_reported(log: Log) -> None:

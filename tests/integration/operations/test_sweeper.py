@@ -59,15 +59,15 @@ async def test_what_a_sweep_sees_is_told_until_it_is_settled(database_url: str) 
             values ('{letter_id}', 'payments', 'event_malformed', '', 't', 0, 0, '[]')""",
     )
 
-    async def told(name: str, value: float, **labels: str) -> None:
+    async def exposes(name: str, value: float, **labels: str) -> None:
         async def look() -> bool | None:
             return gauge(name, **labels) == value or None
 
         await eventually(look)
 
     async with sweeping(database_url):
-        await told("ledger_unbalanced", 1, source="stripe")
-        await told("dead_letters_open", 1, consumer="payments", fault="theirs")
+        await exposes("ledger_unbalanced", 1, source="stripe")
+        await exposes("dead_letters_open", 1, consumer="payments", fault="theirs")
         write(
             database_url,
             f"""insert into outbox
@@ -75,9 +75,9 @@ async def test_what_a_sweep_sees_is_told_until_it_is_settled(database_url: str) 
                 values ('{event_id}', 't', 'payment', 'p', '/webhooks/stripe', 't', 'd', now(), '', '')""",
             "update dead_letters set status = 'discarded', settled_at = now(), discard_reason = 'x'",
         )
-        await told("ledger_unbalanced", 0, source="stripe")
-        await told("ledger_in_flight", 1, source="stripe")
-        await told("ledger_overdue", 1, source="stripe")
+        await exposes("ledger_unbalanced", 0, source="stripe")
+        await exposes("ledger_in_flight", 1, source="stripe")
+        await exposes("ledger_overdue", 1, source="stripe")
         later = new_id()
         write(
             database_url,
@@ -87,13 +87,13 @@ async def test_what_a_sweep_sees_is_told_until_it_is_settled(database_url: str) 
                 insert into webhook_deliveries (id, source, outcome, trace_id, endpoint)
                 values ('{later}', 'stripe', 'accepted', '', 'eu')""",
         )
-        await told("ledger_overdue", 1, source="stripe", endpoint="eu")
+        await exposes("ledger_overdue", 1, source="stripe", endpoint="eu")
         assert gauge("ledger_overdue", source="stripe") == 1
         write(database_url, f"insert into consumed values ('{later}', 'payments')")
-        await told("ledger_overdue", 0, source="stripe", endpoint="eu")
+        await exposes("ledger_overdue", 0, source="stripe", endpoint="eu")
         write(database_url, f"insert into consumed values ('{event_id}', 'payments')")
-        await told("ledger_in_flight", 0, source="stripe")
-        await told("ledger_oldest_seconds", 0, source="stripe")
+        await exposes("ledger_in_flight", 0, source="stripe")
+        await exposes("ledger_oldest_seconds", 0, source="stripe")
         assert gauge("dead_letters_open", consumer="payments", fault="theirs") is None
     assert gauge("ledger_in_flight", source="stripe") is None
 

@@ -48,9 +48,9 @@ async def test_without_kafka_it_refuses_and_says_where_the_declared_graph_is(
 ) -> None:
     async with start_gateway(**servers) as gateway:
         answer = await gateway.get(PATH)
-        told = await answer.json(content_type="application/problem+json")
-        assert (answer.status, told["reason"], answer.headers["Retry-After"]) == (503, "kafka_unavailable", "2")
-        assert "from=declared" in told["detail"]
+        problem = await answer.json(content_type="application/problem+json")
+        assert (answer.status, problem["reason"], answer.headers["Retry-After"]) == (503, "kafka_unavailable", "2")
+        assert "from=declared" in problem["detail"]
         page = await gateway.get(PATH, PAGE)
         assert page.status == 503
         assert "billing.payment.events" in await page.text()

@@ -220,7 +220,7 @@ async def test_the_command_line_fails_where_something_failed_and_says_in_one_lin
     status, found, error = await command(gateway, "replay", "webhooks", "--status", "rejected", "--json")
     assert (status, json.loads(found)["failures"]) == (1, {"signature_wrong": 1})
     assert error == "tallyhook: some failed: see runbooks/replay-webhooks.md\n"
-    for words, said in {
+    for words, message in {
         (): "filter_missing: ",
         ("--status", "lost"): "--status is one of accepted, duplicate, ignored, rejected",
         ("--source", "stripe", "--rate", "0"): "--rate is more than 0 and at most 1000",
@@ -228,7 +228,7 @@ async def test_the_command_line_fails_where_something_failed_and_says_in_one_lin
     }.items():
         status, _, error = await command(gateway, "replay", "webhooks", *words)
         assert (status, error.count("\n")) == (1, 1)
-        assert error.startswith(f"tallyhook: {said}")
+        assert error.startswith(f"tallyhook: {message}")
 
 
 async def command(gateway: Gateway, *words: str) -> tuple[int, str, str]:

@@ -43,8 +43,8 @@ def test_it_names_each_locked_package_with_its_version_and_hashes(bill: Mapping[
     assert {each["purl"].partition("?")[0] for each in bill["components"]} == {
         f"pkg:pypi/{name}@{version}" for name, version in locked
     }
-    told = {each["content"] for part in bill["components"] for place in part["externalReferences"] for each in place["hashes"]}
-    assert told == set(re.findall(r"--hash=sha256:([0-9a-f]{64})", lock))
+    hashes = {each["content"] for part in bill["components"] for place in part["externalReferences"] for each in place["hashes"]}
+    assert hashes == set(re.findall(r"--hash=sha256:([0-9a-f]{64})", lock))
 
 
 def test_it_says_what_it_is_the_bill_of(bill: Mapping[str, Any]) -> None:

@@ -90,11 +90,11 @@ class Fetched:
             cwd=folder, env={name: text for name, text in (known | environment).items() if text},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        self.said = done.stdout + done.stderr
+        self.output = done.stdout + done.stderr
         self.jars = sorted(path.read_bytes() for path in (folder / ".cache/tallyhook/jars").glob("fake-*/*.jar"))
         self.whole = done.returncode == 0 and self.jars == [JAR] * 3
-        assert "Traceback" not in self.said, self.said
-        assert "s3cret" not in self.said, self.said
+        assert "Traceback" not in self.output, self.output
+        assert "s3cret" not in self.output, self.output
 
 
 def serve_jars(request: BaseHTTPRequestHandler) -> Answer:
@@ -106,7 +106,7 @@ def serve_jars(request: BaseHTTPRequestHandler) -> Answer:
 def test_the_certificates_that_ssl_cert_file_names_are_trusted(network: Company, tmp_path: Path) -> None:
     network.web.answer = serve_jars
     fetched = Fetched(tmp_path, f"https://{network.web.host}/maven", SSL_CERT_FILE=str(network.ca))
-    assert fetched.whole, fetched.said
+    assert fetched.whole, fetched.output
     assert {headers["User-Agent"].partition("/")[0] for *_, headers in network.web.requests} == {"Tallyhook"}
 
 
@@ -121,10 +121,10 @@ def test_a_certificate_that_is_not_trusted_is_said_so_and_not_asked_for_again(ne
     mirror = f"https://user:s3cret@{network.web.host}/maven"
     fetched = Fetched(tmp_path, mirror)
     assert not fetched.jars
-    assert f"the certificate of https://{network.web.host} is not trusted by this machine" in fetched.said
-    assert "SSL_CERT_FILE" in fetched.said
+    assert f"the certificate of https://{network.web.host} is not trusted by this machine" in fetched.output
+    assert "SSL_CERT_FILE" in fetched.output
     assert network.web.connections <= len(NAMES)
-    assert "there is no such file" in Fetched(tmp_path, mirror, SSL_CERT_FILE=str(tmp_path / "missing.pem")).said
+    assert "there is no such file" in Fetched(tmp_path, mirror, SSL_CERT_FILE=str(tmp_path / "missing.pem")).output
 
 
 def test_the_proxy_is_gone_through_with_its_password(network: Company, tmp_path: Path) -> None:
@@ -133,21 +133,21 @@ def test_the_proxy_is_gone_through_with_its_password(network: Company, tmp_path:
         cache = tmp_path / name
         cache.mkdir()
         fetched = Fetched(cache, f"https://{NAME}/maven", SSL_CERT_FILE=str(network.ca), **{name: network.proxy.url})
-        assert fetched.whole, fetched.said
+        assert fetched.whole, fetched.output
     assert set(network.proxy.wanted) == {f"{NAME}:443"}
 
 
 def test_a_proxy_that_refuses_is_named(network: Company, tmp_path: Path) -> None:
     proxy = network.proxy.url.replace("s3cret%3Aword", "s3cret-that-is-wrong")
     fetched = Fetched(tmp_path, f"https://{NAME}/maven", SSL_CERT_FILE=str(network.ca), HTTPS_PROXY=proxy)
-    assert f"the proxy http://127.0.0.1:{network.proxy.port} does not let us through" in fetched.said
-    assert "407" in fetched.said
+    assert f"the proxy http://127.0.0.1:{network.proxy.port} does not let us through" in fetched.output
+    assert "407" in fetched.output
     assert len(network.proxy.wanted) <= len(NAMES) * MOST
 
 
 def test_a_certificate_behind_the_proxy_that_is_not_trusted_is_said_so(network: Company, tmp_path: Path) -> None:
     fetched = Fetched(tmp_path, f"https://{NAME}/maven", HTTPS_PROXY=network.proxy.url)
-    assert f"the certificate of https://{NAME} is not trusted" in fetched.said
+    assert f"the certificate of https://{NAME} is not trusted" in fetched.output
 
 
 def test_what_is_on_the_loopback_is_fetched_directly(network: Company, tmp_path: Path) -> None:
@@ -162,13 +162,13 @@ def test_a_mirror_may_ask_for_a_password(network: Company, tmp_path: Path) -> No
     network.web.answer = lambda request: serve_jars(request) if request.headers["Authorization"] == expected else Answer(401)
     url = f"https://me:s3cret%40home@{network.web.host}/maven"
     refused = Fetched(tmp_path, url.replace("home@", "work@"), SSL_CERT_FILE=str(network.ca))
-    assert f"https://{network.web.host} answers 401" in refused.said
-    assert "TALLYHOOK_MAVEN_MIRROR" in refused.said
+    assert f"https://{network.web.host} answers 401" in refused.output
+    assert "TALLYHOOK_MAVEN_MIRROR" in refused.output
     assert Fetched(tmp_path, url, SSL_CERT_FILE=str(network.ca)).whole
 
 
 @pytest.mark.parametrize(
-    ("mirror", "said"),
+    ("mirror", "refusal"),
     [
         ("https://127.0.0.1:PORT/maven", "cannot be reached"),
         (f"https://{NAME}/maven", "cannot be reached"),
@@ -177,11 +177,11 @@ def test_a_mirror_may_ask_for_a_password(network: Company, tmp_path: Path) -> No
         ("host/maven", "TALLYHOOK_MAVEN_MIRROR: "),
     ],
 )
-def test_a_mirror_that_leads_nowhere_is_said_so(tmp_path: Path, mirror: str, said: str) -> None:
+def test_a_mirror_that_leads_nowhere_is_said_so(tmp_path: Path, mirror: str, refusal: str) -> None:
     with socket.socket() as nobody:  # bound, and never listening
         nobody.bind(("127.0.0.1", 0))
         fetched = Fetched(tmp_path, mirror.replace("PORT", str(nobody.getsockname()[1])))
-    assert said in fetched.said
+    assert refusal in fetched.output
 
 
 def test_an_answer_that_breaks_off_is_fetched_again_and_a_server_that_fails_is_asked_again(
@@ -193,20 +193,20 @@ def test_an_answer_that_breaks_off_is_fetched_again_and_a_server_that_fails_is_a
 
     network.web.answer = shaky
     fetched = Fetched(tmp_path, f"https://{network.web.host}/maven", SSL_CERT_FILE=str(network.ca))
-    assert fetched.whole, fetched.said
+    assert fetched.whole, fetched.output
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "refusal"),
     [(Answer(404), "answers 404"), (Answer(200, b"<html>please sign in"), "not the one pinned"), (Answer(503), "answers 503")],
 )
 def test_a_jar_that_cannot_be_had_is_named_and_nothing_is_left(
-    network: Company, tmp_path: Path, answer: Answer, said: str
+    network: Company, tmp_path: Path, answer: Answer, refusal: str
 ) -> None:
     network.web.answer = lambda _: answer
     fetched = Fetched(tmp_path, f"https://{network.web.host}/maven", SSL_CERT_FILE=str(network.ca))
-    assert said in fetched.said
-    assert "com.example:" in fetched.said
+    assert refusal in fetched.output
+    assert "com.example:" in fetched.output
     assert max(Counter(path for _, path, _ in network.web.requests).values()) <= MOST
     assert list((tmp_path / ".cache/tallyhook/jars").glob("fake-*")) == []
 
@@ -307,13 +307,13 @@ async def test_a_crm_is_trusted_as_the_machine_says_and_reached_directly_by_name
 
 
 @pytest.mark.parametrize(
-    ("trusted", "said"),
+    ("trusted", "refusal"),
     [
         (True, "could not install into .venv; the whole log is .venv/install.log"),
         (False, "not trusted by this machine: set SSL_CERT_FILE"),
     ],
 )
-def test_a_first_run_of_dev_trusts_what_the_machine_trusts(network: Company, tmp_path: Path, trusted: bool, said: str) -> None:
+def test_a_first_run_of_dev_trusts_what_the_machine_trusts(network: Company, tmp_path: Path, trusted: bool, refusal: str) -> None:
     shutil.copy("dev", tmp_path)
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "requirements").mkdir()
@@ -324,5 +324,5 @@ def test_a_first_run_of_dev_trusts_what_the_machine_trusts(network: Company, tmp
     ended = subprocess.run([tmp_path / "dev", "status"], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "the output of pip is in .venv/install.log" in ended.stderr
-    assert said in ended.stderr
+    assert refusal in ended.stderr
     assert [path for _, path, _ in network.web.requests] == (["/simple/nothing/"] if trusted else [])

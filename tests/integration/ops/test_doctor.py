@@ -109,12 +109,12 @@ def test_the_command_tells_all_of_it_as_json_and_fails(environ: dict[str, str], 
         assert done.stderr == ""
         return done.returncode, json.loads(done.stdout)
 
-    code, told = run(RELAY_BATCH="none", DATABASE_URL="postgresql://me:hush@127.0.0.1:1/app")
-    assert (code, told["ok"]) == (1, False)
-    failed = {finding["area"]: finding for finding in told["findings"] if finding["level"] == "fail"}
+    code, report = run(RELAY_BATCH="none", DATABASE_URL="postgresql://me:hush@127.0.0.1:1/app")
+    assert (code, report["ok"]) == (1, False)
+    failed = {finding["area"]: finding for finding in report["findings"] if finding["level"] == "fail"}
     assert {*failed} == {"settings", "postgres"}
     assert failed["postgres"].keys() == {"area", "level", "text", "act", "runbook"}
-    assert "hush" not in json.dumps(told)
+    assert "hush" not in json.dumps(report)
 
 
 def test_an_empty_database_and_an_older_one_are_to_be_migrated(database_url: str, postgres_server: str) -> None:

@@ -136,10 +136,10 @@ def test_a_gateway_whose_every_webhook_is_refused_and_a_missing_relay_and_worker
             return [finding for finding in examine(closed_ports() | environ, tmp_path) if finding.level == "fail"]
 
         wait_until(lambda: of(failures(), "webhooks", "fail"), every=0.5)
-        told = "\n".join(finding.text for finding in failures())
-        assert "4 of 4 for any reason within 15 minutes" in told
-        assert "no relay works: 0 sessions" in told
-        assert "no payments worker runs: the group" in told
+        texts = "\n".join(finding.text for finding in failures())
+        assert "4 of 4 for any reason within 15 minutes" in texts
+        assert "no relay works: 0 sessions" in texts
+        assert "no payments worker runs: the group" in texts
 
 
 def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(
@@ -208,12 +208,12 @@ def test_a_relay_that_was_stopped_is_told_from_a_stranger(database_url: str, kaf
 
 
 @contextmanager
-def answering(status: int, told: dict[str, Any]) -> Iterator[str]:
+def answering(status: int, body: dict[str, Any]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps(told).encode())
+            self.wfile.write(json.dumps(body).encode())
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

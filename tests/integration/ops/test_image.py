@@ -153,8 +153,8 @@ def tallyhook(image: Image, system: System, words: Sequence[str]) -> subprocess.
 
 def test_every_process_starts_and_tells_its_spans(running: Running) -> None:
     assert {state.name for state in running.system.states} >= {"gateway", "relay", *(f"worker-{role}" for role in WORKERS)}
-    told = [state.name for state in running.system.states if "spans_off" in running.system.log_of(state.name)]
-    assert told == []
+    without_spans = [state.name for state in running.system.states if "spans_off" in running.system.log_of(state.name)]
+    assert without_spans == []
     requests.get(f"{running.system.internal}/v1/admin/ledger", headers=ADMIN, timeout=10).raise_for_status()
     wait_until(lambda: running.collector.spans)
 

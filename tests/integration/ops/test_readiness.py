@@ -53,7 +53,7 @@ def execute(url: str, statement: str, *values: str) -> None:
         connection.execute(statement.encode(), values)
 
 
-def told(process: Running, status: int) -> dict[str, object]:
+def health(process: Running, status: int) -> dict[str, object]:
     """What it says of itself once it answers with the status."""
     wait_until(lambda: process.ready()[0] == status)
     return process.ready()[1]
@@ -66,7 +66,7 @@ def test_every_process_waits_for_the_schema_and_is_ready_once_it_is_there(
         settings = {"DATABASE_URL": empty_database, **settings_of(kafka_topics)}
         processes = [stack.enter_context(running(words, tmp_path, **settings)) for words in PROCESSES]
         for process in processes:
-            assert told(process, 503)["reason"] == "schema_missing"
+            assert health(process, 503)["reason"] == "schema_missing"
         gateway = processes[0]
         for path, headers in (("/internal/v1/payments/expect", SERVICE), ("/internal/v1/config", SERVICE)):
             status, problem = ask(f"{gateway.web}{path}", data=COMMAND, headers=headers)
@@ -79,11 +79,11 @@ def test_every_process_waits_for_the_schema_and_is_ready_once_it_is_there(
         for process in processes:
             # What it saw while the database migrated is behind, too.
             wait_until(lambda process=process: f"0018, {needed()} or a later one" in str(process.ready()[1].get("detail")))
-            assert told(process, 503)["reason"] == "schema_behind"
+            assert health(process, 503)["reason"] == "schema_behind"
 
         set_revision(empty_database, newest())
         make_days_ahead(RetentionSettings.load({"DATABASE_URL": empty_database}))
-        systems = {told(process, 200)["system"] for process in processes}
+        systems = {health(process, 200)["system"] for process in processes}
         assert len(systems) == 1
         for process in processes:
             assert process.process.poll() is None
@@ -95,11 +95,11 @@ def test_every_process_waits_for_the_schema_and_is_ready_once_it_is_there(
 def test_a_newer_schema_is_run_on_until_a_contract_takes_away_what_is_needed(database_url: str, tmp_path: Path) -> None:
     set_revision(database_url, "9001")
     with running(("gateway",), tmp_path, DATABASE_URL=database_url) as gateway:
-        told(gateway, 200)
+        health(gateway, 200)
         contract = "insert into schema_contracts (revision, oldest_code) values (%s, %s)"
         execute(database_url, contract, "9000", newest())
         execute(database_url, contract, "9001", "9000")
-        assert told(gateway, 503)["reason"] == "schema_ahead"
+        assert health(gateway, 503)["reason"] == "schema_ahead"
         status, problem = ask(f"{gateway.web}/internal/v1/config", headers=SERVICE)
         assert (status, problem["reason"]) == (503, "schema_ahead")
 
@@ -108,7 +108,7 @@ def test_a_contract_that_allows_this_release_leaves_it_ready(database_url: str, 
     set_revision(database_url, "9001")
     execute(database_url, "insert into schema_contracts (revision, oldest_code) values ('9001', %s)", newest())
     with running(("gateway",), tmp_path, DATABASE_URL=database_url) as gateway:
-        assert told(gateway, 200)["process"] == "gateway"
+        assert health(gateway, 200)["process"] == "gateway"
 
 
 COMMANDS: Final = (
@@ -154,10 +154,10 @@ def test_a_gateway_that_is_to_stop_is_unready_first_and_serves_until_the_delay_i
     number: signal.Signals, database_url: str, tmp_path: Path
 ) -> None:
     with running(("gateway",), tmp_path, DATABASE_URL=database_url, SHUTDOWN_DELAY="3s") as gateway:
-        told(gateway, 200)
+        health(gateway, 200)
         asked = time.monotonic()
         gateway.process.send_signal(number)
-        assert told(gateway, 503)["reason"] == "stopping"
+        assert health(gateway, 503)["reason"] == "stopping"
         status, _ = ask(f"{gateway.web}/internal/v1/payments/expect", data=COMMAND, headers=SERVICE)
         assert status == 200
         assert gateway.process.wait(20) == 0
@@ -167,7 +167,7 @@ def test_a_gateway_that_is_to_stop_is_unready_first_and_serves_until_the_delay_i
 
 def test_who_asks_a_second_time_does_not_wait_for_the_delay(database_url: str, tmp_path: Path) -> None:
     with running(("gateway",), tmp_path, DATABASE_URL=database_url, SHUTDOWN_DELAY="5m") as gateway:
-        told(gateway, 200)
+        health(gateway, 200)
         gateway.process.send_signal(signal.SIGHUP)
         wait_until(lambda: gateway.logged("gateway_stopping"))
         gateway.process.send_signal(signal.SIGTERM)
@@ -179,7 +179,7 @@ def test_relay_and_workers_drain_on_sighup(
     words: tuple[str, ...], database_url: str, kafka_topics: Cluster, tmp_path: Path
 ) -> None:
     with running(words, tmp_path, DATABASE_URL=database_url, **settings_of(kafka_topics)) as process:
-        told(process, 200)
+        health(process, 200)
         process.process.send_signal(signal.SIGHUP)
         assert process.process.wait(20) == 0
 
@@ -189,6 +189,6 @@ def test_a_process_that_waits_for_the_schema_stops_when_asked(
     words: tuple[str, ...], empty_database: str, tmp_path: Path
 ) -> None:
     with running(words, tmp_path, DATABASE_URL=empty_database, SHUTDOWN_DELAY="0s") as process:
-        told(process, 503)
+        health(process, 503)
         process.process.send_signal(signal.SIGHUP)
         assert process.process.wait(20) == 0

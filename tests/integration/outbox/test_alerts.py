@@ -42,8 +42,8 @@ def alerts(url: str) -> list[dict[str, Any]]:
 
 
 async def test_the_threshold_is_told_once_and_again_in_the_next_window(connection: AsyncConnection, database_url: str) -> None:
-    told = [await note(connection, FAILING, "p1", now=NOON) for _ in range(25)]
-    assert told == [False] * 9 + [True] + [False] * 15
+    reported = [await note(connection, FAILING, "p1", now=NOON) for _ in range(25)]
+    assert reported == [False] * 9 + [True] + [False] * 15
     assert not await note(connection, FAILING, "p1", 9, NOON + timedelta(minutes=5))
     assert await note(connection, FAILING, "p1", 1, NOON + timedelta(minutes=5))
     assert not await note(connection, FAILING, "p2", 9, NOON)

@@ -95,9 +95,9 @@ def test_a_live_group_shows_its_members_and_what_each_reads(kafka: Cluster, offs
         wait_until(lambda: _joined(member))
         found = offsets.group(group)
         assert (found.state, found.live) == ("stable", True)
-        [told] = found.members
-        assert (told.client, told.host) == ("reader-one", "127.0.0.1")
-        assert told.places == tuple(Place(topic, n) for n in range(3))
+        [found_member] = found.members
+        assert (found_member.client, found_member.host) == ("reader-one", "127.0.0.1")
+        assert found_member.places == tuple(Place(topic, n) for n in range(3))
     finally:
         member.close()
 

@@ -43,8 +43,8 @@ def spoil(url: str, event_id: UUID, **columns: Any) -> None:
 def parked(url: str) -> dict[UUID, str]:
     """Why which events are parked, but for the alerts about them: this Kafka has no topic for those."""
     with psycopg.connect(url, autocommit=True) as connection:
-        told = {row[0] for row in connection.execute("select id from outbox where type = 'alert.raised'")}
-        return {row.event_id: row.reason for row in relay_store.parked(connection) if row.event_id not in told}
+        alert_ids = {row[0] for row in connection.execute("select id from outbox where type = 'alert.raised'")}
+        return {row.event_id: row.reason for row in relay_store.parked(connection) if row.event_id not in alert_ids}
 
 
 def alerts(url: str) -> list[str]:

@@ -105,12 +105,12 @@ async def test_a_change_while_the_connection_is_lost_is_found(database_url: str)
 
 
 async def test_whoever_asked_is_told_after_each_read(database_url: str) -> None:
-    told: list[int] = []
+    reads: list[int] = []
     with psycopg.connect(database_url, autocommit=True) as connection:
         async with view_of(database_url, CONFIG) as view:
-            view.on_read(lambda: told.append(len(view.rows)))
+            view.on_read(lambda: reads.append(len(view.rows)))
             connection.execute("insert into config values ('a', '1', 1)")
-            await until(lambda: told[-1:] == [1])
+            await until(lambda: reads[-1:] == [1])
 
 
 async def test_another_thread_can_have_the_table_read(database_url: str) -> None:

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 def envelope(body: bytes) -> Event:
     """The event as the gateway would have recorded it."""
-    told = msgspec.json.decode(body, type=StripeEvent)
+    event = msgspec.json.decode(body, type=StripeEvent)
     return Event(
         id=new_id(),
         topic=Topic.WEBHOOKS_STRIPE,
         source=SOURCE,
-        type=TYPE_PREFIX + told.type,
-        aggregate_id=aggregate_of(told).id,
-        occurred_at=told.occurred_at,
+        type=TYPE_PREFIX + event.type,
+        aggregate_id=aggregate_of(event).id,
+        occurred_at=event.occurred_at,
         dataschema=DATASCHEMA,
         traceparent=new_trace().traceparent,
         data=body,

@@ -114,7 +114,7 @@ class Leads:
     async def task(self, task_id: UUID) -> dict[str, Any]:
         return (await self.rows("select * from tasks where id = %s", task_id))[0]
 
-    async def told(self) -> list[tuple[str, dict[str, Any]]]:
+    async def emitted(self) -> list[tuple[str, dict[str, Any]]]:
         """The events that the worker appended, in the relay's order."""
         rows = await self.rows("select type, data from outbox_pending p join outbox o on o.id = p.event_id order by p.id")
         return [(row["type"], json.loads(row["data"])) for row in rows]

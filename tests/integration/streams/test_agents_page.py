@@ -101,9 +101,9 @@ def test_the_pages_of_several_roles_are_true_for_each_and_for_the_process(kafka_
             "alerts": {"ready": True, "partitions": 1},
         }
         for scope, drawn in (("", {"payments", "alerts"}), ("?scope=alerts", {"alerts"})):
-            told = read(f"/topology.json{scope}")
-            assert told["process"]["workers"] == ["payments", "alerts"]
-            assert {held["worker"] for held in told["process"]["partitions"]} == {"payments", "alerts"}
+            topology = read(f"/topology.json{scope}")
+            assert topology["process"]["workers"] == ["payments", "alerts"]
+            assert {held["worker"] for held in topology["process"]["partitions"]} == {"payments", "alerts"}
             page = requests.get(f"{web}/topology{scope}", headers={"Accept": "text/html"}, timeout=10).text
             focus = set(re.findall(r'class="shape worker [^"]*focus" data-name="(\w+)"', page))
             assert focus == drawn

@@ -42,8 +42,8 @@ async def test_a_lead_is_delivered_once_and_told(leads: Leads) -> None:
     [attempt] = await leads.attempts(lead_id)
     assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, 204, None)
     assert attempt["started_at"] <= attempt["ended_at"]
-    told = {"partnerId": "acme", "externalLeadId": "crm-1", "attempt": 1, "version": 2, "status": 204}
-    assert await leads.told() == [("lead.delivered", told)]
+    data = {"partnerId": "acme", "externalLeadId": "crm-1", "attempt": 1, "version": 2, "status": 204}
+    assert await leads.emitted() == [("lead.delivered", data)]
     assert [row["type"] for row in await leads.rows("select type from history order by event_id")] == [RECEIVED, "lead.delivered"]
 
 
@@ -66,11 +66,11 @@ async def test_the_schedule_doubles_and_ends_in_an_alert(leads: Leads) -> None:
     assert [(row["status"], row["error"], row["excerpt"]) for row in attempts] == [(500, "http_500", "out of order")] * 4
     assert len(set(leads.crm.ids("/acme"))) == 1
     assert len({taken.body for taken in leads.crm.taken}) == 1
-    told = await leads.told()
-    assert [kind for kind, _ in told] == ["lead.delivery.failed"] * 4 + ["lead.delivery.exhausted", "alert.raised"]
-    assert [data["version"] for _, data in told[:-1]] == [2, 3, 4, 5, 6] == list(range(2, found["version"] + 1))
-    assert ["nextAttemptAt" in data for _, data in told[:4]] == [True, True, True, False]
-    assert (told[-1][1]["alert"], told[-1][1]["subject"]) == ("lead_delivery_exhausted", str(lead_id))
+    emitted = await leads.emitted()
+    assert [kind for kind, _ in emitted] == ["lead.delivery.failed"] * 4 + ["lead.delivery.exhausted", "alert.raised"]
+    assert [data["version"] for _, data in emitted[:-1]] == [2, 3, 4, 5, 6] == list(range(2, found["version"] + 1))
+    assert ["nextAttemptAt" in data for _, data in emitted[:4]] == [True, True, True, False]
+    assert (emitted[-1][1]["alert"], emitted[-1][1]["subject"]) == ("lead_delivery_exhausted", str(lead_id))
 
 
 async def test_a_retry_after_is_waited_for(leads: Leads) -> None:
@@ -106,7 +106,7 @@ async def test_a_crm_that_is_gone_is_not_asked_again(leads: Leads) -> None:
     async with leads.dispatcher() as dispatcher:
         await round_of(dispatcher)
     assert (await leads.one(lead_id))["status"] == "rejected"
-    assert [kind for kind, _ in await leads.told()] == ["lead.delivery.failed", "alert.raised"]
+    assert [kind for kind, _ in await leads.emitted()] == ["lead.delivery.failed", "alert.raised"]
 
 
 async def test_a_redirect_is_not_followed(leads: Leads) -> None:
@@ -203,7 +203,7 @@ async def test_a_partner_whose_attempts_fail_in_number_and_share_is_an_alert(lea
         await round_of(dispatcher)
         await leads.take_in(*bad)
         await round_of(dispatcher)
-    assert [data["subject"] for kind, data in await leads.told() if kind == "alert.raised"] == alerts
+    assert [data["subject"] for kind, data in await leads.emitted() if kind == "alert.raised"] == alerts
 
 
 async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(leads: Leads) -> None:
@@ -235,7 +235,7 @@ async def test_two_workers_deliver_each_lead_once(leads: Leads) -> None:
         async with running(first, second):
             assert await eventually(all_there)
     assert sorted(taken.message_id for taken in leads.crm.taken) == sorted(map(str, ids))
-    assert [kind for kind, _ in await leads.told()] == ["lead.delivered"] * 200
+    assert [kind for kind, _ in await leads.emitted()] == ["lead.delivered"] * 200
 
 
 async def test_a_worker_that_was_stopped_past_its_claim_does_not_send(leads: Leads) -> None:
@@ -295,7 +295,7 @@ async def test_a_worker_that_dies_while_sending_leaves_a_lead_that_is_sent_again
     assert attempts == [(1, None, "interrupted"), (2, 204, None)]
     found = await leads.one(lead_id)
     assert (found["status"], found["failures"]) == ("delivered", 0)
-    assert [kind for kind, _ in await leads.told()] == ["lead.delivered"]
+    assert [kind for kind, _ in await leads.emitted()] == ["lead.delivered"]
 
 
 async def _reached(crm: Crm, number: int) -> bool | None:

@@ -168,8 +168,8 @@ async def test_what_an_attempt_raises_is_its_failure_up_to_the_bound(
     assert "Surprise: boo\\x00\\udc80" in str((await leads.attempts(bad))[0]["excerpt"])
     assert (await leads.one(bad))["status"] == "exhausted"
     assert [(await leads.one(each))["status"] for each in (good, later)] == ["delivered"] * 2
-    told = await leads.told()
-    assert [data["alert"] for kind, data in told if kind == "alert.raised"] == ["lead_delivery_exhausted"]
+    emitted = await leads.emitted()
+    assert [data["alert"] for kind, data in emitted if kind == "alert.raised"] == ["lead_delivery_exhausted"]
 
 
 async def test_where_deciding_fails_what_is_delivered_is_delivered(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ async def test_an_outcome_that_cannot_be_written_costs_its_own_lead_only(leads: 
     assert (found["status"], found["next_attempt_at"]) == ("exhausted", None)
     attempts = [each["error"] for each in await leads.attempts(bad)]
     assert attempts == ["interrupted"] * POLICY.max_attempts + ["outcome_unwritable"]
-    assert [data["subject"] for kind, data in await leads.told() if kind == "alert.raised"] == [str(bad)]
+    assert [data["subject"] for kind, data in await leads.emitted() if kind == "alert.raised"] == [str(bad)]
 
 
 async def test_a_lead_that_ends_its_worker_is_given_up_and_the_others_are_not(leads: Leads) -> None:
@@ -229,7 +229,7 @@ async def test_a_lead_that_ends_its_worker_is_given_up_and_the_others_are_not(le
     found = await leads.one(killer)
     assert (found["status"], found["attempts"], found["failures"]) == ("exhausted", POLICY.max_attempts + 1, 1)
     assert [each["error"] for each in await leads.attempts(killer)] == ["interrupted"] * (POLICY.max_attempts + 1)
-    assert [data["alert"] for kind, data in await leads.told() if kind == "alert.raised"] == ["lead_delivery_exhausted"]
+    assert [data["alert"] for kind, data in await leads.emitted() if kind == "alert.raised"] == ["lead_delivery_exhausted"]
 
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "0044-03-15 00:00:00+00 BC", "20000-01-01 00:00:00+00"])

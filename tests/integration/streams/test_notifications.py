@@ -133,7 +133,7 @@ class Worker:
         assert found is not None
         return found
 
-    async def told(self) -> list[tuple[str, dict[str, Any]]]:
+    async def emitted(self) -> list[tuple[str, dict[str, Any]]]:
         cursor = self._connection.cursor(row_factory=dict_row)
         await cursor.execute("select o.type, o.data from outbox_pending p join outbox o on o.id = p.event_id order by p.id")
         return [(row["type"], orjson.loads(row["data"])) for row in await cursor.fetchall()]
@@ -173,7 +173,7 @@ async def test_a_command_becomes_a_mail_with_its_data_and_its_end_is_told(worker
     view = await worker.read(sent)
     assert (view.status, view.attempts, view.message_id, view.to) == ("sent", 1, taken.id, "u-1")
     assert taken.id == f"<{sent.hex}@tallyhook.test>"
-    [(kind, data)] = await worker.told()
+    [(kind, data)] = await worker.emitted()
     assert (kind, data["id"], data["messageId"]) == ("notification.sent", str(sent), taken.id)
     assert (await worker.task(sent)).status == "done"
     assert await worker.send() == {}
@@ -198,7 +198,7 @@ async def test_who_has_opted_out_gets_nothing_and_that_is_told(worker: Worker, m
         view = await worker.read(each)
         assert (view.status, view.reason, view.attempts) == ("suppressed", "opted_out", 0)
         assert (await worker.task(each)).result == {"status": "suppressed", "messageId": view.message_id}
-    assert [kind for kind, _ in await worker.told()] == ["notification.suppressed"] * 2
+    assert [kind for kind, _ in await worker.emitted()] == ["notification.suppressed"] * 2
 
 
 async def test_who_opts_out_while_a_message_waits_does_not_get_it(worker: Worker, mail: MailServer) -> None:
@@ -216,7 +216,7 @@ async def test_whom_nobody_knows_cannot_be_reached_and_that_is_told(worker: Work
     assert (view.status, view.reason) == ("failed", "contact_unknown")
     task = await worker.task(lost)
     assert (task.status, task.reason) == ("failed", "contact_unknown")
-    assert [kind for kind, _ in await worker.told()] == ["notification.failed"]
+    assert [kind for kind, _ in await worker.emitted()] == ["notification.failed"]
 
 
 async def test_a_payer_whom_nobody_knows_is_written_to_at_the_address_of_the_event(worker: Worker, mail: MailServer) -> None:
@@ -238,7 +238,7 @@ async def test_a_payers_address_that_no_index_holds_is_none(worker: Worker, lett
     assert [(view.status, view.reason) for view in views] == [("failed", "address_invalid")] * 2
     assert long.startswith(views[0].to)
     assert len(long[: len(views[0].to) + 1].encode()) > RECIPIENT_BYTES
-    assert [kind for kind, _ in await worker.told()] == ["notification.failed"] * 2
+    assert [kind for kind, _ in await worker.emitted()] == ["notification.failed"] * 2
 
 
 async def test_a_command_that_no_text_can_be_made_of_is_poison(worker: Worker) -> None:
@@ -276,7 +276,7 @@ async def test_after_the_last_attempt_it_has_failed(worker: Worker, mail: MailSe
     assert [await worker.send(attempts=2) for _ in range(3)] == [{"retried": 1}, {"failed": 1}, {}]
     view = await worker.read(lost)
     assert (view.status, view.attempts, view.reason) == ("failed", 2, "smtp_unavailable")
-    [(kind, data)] = await worker.told()
+    [(kind, data)] = await worker.emitted()
     assert (kind, data["reason"], data["attempts"]) == ("notification.failed", "smtp_unavailable", 2)
     assert (await worker.task(lost)).reason == "smtp_unavailable"
 
@@ -344,7 +344,7 @@ async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(wo
     view = await worker.read(sent)
     assert mail.ids == {view.message_id: 2}
     assert (view.status, view.attempts) == ("sent", 2)
-    assert [kind for kind, _ in await worker.told()] == ["notification.sent"]
+    assert [kind for kind, _ in await worker.emitted()] == ["notification.sent"]
 
 
 async def test_it_is_sent_when_its_commit_is_heard_of(worker: Worker, database_url: str) -> None:

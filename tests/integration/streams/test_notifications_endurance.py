@@ -46,7 +46,7 @@ async def test_what_can_never_be_an_address_has_failed_at_once(worker: Worker, m
     assert (view.status, view.reason, view.attempts) == ("failed", "address_invalid", 0)
     assert (await worker.read(good)).status == "sent"
     assert (await worker.task(bad)).reason == "address_invalid"
-    assert [kind for kind, _ in await worker.told()].count("notification.failed") == 1
+    assert [kind for kind, _ in await worker.emitted()].count("notification.failed") == 1
     assert [each.recipients for each in mail.mails] == [["zoe@example.com"]]
 
 

@@ -32,11 +32,19 @@ async def test_a_paid_payment_is_kept_with_its_history_and_told_once(worker: Wor
     assert row["updated_at"] == datetime.fromtimestamp(START + 2, tz=UTC)
     history = await worker.rows("select * from history order by occurred_at")
     assert [(line["provider_event_id"], line["event_id"]) for line in history] == [("evt_1", created.id), ("evt_2", succeeded.id)]
-    said, told = await worker.outbox()
-    assert (said["type"], said["aggregate_id"], said["aggregate_version"]) == ("billing.payment.succeeded", payment.id, 2)
-    assert said["causation_id"] == succeeded.id
-    assert said["data"]["version"] == 2
-    assert (told["type"], told["data"]["to"], told["data"]["template"]) == ("notification.send", "u-1", "payment-succeeded")
+    succeeded_event, message = await worker.outbox()
+    assert (succeeded_event["type"], succeeded_event["aggregate_id"], succeeded_event["aggregate_version"]) == (
+        "billing.payment.succeeded",
+        payment.id,
+        2,
+    )
+    assert succeeded_event["causation_id"] == succeeded.id
+    assert succeeded_event["data"]["version"] == 2
+    assert (message["type"], message["data"]["to"], message["data"]["template"]) == (
+        "notification.send",
+        "u-1",
+        "payment-succeeded",
+    )
 
 
 async def test_events_of_one_aggregate_in_one_batch_are_single_steps(worker: Worker) -> None:
@@ -49,8 +57,8 @@ async def test_events_of_one_aggregate_in_one_batch_are_single_steps(worker: Wor
         payment.refunded(500, START + 4),
         payment.refunded(1999, START + 5),
     )
-    said = await worker.outbox("billing.")
-    assert [(row["type"], row["aggregate_version"], row["data"]["status"]) for row in said] == [
+    emitted = await worker.outbox("billing.")
+    assert [(row["type"], row["aggregate_version"], row["data"]["status"]) for row in emitted] == [
         ("billing.payment.failed", 2, "failed"),
         ("billing.payment.succeeded", 4, "succeeded"),
         ("billing.payment.refunded", 5, "partially_refunded"),
@@ -88,10 +96,10 @@ async def test_a_subscription_and_its_invoice_are_told_from_first_to_last(worker
         subscription.updated(START + 2),
         subscription.deleted(START + 3),
     )
-    told = [row["type"] for row in await worker.outbox("billing.subscription")]
-    assert told == ["billing.subscription.created", "billing.subscription.updated", "billing.subscription.canceled"]
-    told = [row["type"] for row in await worker.outbox("billing.invoice")]
-    assert told == ["billing.invoice.created", "billing.invoice.failed", "billing.invoice.paid"]
+    types = [row["type"] for row in await worker.outbox("billing.subscription")]
+    assert types == ["billing.subscription.created", "billing.subscription.updated", "billing.subscription.canceled"]
+    types = [row["type"] for row in await worker.outbox("billing.invoice")]
+    assert types == ["billing.invoice.created", "billing.invoice.failed", "billing.invoice.paid"]
     (command,) = await worker.outbox("notification.")
     assert (command["data"]["to"], command["data"]["template"]) == ("payer@example.com", "invoice-payment-failed")
     (row,) = await worker.rows("select * from invoices")
@@ -165,8 +173,8 @@ async def test_a_refund_that_fails_takes_the_payment_back_and_tells_subscribers_
         "billing.refund.succeeded",
         "billing.refund.failed",
     ]
-    told = (await worker.outbox("billing.refund.failed"))[0]["data"]
-    assert (told["paymentStatus"], told["paymentAmountRefunded"], told["userId"]) == ("succeeded", 0, "u-1")
+    data = (await worker.outbox("billing.refund.failed"))[0]["data"]
+    assert (data["paymentStatus"], data["paymentAmountRefunded"], data["userId"]) == ("succeeded", 0, "u-1")
     templates = [row["data"]["template"] for row in await worker.outbox("notification.")]
     assert templates == ["payment-succeeded", "payment-refunded", "payment-refund-failed"]
 
@@ -206,8 +214,8 @@ async def test_who_loses_the_race_for_a_new_payment_looks_again(worker: Worker, 
     await second
     (row,) = await worker.rows("select * from payments")
     assert (row["status"], row["version"]) == ("succeeded", 3)
-    (said,) = await worker.outbox("billing.")
-    assert said["aggregate_version"] == 3
+    (emitted,) = await worker.outbox("billing.")
+    assert emitted["aggregate_version"] == 3
 
 
 def _lives(count: int) -> list[list[bytes]]:
@@ -253,8 +261,8 @@ async def test_two_workers_on_the_same_aggregates_lose_nothing_and_wait_in_no_ri
     assert {row["status"] for row in rows} == {"partially_refunded"}
     assert {row["amount_refunded"] for row in rows} == {500}
     assert {row["version"] for row in rows} == {8, 11}  # in the old shape its invoice's three events name it too
-    said = await worker.outbox("billing.payment.succeeded")
-    assert len({row["aggregate_id"] for row in said}) == len(said) == 40
+    emitted = await worker.outbox("billing.payment.succeeded")
+    assert len({row["aggregate_id"] for row in emitted}) == len(emitted) == 40
     kinds = ("payment", "refund", "dispute", "invoice", "subscription")
     for table, kind in ((f"{kind}s", kind) for kind in kinds):
         wrong = await worker.rows(

@@ -120,8 +120,8 @@ async def test_only_the_culprit_is_set_aside(pool: Pool, database_url: str, name
     [letter] = rows(database_url, "select * from dead_letters")
     assert (letter["consumer"], letter["reason"], letter["topic"], letter["offset"]) == ("notes", "rule_broken", "notes", 6)
     assert bytes(letter["value"]) == b"6"
-    [told] = rows(database_url, "select type, causation_id from outbox where topic = 'dead-letters'")
-    assert told == {"type": "dead-letter.recorded", "causation_id": letter["event_id"]}
+    [emitted] = rows(database_url, "select type, causation_id from outbox where topic = 'dead-letters'")
+    assert emitted == {"type": "dead-letter.recorded", "causation_id": letter["event_id"]}
 
 
 async def test_a_bug_in_a_handler_costs_the_event_that_shows_it_and_no_other(pool: Pool, database_url: str) -> None:

@@ -41,7 +41,7 @@ async def test_a_payment_is_read_with_its_links_its_events_and_its_reconciliatio
         invoice.paid(START + 2),
     )
     found = msgspec.to_builtins(await reads.payment(reader, "pi_1"))
-    told = found.pop("events")
+    history_lines = found.pop("events")
     assert found == {
         "providerPaymentId": "pi_1",
         "provider": "stripe",
@@ -62,10 +62,10 @@ async def test_a_payment_is_read_with_its_links_its_events_and_its_reconciliatio
         "refunds": [],
         "disputes": [],
     }
-    assert [line["id"] for line in told] == ["evt_1", "evt_2", "evt_3"]
-    assert told[0]["type"] == "payment_intent.created"
-    assert told[0]["eventId"] == str(events[1].id)
-    assert told[0]["occurredAt"] == datetime.fromtimestamp(START, tz=UTC).isoformat().replace("+00:00", "Z")
+    assert [line["id"] for line in history_lines] == ["evt_1", "evt_2", "evt_3"]
+    assert history_lines[0]["type"] == "payment_intent.created"
+    assert history_lines[0]["eventId"] == str(events[1].id)
+    assert history_lines[0]["occurredAt"] == datetime.fromtimestamp(START, tz=UTC).isoformat().replace("+00:00", "Z")
 
 
 async def test_what_is_paid_under_a_reference_of_another_payment_is_unexpected(worker: Worker, reader: AsyncConnection) -> None:

@@ -27,8 +27,8 @@ def a_payment(**changes: object) -> Payment:
 
 
 async def mismatches(worker: Worker) -> list[tuple[int, int]]:
-    said = await worker.outbox("billing.payment.mismatched")
-    return [(row["data"]["amount"], row["data"]["expectedAmount"]) for row in said]
+    emitted = await worker.outbox("billing.payment.mismatched")
+    return [(row["data"]["amount"], row["data"]["expectedAmount"]) for row in emitted]
 
 
 async def outcome(worker: Worker) -> str:
@@ -53,10 +53,10 @@ async def test_a_mismatch_is_said_once_when_the_payment_comes_last(worker: Worke
     await worker.handle(payment.refunded(2, START + 3))
     assert await expected(worker, 2500) == "mismatched"
     assert await mismatches(worker) == [(1999, 2500)]
-    said = await worker.outbox("billing.")
-    assert [row["type"] for row in said[:2]] == ["billing.payment.succeeded", "billing.payment.mismatched"]
-    assert {row["aggregate_version"] for row in said[:2]} == {2}
-    assert {row["data"]["userId"] for row in said[:2]} == {"u-1"}
+    emitted = await worker.outbox("billing.")
+    assert [row["type"] for row in emitted[:2]] == ["billing.payment.succeeded", "billing.payment.mismatched"]
+    assert {row["aggregate_version"] for row in emitted[:2]} == {2}
+    assert {row["data"]["userId"] for row in emitted[:2]} == {"u-1"}
 
 
 async def test_a_mismatch_is_said_once_when_the_expectation_comes_last(worker: Worker) -> None:
@@ -65,8 +65,8 @@ async def test_a_mismatch_is_said_once_when_the_expectation_comes_last(worker: W
     assert await outcome(worker) == "unexpected"
     assert [await expected(worker, 2500) for _ in range(2)] == ["mismatched", "mismatched"]
     assert await mismatches(worker) == [(1999, 2500)]
-    (said,) = await worker.outbox("billing.payment.mismatched")
-    assert (said["aggregate_id"], said["aggregate_version"], said["data"]["version"]) == (payment.id, 2, 2)
+    (emitted,) = await worker.outbox("billing.payment.mismatched")
+    assert (emitted["aggregate_id"], emitted["aggregate_version"], emitted["data"]["version"]) == (payment.id, 2, 2)
 
 
 async def test_an_expectation_can_be_changed_until_it_is_paid(worker: Worker) -> None:
@@ -86,8 +86,8 @@ async def test_whom_the_expectation_names_is_told(worker: Worker) -> None:
     await worker.handle(payment.failed(START))
     await worker.handle(payment.succeeded(START + 1))
     await worker.handle(payment.refunded(1, START + 2))
-    told = [(row["data"]["template"], row["data"]["to"]) for row in await worker.outbox("notification.")]
-    assert told == [("payment-failed", "u-1"), ("payment-succeeded", "u-1"), ("payment-refunded", "u-1")]
+    messages = [(row["data"]["template"], row["data"]["to"]) for row in await worker.outbox("notification.")]
+    assert messages == [("payment-failed", "u-1"), ("payment-succeeded", "u-1"), ("payment-refunded", "u-1")]
 
 
 async def test_of_two_payments_for_one_reference_the_smaller_id_has_it_in_both_orders(worker: Worker) -> None:

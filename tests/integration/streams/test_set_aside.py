@@ -32,7 +32,7 @@ async def test_any_record_is_kept_byte_for_byte_and_told(worker: Worker, record:
         async with worker.connection.transaction():
             assert await store.set_aside(worker.connection, "payments", record, None, poison) is expected
     [kept] = await worker.rows("select key, value, headers, detail from dead_letters")
-    [told] = await worker.outbox("dead-letter.recorded")
+    [recorded] = await worker.outbox("dead-letter.recorded")
     [sent] = await worker.rows("select dataschema, data from outbox where topic = 'dead-letters'")
     letter = decode(sent["dataschema"], sent["data"])
     assert isinstance(letter, DeadLetterRecorded)
@@ -41,5 +41,5 @@ async def test_any_record_is_kept_byte_for_byte_and_told(worker: Worker, record:
     assert letter.headers == [
         (name.replace("\x00", ""), None if value is None else b64encode(value).decode()) for name, value in record.headers
     ]
-    assert told["data"]["reason"] == "envelope_incomplete"
+    assert recorded["data"]["reason"] == "envelope_incomplete"
     assert [tuple(header) for header in kept["headers"]] == letter.headers

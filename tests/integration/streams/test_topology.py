@@ -84,9 +84,9 @@ def exposed(web: str) -> dict[tuple[str, int], int]:
     for line in requests.get(f"{web}/metrics", timeout=10).text.splitlines():
         if line.startswith("tallyhook_worker_lag{"):
             labels, value = line.removeprefix("tallyhook_worker_lag{").split("} ")
-            told = dict(label.split("=") for label in labels.split(","))
-            assert told["worker"] == '"payments"'
-            found[told["topic"].strip('"'), int(told["partition"].strip('"'))] = int(float(value))
+            names = dict(label.split("=") for label in labels.split(","))
+            assert names["worker"] == '"payments"'
+            found[names["topic"].strip('"'), int(names["partition"].strip('"'))] = int(float(value))
     return found
 
 
@@ -124,9 +124,9 @@ def test_a_worker_that_waits_for_its_database_tells_all_of_its_lag(kafka_topics:
         wait_until(lambda: sum(exposed(web).values()) == before + 20, every=0.1)
         produce(kafka_topics, 9000)
         assert sum(exposed(web).values()) == before + 9020
-        told = worker_topology(web)
-        assert {(held.topic, held.partition): held.lag for held in told.process.partitions} == exposed(web)
-        assert told.topology.lag == before + 9020
+        names = worker_topology(web)
+        assert {(held.topic, held.partition): held.lag for held in names.process.partitions} == exposed(web)
+        assert names.topology.lag == before + 9020
         page = requests.get(f"{web}/topology", headers={"Accept": "text/html"}, timeout=10)
         assert (page.status_code, f"{before + 9020:,}</td>" in page.text) == (200, True)
 

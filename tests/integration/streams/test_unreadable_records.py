@@ -112,7 +112,7 @@ SPOILED: Final[dict[int, Callable[[bytes], bytes]]] = {
     5: with_length(0x7F0000),
 }
 """What is wrong with the third batch of each partition."""
-TOLD: Final = {1, 2, 3, 4}
+REPORTED: Final = {1, 2, 3, 4}
 """The partitions of which a worker can tell; of the fifth Kafka gives no byte and says no word."""
 
 
@@ -150,8 +150,8 @@ async def test_before_a_batch_that_cannot_be_read_its_partition_waits_alone(own_
     with capture_logs() as logs:
         async with bench.worker(handler, retry=0.5) as app:
             await bench.until_committed({0: 12, **dict.fromkeys(SPOILED, 6)})
-            await until(lambda: all(f"partition {n}, offset 6: " in app.unreadable.detail for n in TOLD))
-            assert gauge() == len(TOLD)
+            await until(lambda: all(f"partition {n}, offset 6: " in app.unreadable.detail for n in REPORTED))
+            assert gauge() == len(REPORTED)
             state = _state(app, joined=True)
             assert (state["ready"], state["reason"], state["partitions"]) == (False, UNREADABLE, 6)
             disk.change(3, SPOILED[5])
@@ -173,9 +173,9 @@ async def test_before_a_batch_that_cannot_be_read_its_partition_waits_alone(own_
     for partition in wholes:
         assert numbers_of(handler.done, partition) == [*range(12)]
     assert handler.losses == []
-    told = [entry for entry in logs if entry.get("reason") == UNREADABLE]
-    assert {(entry["event"], entry["topic"], entry["offset"]) for entry in told} == {("worker_waiting", bench.topic, 6)}
-    assert {entry["partition"] for entry in told} == TOLD
+    reported = [entry for entry in logs if entry.get("reason") == UNREADABLE]
+    assert {(entry["event"], entry["topic"], entry["offset"]) for entry in reported} == {("worker_waiting", bench.topic, 6)}
+    assert {entry["partition"] for entry in reported} == REPORTED
 
 
 def gauge() -> float | None:

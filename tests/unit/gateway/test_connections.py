@@ -107,7 +107,7 @@ async def door(limits: Limits = QUICK, memory: int = 2**26, secure: ssl.SSLConte
 
 
 @pytest.mark.parametrize(
-    ("why", "said"),
+    ("why", "sent"),
     [
         ("head", b""),
         ("head", b"GET / HT"),
@@ -122,10 +122,10 @@ async def door(limits: Limits = QUICK, memory: int = 2**26, secure: ssl.SSLConte
         ("answer", b"GET /large HTTP/1.0\r\n\r\n"),
     ],
 )
-async def test_who_is_late_is_hung_up_on(why: str, said: bytes) -> None:
+async def test_who_is_late_is_hung_up_on(why: str, sent: bytes) -> None:
     async with door() as opened:
         before = opened.ended(why)
-        reader, _ = await opened.say(said)
+        reader, _ = await opened.say(sent)
         if why != "answer":
             answer = await asyncio.wait_for(reader.read(-1), 20)
             assert (b"HTTP/1.1 408" in answer) == (why == "body")
@@ -190,7 +190,7 @@ async def test_half_read_bodies_share_a_bound_and_the_oldest_gives_way() -> None
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
         b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n",
@@ -201,22 +201,22 @@ async def test_half_read_bodies_share_a_bound_and_the_oldest_gives_way() -> None
         POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 500_000,
     ],
 )
-async def test_what_is_too_long_is_refused_or_hung_up_on_and_holds_nothing(said: bytes) -> None:
+async def test_what_is_too_long_is_refused_or_hung_up_on_and_holds_nothing(sent: bytes) -> None:
     async with door() as opened:
-        answer = await opened.answers(said)
+        answer = await opened.answers(sent)
         assert answer[:12] in {b"", b"HTTP/1.0 400", b"HTTP/1.1 400", b"HTTP/1.1 408", b"HTTP/1.1 413"}
         await opened.until_open(0)
         assert not opened.runner.connections.held
 
 
 async def test_who_leaves_in_the_middle_of_a_body_is_no_bug_of_ours() -> None:
-    with capture_logs() as said:
+    with capture_logs() as lines:
         async with door() as opened:
             reader, _ = await opened.say(POST + b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n")
             assert b"100 Continue" in await reader.readline()
             opened.leave()
             await opened.until_open(0)
-    assert [(each["event"], each["reason"]) for each in said] == [("request_refused", "request_malformed")]
+    assert [(each["event"], each["reason"]) for each in lines] == [("request_refused", "request_malformed")]
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:

@@ -103,8 +103,8 @@ def test_without_an_id_the_digest_is_the_id(pairs: tuple[tuple[str, str], ...]) 
     ],
 )
 def test_an_event_belongs_to_the_aggregate_that_it_moves(body: bytes, kind: str, name: str) -> None:
-    told = translate(arrive(body, ("X-Razorpay-Event-Id", "evt"))).event
-    assert (told.aggregate_type, told.aggregate_id) == (kind, name)
+    translated = translate(arrive(body, ("X-Razorpay-Event-Id", "evt"))).event
+    assert (translated.aggregate_type, translated.aggregate_id) == (kind, name)
 
 
 def test_a_type_without_a_handler_is_marked_so() -> None:

@@ -43,6 +43,6 @@ def test_many_clients_get_so_many_lines_together_and_the_next_minute_tells_what_
         refusals.note(Reason.NOT_FOUND, "1")
         clock.now += 60
         refusals.note(Reason.NOT_FOUND, "1")
-    told = [(line["event"], line.get("refusals")) for line in lines[ALL_MAX:]]
+    logged = [(line["event"], line.get("refusals")) for line in lines[ALL_MAX:]]
     refused = ("request_refused", None)
-    assert told == [("refusals_not_logged", {"not_found": 7}), refused, refused]
+    assert logged == [("refusals_not_logged", {"not_found": 7}), refused, refused]

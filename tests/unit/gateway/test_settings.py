@@ -66,7 +66,7 @@ def test_files_of_the_lock_that_cannot_be_used_are_named_with_all_other_faults(t
     names = ("INTERNAL_TLS_CERT", "INTERNAL_TLS_KEY", "INTERNAL_TLS_CLIENT_CA")
     good = dict(zip(names, map(str, (cert, key, cert)), strict=True))
     assert GatewaySettings.load(ENVIRON | good).internal_tls_cert == cert
-    for name, file, told in (
+    for name, file, wrong in (
         ("INTERNAL_TLS_CERT", text, "INTERNAL_TLS_CERT"),
         ("INTERNAL_TLS_KEY", odd, "INTERNAL_TLS_CERT"),  # which of the two is the wrong one only its owner knows
         ("INTERNAL_TLS_KEY", tmp_path / "gone.pem", "INTERNAL_TLS_KEY"),
@@ -74,4 +74,4 @@ def test_files_of_the_lock_that_cannot_be_used_are_named_with_all_other_faults(t
     ):
         with pytest.raises(SettingsError) as refusal:
             GatewaySettings.load(ENVIRON | good | {name: str(file), "PUBLIC_PORT": "99999"})
-        assert {problem.partition(":")[0] for problem in refusal.value.problems} == {told, "PUBLIC_PORT"}
+        assert {problem.partition(":")[0] for problem in refusal.value.problems} == {wrong, "PUBLIC_PORT"}

@@ -23,22 +23,22 @@ def test_its_file_is_as_the_code_has_it() -> None:
 
 
 def test_every_topic_is_a_channel_with_its_partitions_and_its_retention() -> None:
-    told = {name: channel["bindings"]["kafka"] for name, channel in DOCUMENT["channels"].items()}
-    assert {name: (each["partitions"], each["topicConfiguration"]["retention.ms"] / 1000) for name, each in told.items()} == {
+    settings = {name: channel["bindings"]["kafka"] for name, channel in DOCUMENT["channels"].items()}
+    assert {name: (each["partitions"], each["topicConfiguration"]["retention.ms"] / 1000) for name, each in settings.items()} == {
         str(topic): (spec.partitions, spec.retention.total_seconds()) for topic, spec in TOPICS.items()
     }
     assert all(channel["messages"] for channel in DOCUMENT["channels"].values())
 
 
 def test_every_event_type_is_a_message_of_its_topic() -> None:
-    told = {name: topic for topic, channel in DOCUMENT["channels"].items() for name in channel["messages"]}
+    topic_of = {name: topic for topic, channel in DOCUMENT["channels"].items() for name in channel["messages"]}
     ours = {kind.name: str(kind.topic) for kind in EVENT_TYPES.values()}
     theirs = {
         "com.stripe.event": Topic.WEBHOOKS_STRIPE,
         "com.stripe.thin.event": Topic.WEBHOOKS_STRIPE,
         "com.razorpay.event": Topic.WEBHOOKS_RAZORPAY,
     }
-    assert told == ours | theirs
+    assert topic_of == ours | theirs
 
 
 @pytest.mark.parametrize("name", EVENT_TYPES)

@@ -15,9 +15,9 @@ BAD = (sys.executable, "-c", "import sys; print('what is wrong'); sys.exit(1)")
 
 
 def test_all_run_and_only_a_failed_one_shows_its_output(tmp_path: Path) -> None:
-    said: list[str] = []
-    assert not run_checks(tmp_path, said.append, {"first": BAD, "second": GOOD})
-    assert said == ["first: failed", "what is wrong", "second: ok"]
+    printed: list[str] = []
+    assert not run_checks(tmp_path, printed.append, {"first": BAD, "second": GOOD})
+    assert printed == ["first: failed", "what is wrong", "second: ok"]
 
 
 def test_all_passed(tmp_path: Path) -> None:

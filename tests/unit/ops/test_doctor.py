@@ -29,7 +29,7 @@ GOOD: Final = {
 }
 
 
-def said(environ: dict[str, str], folder: Path) -> list[tuple[str, str]]:
+def findings_of(environ: dict[str, str], folder: Path) -> list[tuple[str, str]]:
     return [(finding.level, finding.text) for finding in check_secrets(environ, folder)]
 
 
@@ -48,7 +48,7 @@ def test_the_settings_of_every_role_are_looked_at() -> None:
 
 
 def test_good_secrets_are_good(tmp_path: Path) -> None:
-    assert said(GOOD, tmp_path) == [("ok", "all present, and none of them can be guessed")]
+    assert findings_of(GOOD, tmp_path) == [("ok", "all present, and none of them can be guessed")]
 
 
 @pytest.mark.parametrize("value", ["changeme", "whsec_", "your-secret-goes-here", "whsec_example0000000000", "xxxxxxxxxxxxxxxxx"])
@@ -60,19 +60,21 @@ def test_a_placeholder_is_a_failure(value: str, tmp_path: Path) -> None:
 
 
 def test_a_short_token_and_what_is_not_stripes_are_warned_of(tmp_path: Path) -> None:
-    found = said(GOOD | {"INTERNAL_API_TOKEN": "abc123", "STRIPE_WEBHOOK_SECRET": "sk_live_8f1c2a9d7b6e4f3085a1c9d2"}, tmp_path)
+    found = findings_of(
+        GOOD | {"INTERNAL_API_TOKEN": "abc123", "STRIPE_WEBHOOK_SECRET": "sk_live_8f1c2a9d7b6e4f3085a1c9d2"}, tmp_path
+    )
     assert [level for level, _ in found] == ["warn", "warn"]
     assert "whsec_" in found[0][1]
     assert "6 characters" in found[1][1]
 
 
 def test_a_token_that_is_an_operators_too_is_a_failure(tmp_path: Path) -> None:
-    [(level, text)] = said(GOOD | {"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"]}, tmp_path)
+    [(level, text)] = findings_of(GOOD | {"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"]}, tmp_path)
     assert (level, "operator" in text) == ("fail", True)
 
 
 def test_a_secret_that_two_share_is_warned_of(tmp_path: Path) -> None:
-    [(level, text)] = said(GOOD | {"RAZORPAY_WEBHOOK_SECRET": GOOD["STRIPE_WEBHOOK_SECRET"]}, tmp_path)
+    [(level, text)] = findings_of(GOOD | {"RAZORPAY_WEBHOOK_SECRET": GOOD["STRIPE_WEBHOOK_SECRET"]}, tmp_path)
     assert (level, "share" in text) == ("warn", True)
 
 
@@ -83,7 +85,7 @@ def test_a_rotation_under_way_is_no_fault_but_has_an_end(tmp_path: Path) -> None
 
 def test_a_partner_that_cannot_be_delivered_to_or_cannot_send_is_warned_of(tmp_path: Path) -> None:
     crm = {"PARTNER_DUMB_CRM_URL": "https://crm.example", "PARTNER_DUMB_CRM_SECRET": "whsec_Zm9vYmFyYmF6cXV4cXV1eA=="}
-    found = said(GOOD | {"PARTNER_ACME_SECRET": "w8Er5tYu2iOp9aSd4fGh"} | crm, tmp_path)
+    found = findings_of(GOOD | {"PARTNER_ACME_SECRET": "w8Er5tYu2iOp9aSd4fGh"} | crm, tmp_path)
     assert [(level, text.split(":")[0]) for level, text in found] == [
         ("warn", "partner ACME has no CRM_URL"),
         ("warn", "partner DUMB has neither a secret nor a token"),
@@ -93,9 +95,9 @@ def test_a_partner_that_cannot_be_delivered_to_or_cannot_send_is_warned_of(tmp_p
 def test_an_env_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.touch(mode=0o600)
-    assert said(GOOD, tmp_path) == [("ok", "all present, and none of them can be guessed")]
+    assert findings_of(GOOD, tmp_path) == [("ok", "all present, and none of them can be guessed")]
     file.chmod(0o644)
-    assert said(GOOD, tmp_path)[-1][0] == "warn"
+    assert findings_of(GOOD, tmp_path)[-1][0] == "warn"
 
 
 @pytest.mark.parametrize(

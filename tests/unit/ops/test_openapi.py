@@ -63,13 +63,13 @@ def test_every_reason_is_that_of_some_route() -> None:
 
 def test_a_refusal_is_listed_with_its_reasons_under_its_status() -> None:
     for route, operation in zip(by_path(ROUTES), (operation for *_, operation in operations()), strict=True):
-        told = {
+        described = {
             (int(status), reason)
             for status, response in operation["responses"].items()
             if int(status) >= HTTPStatus.BAD_REQUEST
             for reason in response["x-reasons"]
         }
-        assert told == {(int(reason.status), str(reason)) for reason in route.reasons}
+        assert described == {(int(reason.status), str(reason)) for reason in route.reasons}
 
 
 def test_come_again_later_says_when() -> None:

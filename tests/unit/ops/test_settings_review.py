@@ -136,9 +136,9 @@ def test_unusual_settings_that_work_are_good_too(name: str, text: str) -> None:
 def test_a_value_of_the_wrong_kind_is_told_without_the_value(name: str, text: str) -> None:
     found = review_of(GOOD | {name: text})
     assert named(found) == {name}
-    told = "\n".join(found.problems)
-    assert "hunter2" not in told.lower()
-    assert "Value error" not in told
+    problems = "\n".join(found.problems)
+    assert "hunter2" not in problems.lower()
+    assert "Value error" not in problems
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FAULTS)), st.integers(0, 30), min_size=1))
@@ -354,14 +354,14 @@ def _kinds_below(kind: type[Settings]) -> list[type[Settings]]:
 
 
 BROKEN: Final = "PUBLIC_PORT=eighty\nTRUSTED_PROXYS=10.0.0.0/8\nSTRIPE_WEBHOOK_SECRET=sk_live_hunter2\nDATABASE_URL=postgresql://h:x/hunter2\n"
-TOLD: Final = {"PUBLIC_PORT", "TRUSTED_PROXYS", "STRIPE_WEBHOOK_SECRET", "DATABASE_URL"}
+NAMED: Final = {"PUBLIC_PORT", "TRUSTED_PROXYS", "STRIPE_WEBHOOK_SECRET", "DATABASE_URL"}
 
 
 def test_up_starts_nothing_with_a_broken_file_and_generates_what_is_only_missing(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(BROKEN)
     with pytest.raises(SettingsError) as caught:
         check_settings(tmp_path, print)
-    assert {problem.partition(":")[0] for problem in caught.value.problems[:-1]} == TOLD
+    assert {problem.partition(":")[0] for problem in caught.value.problems[:-1]} == NAMED
     assert (tmp_path / ".env").read_text() == BROKEN
     (tmp_path / ".env").write_text("")
     check_settings(tmp_path, print)
@@ -372,10 +372,10 @@ def test_the_command_tells_all_of_it_and_fails(tmp_path: Path, arguments: list[s
     (tmp_path / ".env").write_text(BROKEN)
     ended = subprocess.run([TALLYHOOK, *arguments], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    said = ended.stdout + ended.stderr
-    assert [name for name in TOLD if f"{name}: " not in said] == []
-    assert "hunter2" not in said
-    assert "Traceback" not in said
+    output = ended.stdout + ended.stderr
+    assert [name for name in NAMED if f"{name}: " not in output] == []
+    assert "hunter2" not in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("name", ["INTERNAL_API_TOKEN", "ADMIN_API_TOKEN", "STRIPE_API_KEY", "CACHE_KEY_PREFIX", "DATABASE_URL"])
@@ -401,12 +401,12 @@ def test_the_command_tells_bytes_that_are_not_utf8_and_writes_names_out(tmp_path
     environ |= {b"INTERNAL_API_TOKEN": b"hunter2\xff", b"STRIPE_API_KE\xff": b"x", b"ADMIN_API_TOKEN": b""}
     environ |= {b"ADMIN_API_TOKEN_FILE": b"/nowhere/\xff"}
     ended = subprocess.run([TALLYHOOK, *arguments], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-    said = ended.stdout + ended.stderr
+    output = ended.stdout + ended.stderr
     assert ended.returncode == 1
-    assert "INTERNAL_API_TOKEN: is not UTF-8\n" in said
-    assert "ADMIN_API_TOKEN: its file /nowhere/\\udcff cannot be read" in said
-    assert "hunter2" not in said
-    assert "Traceback" not in said
+    assert "INTERNAL_API_TOKEN: is not UTF-8\n" in output
+    assert "ADMIN_API_TOKEN: its file /nowhere/\\udcff cannot be read" in output
+    assert "hunter2" not in output
+    assert "Traceback" not in output
 
 
 def test_a_process_logs_what_is_doubtful_and_starts(tmp_path: Path) -> None:
@@ -431,8 +431,8 @@ def test_the_check_is_for_programs_too_and_for_one_process(tmp_path: Path) -> No
 
     relay = {name: GOOD[name] for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")}
     assert run("relay", **relay) == (0, {"ok": True, "problems": [], "warnings": []})
-    code, told = run(**relay)
-    assert (code, told["ok"]) == (1, False)
+    code, report = run(**relay)
+    assert (code, report["ok"]) == (1, False)
 
 
 def test_a_file_of_a_setting_is_a_setting_too_and_a_slip_in_its_name_is_found() -> None:

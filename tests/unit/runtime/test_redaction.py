@@ -82,8 +82,8 @@ def test_what_libpq_quotes_of_a_password_that_it_takes_for_something_else_is_hid
     redaction.learn({"DATABASE_URL": url})
     with pytest.raises(psycopg.ProgrammingError) as refused:
         conninfo_to_dict(url)
-    said = error_text(refused.value)
-    assert not [part for part in ("ss%zz", "se%zzcret", "sswo%zzrd") if part in said]
+    shown = error_text(refused.value)
+    assert not [part for part in ("ss%zz", "se%zzcret", "sswo%zzrd") if part in shown]
 
 
 @given(st.text(min_size=4, max_size=30, alphabet=st.characters(exclude_categories=["Cs"])))
@@ -134,8 +134,8 @@ def test_tokens_elsewhere_in_an_address_are_hidden(name: str, url: str, secret: 
 
 
 def test_what_postgres_says_of_a_row_is_not_shown() -> None:
-    said = error_text('duplicate key value violates "contacts_pkey"\nDETAIL:  Key (email)=(jo@example.com) already exists.')
-    assert said == 'duplicate key value violates "contacts_pkey"\nDETAIL: (not shown)'
+    shown = error_text('duplicate key value violates "contacts_pkey"\nDETAIL:  Key (email)=(jo@example.com) already exists.')
+    assert shown == 'duplicate key value violates "contacts_pkey"\nDETAIL: (not shown)'
     assert "jo@" not in error_text(
         "new row violates\nDETAIL:  Failing row contains (1, jo@example.com,\n second line).\nHINT: none"
     )
@@ -206,10 +206,10 @@ def test_no_line_of_a_log_holds_a_secret_whoever_writes_it(capsys: pytest.Captur
         logging.getLogger().handlers[:], sys.excepthook, threading.excepthook, sys.unraisablehook = before
         logging.captureWarnings(capture=False)
         structlog.reset_defaults()
-    said = capsys.readouterr().err
-    assert said.count(HIDDEN) >= 6
-    assert not [form for form in (secret, "gh%ij", "klmn") if form in said]
-    first = json.loads(said.splitlines()[0])
+    shown = capsys.readouterr().err
+    assert shown.count(HIDDEN) >= 6
+    assert not [form for form in (secret, "gh%ij", "klmn") if form in shown]
+    first = json.loads(shown.splitlines()[0])
     assert (first["event"], first["reason"], first["plain"]) == ("failed", "postgres_unavailable", 3)
 
 

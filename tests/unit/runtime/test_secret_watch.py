@@ -39,8 +39,8 @@ class Watched:
         self.mount = Mount(folder, **FIRST | secrets)
         environ = Environ({"SECRETS_DIR": str(folder)})
         self.settings = Example.load(environ)
-        self.told = list[Change]()
-        self.watch = SecretWatch((self.settings,), environ, self.told.extend)
+        self.changes = list[Change]()
+        self.watch = SecretWatch((self.settings,), environ, self.changes.extend)
 
     def look(self) -> list[tuple[str, str]]:
         """Look twice, as a change counts once it has settled."""

@@ -82,8 +82,8 @@ async def test_what_is_away_is_a_warning_with_its_reason_and_counted() -> None:
     with capture_logs() as lines:
         async with running(Service("away", rounds, failures, context=lambda: {"waiting": 7})):
             await rounds.until(3)
-    told = [(line["event"], line["log_level"], line["reason"], line["error"], line["waiting"]) for line in lines]
-    assert told == [
+    logged = [(line["event"], line["log_level"], line["reason"], line["error"], line["waiting"]) for line in lines]
+    assert logged == [
         ("work_postponed", "warning", "postgres_unavailable", "gone", 7),
         ("work_postponed", "warning", "lease_lost", "silent", 7),
     ]
@@ -189,7 +189,7 @@ async def test_its_heart_beats_at_each_round() -> None:
 
 
 async def test_services_open_in_order_and_close_in_the_opposite_one_whatever_fails() -> None:
-    told: list[str] = []
+    steps: list[str] = []
 
     class Part:
         def __init__(self, name: str, fails: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -197,10 +197,10 @@ async def test_services_open_in_order_and_close_in_the_opposite_one_whatever_fai
             self._fails = fails
 
         async def open(self) -> None:
-            told.append(f"{self._name} opens")
+            steps.append(f"{self._name} opens")
 
         async def close(self) -> None:
-            told.append(f"{self._name} closes")
+            steps.append(f"{self._name} closes")
             if self._fails:
                 await self._fails()
 
@@ -209,8 +209,8 @@ async def test_services_open_in_order_and_close_in_the_opposite_one_whatever_fai
 
     with pytest.raises(RuntimeError, match="does not close"):
         async with running(Part("one"), Part("two", fail)):
-            told.append("work")
-    assert told == ["one opens", "two opens", "work", "two closes", "one closes"]
+            steps.append("work")
+    assert steps == ["one opens", "two opens", "work", "two closes", "one closes"]
 
 
 async def test_it_does_not_begin_before_it_is_allowed_to_and_is_not_woken_meanwhile() -> None:

@@ -40,13 +40,13 @@ GOOD: Final[dict[str, Any]] = {"id": "a", "inner": {"id": "b", "items": [{"amoun
 
 def without(value: dict[str, Any], place: str, other: Any) -> dict[str, Any]:
     """The value with something else in a place."""
-    told = json.loads(json.dumps(value))
+    changed = json.loads(json.dumps(value))
     *path, name = place.split(".")
-    holder: Any = told
+    holder: Any = changed
     for step in path:
         holder = holder[0][step] if isinstance(holder, list) else holder[step]
     (holder[0] if isinstance(holder, list) else holder)[name] = other
-    return dict(told)
+    return dict(changed)
 
 
 @pytest.mark.parametrize("place", ["kind", "other", "inner.word", "inner.items.word"])
@@ -61,12 +61,12 @@ def test_what_nobody_needs_is_left_out_and_named(place: str, value: Any) -> None
 
 
 def _dropped(place: str) -> dict[str, Any]:
-    told = without(GOOD, place, None)
-    holder: Any = told
+    changed = without(GOOD, place, None)
+    holder: Any = changed
     for step in place.split(".")[:-1]:
         holder = holder[step][0] if isinstance(holder[step], list) else holder[step]
     del holder[place.rpartition(".")[2]]
-    return told
+    return changed
 
 
 @pytest.mark.parametrize(

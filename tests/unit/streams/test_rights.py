@@ -68,12 +68,12 @@ def test_what_is_missing_is_named_and_a_silent_coordinator_hides_no_topic(
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "logged"),
     [
         ("Not authorized to read from topic cache.commands.", False),
         ("OffsetCommit failed for group g - GroupAuthorizationFailedError", False),
         ("Heartbeat failed for group g because it is rebalancing", True),
     ],
 )
-def test_lines_of_aiokafka_about_rights_are_left_out_and_no_others(line: str, *, said: bool) -> None:
-    assert _says_more(logging.LogRecord("aiokafka", logging.WARNING, "", 0, line, None, None)) is said
+def test_lines_of_aiokafka_about_rights_are_left_out_and_no_others(line: str, *, logged: bool) -> None:
+    assert _says_more(logging.LogRecord("aiokafka", logging.WARNING, "", 0, line, None, None)) is logged

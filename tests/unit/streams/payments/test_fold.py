@@ -42,8 +42,8 @@ SECONDS = st.integers(0, 3)
 
 
 def facts_in(bodies: Iterable[bytes], key: Key) -> list[Fact]:
-    said = [fact for body in bodies for kind in [_kind_of(body)] for fact in facts_of(kind, body)]
-    return [fact for fact in said if key_of(fact) == key]
+    facts = [fact for body in bodies for kind in [_kind_of(body)] for fact in facts_of(kind, body)]
+    return [fact for fact in facts if key_of(fact) == key]
 
 
 def _kind_of(body: bytes) -> str:
@@ -65,9 +65,9 @@ def folded(facts: Iterable[Fact], key: Key) -> tuple[State, list[State]]:
 def _lives(draw: st.DrawFn, *events: tuple[Callable[..., bytes], st.SearchStrategy[dict[str, Any]]]) -> list[bytes]:
     """Events with ids of any order: ids break the last ties, and must be the same when an example is tried again."""
     choices = [st.tuples(st.just(say), SECONDS, words) for say, words in events]
-    told = draw(st.lists(st.one_of(choices), min_size=1, max_size=7))
-    ids = draw(st.permutations(range(len(told))))
-    return [say(at=START + at, event_id=f"evt_{name}", **words) for name, (say, at, words) in zip(ids, told, strict=True)]
+    chosen = draw(st.lists(st.one_of(choices), min_size=1, max_size=7))
+    ids = draw(st.permutations(range(len(chosen))))
+    return [say(at=START + at, event_id=f"evt_{name}", **words) for name, (say, at, words) in zip(ids, chosen, strict=True)]
 
 
 @st.composite
@@ -159,11 +159,11 @@ def test_a_payment_succeeds_once_and_never_goes_back(life: tuple[Key, list[bytes
     states = [state for state in way if isinstance(state, PaymentState)]
     paid = [state.status in PAID for state in states]
     assert paid == sorted(paid)
-    said = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.payment_news(old, new)]
-    assert said.count(billing.PaymentSucceeded) == int(any(paid))
+    kinds = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.payment_news(old, new)]
+    assert kinds.count(billing.PaymentSucceeded) == int(any(paid))
     refunded = [0, *(state.amount_refunded for state in states)]
     grew = sum(new > old for old, new in pairwise(refunded))
-    assert said.count(billing.PaymentRefunded) == grew
+    assert kinds.count(billing.PaymentRefunded) == grew
 
 
 @given(invoice_lives(), st.data())
@@ -171,9 +171,9 @@ def test_an_invoice_is_created_and_paid_at_most_once(life: tuple[Key, list[bytes
     key, bodies = life
     _, way = folded(_reordered(data, facts_in(bodies, key)), key)
     states = [state for state in way if isinstance(state, InvoiceState)]
-    said = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.invoice_news(old, new)]
-    assert said.count(billing.InvoiceCreated) == int(states[-1].billed is not None)
-    assert said.count(billing.InvoicePaid) == int(states[-1].status == "paid")
+    kinds = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.invoice_news(old, new)]
+    assert kinds.count(billing.InvoiceCreated) == int(states[-1].billed is not None)
+    assert kinds.count(billing.InvoicePaid) == int(states[-1].status == "paid")
 
 
 def payment_of(*bodies: bytes) -> PaymentState:
@@ -268,8 +268,8 @@ def test_a_subscription_is_created_updated_and_canceled() -> None:
     ]
     _, way = folded(facts_in(bodies, key), key)
     states = [state for state in way if isinstance(state, SubscriptionState)]
-    said = [news.subscription_news(old, new) for old, new in zip([None, *states], states, strict=False)]
-    assert said == [
+    kinds = [news.subscription_news(old, new) for old, new in zip([None, *states], states, strict=False)]
+    assert kinds == [
         [billing.SubscriptionCreated],
         [billing.SubscriptionUpdated],
         [billing.SubscriptionUpdated],

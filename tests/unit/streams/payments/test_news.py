@@ -58,7 +58,7 @@ def test_without_anybody_to_tell_nothing_is_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "alerts"),
+    ("statuses", "alerts"),
     [
         ([("needs_response", False), ("under_review", False), ("won", True)], [True, False, False]),
         ([("warning_needs_response", False), ("warning_under_review", False), ("warning_closed", True)], [True, False, False]),
@@ -68,10 +68,10 @@ def test_without_anybody_to_tell_nothing_is_sent() -> None:
         ([("a_word_of_tomorrow", False)], [True]),
     ],
 )
-def test_an_alert_tells_of_a_dispute_whenever_it_begins(told: list[tuple[str, bool]], alerts: list[bool]) -> None:
+def test_an_alert_tells_of_a_dispute_whenever_it_begins(statuses: list[tuple[str, bool]], alerts: list[bool]) -> None:
     state: DisputeState | None = None
     raised = []
-    for number, (status, ended) in enumerate(told):
+    for number, (status, ended) in enumerate(statuses):
         fact = DisputeFact(provider="stripe", id="dp_1", stamp=Stamp(number, 0, f"evt_{number}"), status=status, ended=ended)
         old, state = state, fold_dispute(state, fact)
         raised.append(alert_of(old, state) is not None)

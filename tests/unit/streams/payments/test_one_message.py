@@ -60,11 +60,11 @@ def mails(bodies: Iterable[bytes]) -> tuple[list[str], list[str]]:
     for body in bodies:
         received = translate(Arrival(new_id(), new_trace().traceparent, "secret", body, _HEADERS))
         steps = take([_interpret(received.event)], states, Loaded({}, set()))
-        for said in emitted(steps, Saved({}, {})):
-            if said.type == "notification.send":
-                templates.append(orjson.loads(said.data)["template"])
+        for sent in emitted(steps, Saved({}, {})):
+            if sent.type == "notification.send":
+                templates.append(orjson.loads(sent.data)["template"])
             else:
-                types.append(said.type)
+                types.append(sent.type)
         states |= {key: (taken[-1].new, taken[-1].version) for key, taken in steps.items()}
     return templates, types
 

@@ -44,17 +44,17 @@ class Effects:
         trace = new_trace()
         received = translate(Arrival(new_id(), trace.traceparent, "secret", body, _HEADERS))
         self.handled, event = received.handled, received.event
-        told = _interpret(event)
-        self.lines = lines_of([told])
-        self.steps = take([told], {}, Loaded({}, set()))
+        interpreted = _interpret(event)
+        self.lines = lines_of([interpreted])
+        self.steps = take([interpreted], {}, Loaded({}, set()))
         self.states: dict[Key, State] = {key: taken[-1].new for key, taken in self.steps.items()}
         self.claims = claims_of(self.steps)
-        self.said: list[Event] = emitted(self.steps, Saved({}, {}))
+        self.emitted: list[Event] = emitted(self.steps, Saved({}, {}))
         for key, state in self.states.items():
             row_of(state, 1)
             assert state_in(key, Held(1, stored(state))) == state
-        for said in self.said:
-            registry.decode(said.dataschema, said.data)
+        for event in self.emitted:
+            registry.decode(event.dataschema, event.data)
 
     def only(self, kind: type[State]) -> Any:
         (state,) = (state for state in self.states.values() if isinstance(state, kind))
@@ -62,7 +62,7 @@ class Effects:
 
     @property
     def mailed(self) -> list[dict[str, Any]]:
-        return [orjson.loads(said.data)["data"] for said in self.said if said.type == "notification.send"]
+        return [orjson.loads(event.data)["data"] for event in self.emitted if event.type == "notification.send"]
 
     def check(self) -> None:
         """What the tables' constraints ask for, and that nobody is told of an amount that is none."""
@@ -83,9 +83,9 @@ def test_every_object_that_stripe_publishes_is_understood_or_ignored(kind: Any) 
         effects = Effects(body)
         effects.check()
         seen[effects.handled] += 1
-        told = orjson.loads(body)
-        if effects.handled and told["data"]["object"].get("id"):
-            assert effects.states, told["type"]
+        event = orjson.loads(body)
+        if effects.handled and event["data"]["object"].get("id"):
+            assert effects.states, event["type"]
         if not effects.handled:
             assert not effects.states
     assert seen[True] > 250
@@ -95,11 +95,11 @@ def _one_of_each() -> Iterator[dict[str, Any]]:
     """One event for each kind of object that we handle, in each API version."""
     found: set[tuple[str, str]] = set()
     for body in events("fixtures"):
-        told = orjson.loads(body)
-        key = (told["data"]["object"]["object"], told["api_version"])
-        if told["type"] in STRIPE_TYPES and key not in found:
+        event = orjson.loads(body)
+        key = (event["data"]["object"]["object"], event["api_version"])
+        if event["type"] in STRIPE_TYPES and key not in found:
             found.add(key)
-            yield told
+            yield event
 
 
 def _places(value: Any, depth: int = 4) -> Iterator[tuple[Any, Any]]:
@@ -131,9 +131,9 @@ def _changed(value: Any) -> Iterator[None]:
 
 def test_each_field_of_stripes_objects_may_be_null_absent_or_new() -> None:
     tried = 0
-    for told in _one_of_each():
-        for _ in _changed(told["data"]["object"]):
-            Effects(orjson.dumps(told)).check()
+    for event in _one_of_each():
+        for _ in _changed(event["data"]["object"]):
+            Effects(orjson.dumps(event)).check()
             tried += 1
     assert tried > 4000
 
@@ -149,8 +149,8 @@ def _razorpay_events() -> list[bytes]:
 def test_each_field_of_razorpays_entities_may_be_null_absent_or_new_but_their_ids() -> None:
     tried = 0
     for body in _razorpay_events():
-        told = orjson.loads(body)
-        for holder in told["payload"].values():
+        event = orjson.loads(body)
+        for holder in event["payload"].values():
             entity = holder["entity"]
             name = entity.pop("id")
             places = [place for place in _places(entity) if place[1] != "payment_id"]
@@ -159,10 +159,10 @@ def test_each_field_of_razorpays_entities_may_be_null_absent_or_new_but_their_id
                 before = at[field]
                 for value in (None, _NEW_WORD) if isinstance(before, str) else (None,):
                     at[field] = value
-                    Effects(orjson.dumps(told), translate_razorpay).check()
+                    Effects(orjson.dumps(event), translate_razorpay).check()
                     tried += 1
                 del at[field]
-                Effects(orjson.dumps(told), translate_razorpay).check()
+                Effects(orjson.dumps(event), translate_razorpay).check()
                 at[field] = before
     assert tried > 300
 
@@ -182,7 +182,7 @@ def test_a_stripe_event_without_an_object_changes_nothing(kind: str, data: dict[
     assert (effects.handled, effects.states) == (kind in STRIPE_TYPES, {})
 
 
-def told(kind: str, subject: dict[str, Any]) -> Effects:
+def effects_of(kind: str, subject: dict[str, Any]) -> Effects:
     effects = Effects(stripe.event(kind, subject, at=stripe.START, event_id="evt_1"))
     effects.check()
     return effects
@@ -191,7 +191,7 @@ def told(kind: str, subject: dict[str, Any]) -> Effects:
 @pytest.mark.parametrize("received", [{}, {"amount_received": None}])
 def test_a_payment_whose_received_amount_is_missing_is_of_what_was_asked(received: dict[str, Any]) -> None:
     subject = {"id": "pi_1", "object": "payment_intent", "amount": 4990, "currency": "eur", "receipt_email": "a@example.com"}
-    effects = told("payment_intent.succeeded", subject | received)
+    effects = effects_of("payment_intent.succeeded", subject | received)
     assert effects.only(PaymentState).money == (4990, "eur")
     assert [mail["amount"] for mail in effects.mailed] == [4990]
 
@@ -208,7 +208,7 @@ def test_a_payment_whose_received_amount_is_missing_is_of_what_was_asked(receive
 def test_an_amount_that_nobody_states_whole_is_booked_as_none_and_told_to_nobody(
     amounts: dict[str, Any], shown: tuple[int, str]
 ) -> None:
-    effects = told("payment_intent.succeeded", {"id": "pi_1", "receipt_email": "a@example.com", **amounts})
+    effects = effects_of("payment_intent.succeeded", {"id": "pi_1", "receipt_email": "a@example.com", **amounts})
     state = effects.only(PaymentState)
     assert (state.status, state.money) == ("succeeded", shown)
     whole = shown[1] != "xxx"
@@ -240,7 +240,7 @@ def test_an_amount_that_nobody_states_whole_is_booked_as_none_and_told_to_nobody
     ],
 )
 def test_an_invoice_without_a_status_has_the_one_that_the_rest_tells(kind: str, words: dict[str, Any], status: str) -> None:
-    invoice = told(kind, {"id": "in_1", "amount_due": 2000, "currency": "usd", **words}).only(InvoiceState)
+    invoice = effects_of(kind, {"id": "in_1", "amount_due": 2000, "currency": "usd", **words}).only(InvoiceState)
     assert (invoice.status, invoice.money) == (status, (2000, "usd"))
     assert invoice.amount_paid == (2000 if status == "paid" else 0)
 
@@ -255,7 +255,7 @@ def test_an_invoice_without_a_status_has_the_one_that_the_rest_tells(kind: str, 
     ],
 )
 def test_a_subscription_keeps_the_word_that_it_has(kind: str, status: str | None, kept: str) -> None:
-    state = told(f"customer.subscription.{kind}", {"id": "sub_1", "status": status}).only(SubscriptionState)
+    state = effects_of(f"customer.subscription.{kind}", {"id": "sub_1", "status": status}).only(SubscriptionState)
     assert (state.standing.status, state.standing.ended) == (kept, kept == "canceled")
 
 
@@ -292,4 +292,4 @@ def test_what_is_no_currency_costs_no_payment_and_is_told_to_nobody(currency: An
 @pytest.mark.parametrize("value", ["700", 700.5, True, -700, [700]])
 def test_an_amount_that_is_none_is_a_dead_letter_and_no_payment_of_nothing(value: Any) -> None:
     with pytest.raises(Poison, match="amount_received"):
-        told("payment_intent.succeeded", {"id": "pi_1", "amount_received": value, "currency": "eur"})
+        effects_of("payment_intent.succeeded", {"id": "pi_1", "amount_received": value, "currency": "eur"})

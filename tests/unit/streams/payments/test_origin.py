@@ -49,19 +49,19 @@ def folded(facts: list[Fact]) -> State:
 
 @each_kind
 @given(
-    told=st.lists(
+    origins=st.lists(
         st.tuples(st.none() | st.booleans(), st.none() | st.sampled_from(["acct_1", "acct_2"])), min_size=1, max_size=5
     ),
     data=st.data(),
 )
 def test_what_was_stated_last_is_kept_in_whatever_order_and_however_often_it_is_heard(
-    kind: type[Fact], told: list[tuple[bool | None, str | None]], data: st.DataObject
+    kind: type[Fact], origins: list[tuple[bool | None, str | None]], data: st.DataObject
 ) -> None:
-    facts = [fact(kind, at, *marks) for at, marks in enumerate(told)]
+    facts = [fact(kind, at, *marks) for at, marks in enumerate(origins)]
     heard = data.draw(st.permutations(facts + data.draw(st.lists(st.sampled_from(facts), max_size=3))))
     state = folded(heard)
-    assert state.livemode == next((livemode for livemode, _ in reversed(told) if livemode is not None), None)
-    assert state.account == next((account for _, account in reversed(told) if account is not None), None)
+    assert state.livemode == next((livemode for livemode, _ in reversed(origins) if livemode is not None), None)
+    assert state.account == next((account for _, account in reversed(origins) if account is not None), None)
     assert row_of(state, 1)[-2:] == (state.livemode, state.account)
 
 
@@ -99,9 +99,9 @@ def test_all_that_is_said_of_an_event_has_its_mode_and_account(
         dataschema="urn:tallyhook:com.stripe.event:1", traceparent=f"00-{'a' * 32}-{'b' * 16}-01", data=body,
         livemode=livemode, account=account,
     )  # fmt: skip
-    said = emitted(take([_interpret(envelope)], {}, Loaded({}, set())), Saved({}, {}))
-    assert [event for event in said if event.type.startswith("billing.")]
-    for event in said:
+    outcome = emitted(take([_interpret(envelope)], {}, Loaded({}, set())), Saved({}, {}))
+    assert [event for event in outcome if event.type.startswith("billing.")]
+    for event in outcome:
         assert (event.livemode, event.account) == (livemode, account)
         data = orjson.loads(event.data)
         if event.type == "notification.send":

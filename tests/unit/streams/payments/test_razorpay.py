@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 PAID = {"succeeded", "partially_refunded", "refunded"}
 
 
-def said_in(body: bytes) -> list[Fact]:
+def facts_in(body: bytes) -> list[Fact]:
     return facts_of(orjson.loads(body)["event"], body)
 
 
 def payment_in(body: bytes) -> PaymentFact:
-    (fact,) = (fact for fact in said_in(body) if isinstance(fact, PaymentFact))
+    (fact,) = (fact for fact in facts_in(body) if isinstance(fact, PaymentFact))
     return fact
 
 
@@ -119,8 +119,8 @@ def test_what_was_never_captured_is_not_refunded_but_given_back() -> None:
 def test_a_charge_of_a_subscription_speaks_of_both() -> None:
     subscription, payment = Subscription(notes={"user_id": "u-1"}), Payment(customer=None)
     body = subscription.charged(payment.entity(START, status="captured", captured=True))
-    told, paid = said_in(body)
-    assert told == SubscriptionFact(
+    subscription_fact, paid = facts_in(body)
+    assert subscription_fact == SubscriptionFact(
         provider="razorpay",
         id=subscription.id,
         stamp=Stamp(START, 2, hashlib.sha256(body).hexdigest()),
@@ -137,19 +137,19 @@ def test_a_charge_of_a_subscription_speaks_of_both() -> None:
 def test_every_handled_type_says_something() -> None:
     payment, subscription = Payment(), Subscription()
     steps = ("authorized", "captured", "failed")
-    told = {f"payment.{step}": getattr(payment, step)() for step in steps}
+    bodies = {f"payment.{step}": getattr(payment, step)() for step in steps}
     for kind in HANDLED_TYPES:
         if kind.startswith("refund."):
-            told[kind] = payment.refund(kind, 1, total=1)
+            bodies[kind] = payment.refund(kind, 1, total=1)
         if kind.startswith("payment.dispute."):
-            told[kind] = payment.disputed(kind.rpartition(".")[2])
-    for kind in HANDLED_TYPES - told.keys():
+            bodies[kind] = payment.disputed(kind.rpartition(".")[2])
+    for kind in HANDLED_TYPES - bodies.keys():
         step = getattr(subscription, kind.removeprefix("subscription."))
-        told[kind] = step(payment.entity(START)) if kind == "subscription.charged" else step()
-    assert set(told) == HANDLED_TYPES
-    assert all(facts_of(kind, body) for kind, body in told.items())
+        bodies[kind] = step(payment.entity(START)) if kind == "subscription.charged" else step()
+    assert set(bodies) == HANDLED_TYPES
+    assert all(facts_of(kind, body) for kind, body in bodies.items())
     assert facts_of("order.paid", b"anything") == []
-    for kind, body in told.items():
+    for kind, body in bodies.items():
         fractions = re.sub(rb":(\d+)(?=[,}\]])", rb":\1.0", body)
         names = hashlib.sha256(body).hexdigest(), hashlib.sha256(fractions).hexdigest()
         assert str(facts_of(kind, fractions)).replace(*reversed(names)) == str(facts_of(kind, body)), "an integer may end in .0"
@@ -194,7 +194,7 @@ def payment_lives(draw: st.DrawFn) -> list[Fact]:
         SECONDS.map(lambda at: subscription.pending(at, payment.entity(at, status="failed"))),
     )
     bodies = draw(st.lists(steps, min_size=1, max_size=7))
-    return [fact for body in bodies for fact in said_in(body) if isinstance(fact, PaymentFact)]
+    return [fact for body in bodies for fact in facts_in(body) if isinstance(fact, PaymentFact)]
 
 
 @st.composite
@@ -202,7 +202,7 @@ def subscription_lives(draw: st.DrawFn) -> list[Fact]:
     subscription = Subscription(id="sub_1", customer="cust_1")
     words = ("authenticated", "activated", "updated", "pending", "halted", "paused", "resumed", "cancelled", "completed")
     steps = st.one_of(*(SECONDS.map(getattr(subscription, word)) for word in words))
-    return [fact for body in draw(st.lists(steps, min_size=1, max_size=7)) for fact in said_in(body)]
+    return [fact for body in draw(st.lists(steps, min_size=1, max_size=7)) for fact in facts_in(body)]
 
 
 def _reordered(draw: st.DataObject, facts: Sequence[Fact]) -> list[Fact]:
@@ -221,8 +221,8 @@ def test_a_payment_succeeds_once_and_never_goes_back(facts: list[Fact], data: st
     states = [state for state in folded(_reordered(data, facts)) if isinstance(state, PaymentState)]
     paid = [state.status in PAID for state in states]
     assert paid == sorted(paid)
-    said = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.payment_news(old, new)]
-    assert said.count(billing.PaymentSucceeded) == any(paid)
+    kinds = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.payment_news(old, new)]
+    assert kinds.count(billing.PaymentSucceeded) == any(paid)
 
 
 @given(subscription_lives(), st.data())
@@ -235,7 +235,7 @@ def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], 
 
 
 @pytest.mark.parametrize(
-    ("told", "funds"),
+    ("steps", "funds"),
     [
         ([("created", 0)], None),
         ([("created", 0), ("won", 0)], None),
@@ -246,15 +246,15 @@ def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], 
         ([("created", None), ("won", None)], None),
     ],
 )
-def test_the_disputed_amount_is_where_razorpay_says_whatever_came_first(told: list[tuple[str, int | None]], funds: str) -> None:
+def test_the_disputed_amount_is_where_razorpay_says_whatever_came_first(steps: list[tuple[str, int | None]], funds: str) -> None:
     payment = Payment()
     bodies = [
         payment.disputed(step, START + number, amount_deducted=amount, status="open" if step == "created" else step)
-        for number, (step, amount) in enumerate(told)
+        for number, (step, amount) in enumerate(steps)
     ]
     for order in itertools.permutations(bodies):
         state: State | None = None
         for body in (*order, order[0]):
-            state = fold(state, next(fact for fact in said_in(body) if isinstance(fact, DisputeFact)))
+            state = fold(state, next(fact for fact in facts_in(body) if isinstance(fact, DisputeFact)))
         assert isinstance(state, DisputeState)
-        assert (state.funds, state.fate.status) == (funds, "open" if told[-1][0] == "created" else told[-1][0])
+        assert (state.funds, state.fate.status) == (funds, "open" if steps[-1][0] == "created" else steps[-1][0])

@@ -73,16 +73,16 @@ def stripe_lives(draw: st.DrawFn, *, apart: bool, created: bool = True) -> Life:
 
 
 def _without_created(body: bytes) -> bytes:
-    told = orjson.loads(body)
-    told["data"]["object"].pop("created")
-    return orjson.dumps(told)
+    event = orjson.loads(body)
+    event["data"]["object"].pop("created")
+    return orjson.dumps(event)
 
 
 def facts_in(bodies: Iterable[bytes]) -> list[Fact]:
     facts: list[Fact] = []
     for body in bodies:
-        told = orjson.loads(body)
-        facts += stripe.facts_of(told["type"], body) if "type" in told else razorpay.facts_of(told["event"], body)
+        event = orjson.loads(body)
+        facts += stripe.facts_of(event["type"], body) if "type" in event else razorpay.facts_of(event["event"], body)
     return facts
 
 
@@ -172,8 +172,10 @@ def test_refunds_within_the_charge_are_known_one_by_one() -> None:
 
     listed = {"object": "list", "data": [refund("re_1", 1500, "failed"), refund("re_2", 500, "succeeded")]}
     facts = facts_in([PAID.refunded(500, START + 1, refunds=listed)])
-    told = {fact.id: (fact.status, fact.amount.amount, fact.payment_id) for fact in facts if isinstance(fact, RefundFact)}
-    assert told == {"re_1": ("failed", 1500, "pi_1"), "re_2": ("succeeded", 500, "pi_1")}
+    found_refunds = {
+        fact.id: (fact.status, fact.amount.amount, fact.payment_id) for fact in facts if isinstance(fact, RefundFact)
+    }
+    assert found_refunds == {"re_1": ("failed", 1500, "pi_1"), "re_2": ("succeeded", 500, "pi_1")}
     assert payment_after(PAID.succeeded(), PAID.refunded(500, START + 1, refunds=listed)).amount_refunded == 500
 
 
@@ -211,8 +213,8 @@ def test_a_refund_is_created_succeeds_and_fails_and_stays_failed() -> None:
         PAID.refund("refund.updated", 500, START + 3, created=START),
     ]
     way = way_of(facts_in(bodies), RefundState)
-    told = [news.refund_news(old, new) for old, new in zip([None, *way], way, strict=False)]
-    assert told == [[billing.RefundCreated], [billing.RefundSucceeded], [billing.RefundFailed], []]
+    kinds = [news.refund_news(old, new) for old, new in zip([None, *way], way, strict=False)]
+    assert kinds == [[billing.RefundCreated], [billing.RefundSucceeded], [billing.RefundFailed], []]
     assert (way[-1].fate.status, news.value_of(way[-1].failure)) == ("failed", "lost_or_stolen_card")
 
 
@@ -222,9 +224,9 @@ def test_each_refund_fails_at_most_once_and_ends_alike_in_every_order(life: Life
     ends = {}
     for name in {fact.id for fact in facts if isinstance(fact, RefundFact)}:
         way = way_of([fact for fact in facts if isinstance(fact, RefundFact) and fact.id == name], RefundState)
-        said = [kind for old, new in zip([None, *way], way, strict=False) for kind in news.refund_news(old, new)]
-        assert said.count(billing.RefundCreated) == 1
-        assert said.count(billing.RefundFailed) == int(way[-1].fate.final)
+        kinds = [kind for old, new in zip([None, *way], way, strict=False) for kind in news.refund_news(old, new)]
+        assert kinds.count(billing.RefundCreated) == 1
+        assert kinds.count(billing.RefundFailed) == int(way[-1].fate.final)
         ends[name] = way[-1].fate.final
     standing = sum(fact.amount.amount for name, gone in ends.items() if not gone for fact in _one(facts, name))
     assert standing == life.total

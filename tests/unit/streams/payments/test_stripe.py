@@ -71,7 +71,7 @@ def test_a_payment_intent_names_its_payer_its_reference_and_its_invoice(shape: S
 
 def test_the_steps_of_a_payment_are_told_apart() -> None:
     payment = Payment()
-    told = {
+    bodies = {
         "created": payment.created(),
         "requires_action": payment.requires_action(),
         "processing": payment.processing(),
@@ -79,7 +79,7 @@ def test_the_steps_of_a_payment_are_told_apart() -> None:
         "payment_failed": payment.failed(),
         "canceled": payment.canceled(),
     }
-    facts = {step: only(f"payment_intent.{step}", body) for step, body in told.items()}
+    facts = {step: only(f"payment_intent.{step}", body) for step, body in bodies.items()}
     assert {step: fact.progress for step, fact in facts.items()} == {
         "created": "pending",
         "requires_action": "pending",
@@ -172,10 +172,10 @@ def test_the_line_of_an_invoice_names_the_subscription_where_the_invoice_does_no
 
 def test_an_old_invoice_links_its_payment() -> None:
     invoice = Invoice(subscription="sub_1", payment="pi_1", shape=Shape.OLD)
-    told, linked = facts_of("invoice.paid", invoice.paid())
-    assert isinstance(told, InvoiceFact)
+    invoice_fact, linked = facts_of("invoice.paid", invoice.paid())
+    assert isinstance(invoice_fact, InvoiceFact)
     assert isinstance(linked, PaymentFact)
-    assert (told.payment_id, told.phase, told.amount_paid) == ("pi_1", "paid", 2990)
+    assert (invoice_fact.payment_id, invoice_fact.phase, invoice_fact.amount_paid) == ("pi_1", "paid", 2990)
     assert (linked.id, linked.invoice_id, linked.subscription_id, linked.hinted) == (
         "pi_1",
         invoice.id,
@@ -191,17 +191,17 @@ def test_a_new_invoice_links_the_payments_it_lists_and_counts_the_paid_one() -> 
         return {**asked, "object": "invoice_payment", "payment": {"type": "payment_intent", "payment_intent": payment}}
 
     payments = {"object": "list", "data": [entry("pi_paid", "paid"), entry("pi_open", "canceled")], "has_more": False}
-    told, *linked = facts_of("invoice.paid", Invoice().paid(payments=payments))
-    assert isinstance(told, InvoiceFact)
-    assert told.payment_id == "pi_paid"
+    invoice_fact, *linked = facts_of("invoice.paid", Invoice().paid(payments=payments))
+    assert isinstance(invoice_fact, InvoiceFact)
+    assert invoice_fact.payment_id == "pi_paid"
     assert {fact.id for fact in linked} == {"pi_paid", "pi_open"}
 
 
 def test_an_invoice_payment_links_invoice_and_payment() -> None:
     invoice = Invoice()
-    told, linked = facts_of("invoice_payment.paid", invoice.paid_by("pi_1", event_id="evt_1"))
+    fact, linked = facts_of("invoice_payment.paid", invoice.paid_by("pi_1", event_id="evt_1"))
     stamp, asked = Stamp(START, 5, "evt_1"), Money(2990, "eur")
-    assert told == InvoiceFact(provider="stripe", id=invoice.id, stamp=stamp, hinted=asked, payment_id="pi_1")
+    assert fact == InvoiceFact(provider="stripe", id=invoice.id, stamp=stamp, hinted=asked, payment_id="pi_1")
     assert linked == PaymentFact(provider="stripe", id="pi_1", stamp=stamp, hinted=asked, invoice_id=invoice.id)
 
 
@@ -322,8 +322,8 @@ def test_a_bare_charge_is_a_payment_that_tells_how_far_it_is(
 
 
 def test_a_charge_of_an_intent_speaks_of_the_intent_and_leaves_open_captures_to_it() -> None:
-    told = bare("captured", payment_intent="pi_1", amount_captured=500)
-    assert (told.id, told.captured, told.refunded) == ("pi_1", None, None)
+    charge_fact = bare("captured", payment_intent="pi_1", amount_captured=500)
+    assert (charge_fact.id, charge_fact.captured, charge_fact.refunded) == ("pi_1", None, None)
     assert bare("captured", payment_intent="pi_1", amount_captured=500, amount_refunded=1499).captured == Money(500, "usd")
     assert bare("updated", payment_intent="pi_1", status="failed").progress is None
 
