@@ -10,7 +10,7 @@ from schemas.providers import providers
 
 _ROLES: Final = {
     **{provider.secret_setting: provider.title for provider in providers()},
-    **{f"{provider.name.upper()}_API_KEY": f"{provider.title}'s API" for provider in providers() if provider.is_asked},
+    **{f"{provider.name.upper()}_API_KEY": f"{provider.title}'s API" for provider in providers() if provider.has_api},
     "INTERNAL_API_TOKEN": "services",
     "ADMIN_API_TOKEN": "operators",
     "READ_API_TOKEN": "readers",

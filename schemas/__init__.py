@@ -1,1 +1,1 @@
-"""The vocabulary: what an event or command is, which topic carries it, which versions of it exist. No I/O."""
+"""The vocabulary: every event and command, its topic and its versions. No I/O."""

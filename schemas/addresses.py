@@ -9,11 +9,11 @@ import idna
 _LOCAL_MAX: Final = 64  # octets (RFC 5321, 4.5.3.1)
 _DOMAIN_MAX: Final = 253
 _ADDRESS_MAX: Final = 254
-# RFC 5322's dot-atom, and beyond ASCII what RFC 6531 adds, but for spaces, controls and what has no place in UTF-8.
+# RFC 5322's dot-atom, and beyond ASCII what RFC 6531 adds, except spaces, controls and what UTF-8 cannot encode.
 _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u00a1-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 _LOCAL: Final = re.compile(rf"{_ATEXT}+(\.{_ATEXT}+)*")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-# The same for readers of JSON Schema: exact for ASCII; beyond it whether a domain is one is for IDNA to say.
+# The same for readers of JSON Schema: exact for ASCII; a domain beyond ASCII is checked by IDNA alone.
 _PRINTED: Final = r"[^\x00-\x20\x22(),:;<>@\[\\\]\x7f-\xa0\ufeff\ufffe\uffff]"
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _NAME: Final = (
@@ -39,15 +39,15 @@ class Mailbox(NamedTuple):
 
     @property
     def ascii(self) -> bool:
-        """Return True if every mail server takes the address."""
+        """Return True if every mail server accepts the address."""
         return self.local.isascii()
 
 
 def mailbox_of(text: str) -> Mailbox | None:
     """
-    The mailbox that the text is the address of, or None where it can never be one (RFC 5321, 4.1.2; RFC 6531).
+    Parse the address of a mailbox; return None for a text that can never be one (RFC 5321, 4.1.2; RFC 6531).
 
-    Quoted local parts are left out: no mailbox that people use has one, and each server reads them in its own way.
+    Quoted local parts are refused: no mailbox that people use has one, and each server reads them in its own way.
     """
     local, _, name = text.rpartition("@")
     if len(text) > _ADDRESS_MAX or not _LOCAL.fullmatch(local) or not local.isprintable() or _ENCODED_WORD.search(local):
@@ -71,7 +71,7 @@ def _domain(name: str) -> str | None:
 
 
 def _literal(name: str) -> str | None:
-    """A server by its number, in brackets."""
+    """Parse an IP address in brackets, in place of a name."""
     inner = name.removeprefix("[").removesuffix("]")
     try:
         number = IPv6Address(inner[5:]) if inner[:5].lower() == "ipv6:" else IPv4Address(inner)

@@ -1,4 +1,4 @@
-"""Fresh secrets; and those that cannot be what they are set as, by placeholders and by kind. No error quotes one."""
+"""Makes fresh secrets, and refuses placeholders and credentials of another kind in settings. No error quotes a secret."""
 
 import re
 import secrets as random
@@ -18,7 +18,7 @@ def fresh_token() -> str:
 
 
 def fresh_signing_secret() -> str:
-    """Make a secret as Standard Webhooks has it."""
+    """Make a secret in the form of Standard Webhooks."""
     return f"whsec_{b64encode(random.token_bytes(_BYTES)).decode()}"
 
 
@@ -64,7 +64,7 @@ KEY_OF_STRIPE: Final = only("a secret or restricted key, sk_ or rk_,", "api key"
 
 
 def fault_of(secret: str, kinds: frozenset[str], *, one_word: bool) -> str | None:
-    """The fault of a secret that must be of none of these kinds; None for a sound one."""
+    """The fault of a secret that must be of none of these kinds; None if there is none."""
     if _PLACEHOLDER.fullmatch(secret) or _UNFINISHED.search(secret):
         return "is a placeholder"
     found = next((text for kind, (pattern, text) in _KINDS.items() if kind in kinds and pattern.fullmatch(secret)), None)

@@ -12,7 +12,7 @@ from typing import Final
 from schemas.providers import provider_of
 
 NO_CURRENCY: Final = "xxx"
-"""ISO 4217's code for no currency: that of an amount which no event has stated whole."""
+"""ISO 4217's code for no currency, for an amount that no event has stated completely."""
 
 # ISO 4217, table A.1, amendment 179: every currency in use whose minor unit is not a hundredth.
 _ISO: Final[Mapping[str, int]] = {

@@ -2,7 +2,7 @@
 Endpoints are data: rows of a table that operators change while everything runs, each with secrets of its own.
 
 `place` is the name of an endpoint everywhere, `stripe/eu`: in the table, in logs, in alerts and in commands. A provider's plain
-path has its name alone.
+path is named by the provider alone.
 """
 
 import re
@@ -18,7 +18,7 @@ Slug = Annotated[str, Meta(min_length=1, max_length=SLUG_MAX, pattern=r"^[a-z0-9
 Label = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 """One line in an operator's words."""
 EndpointSecret = Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x20-\x7e]+\Z")]
-"""A provider's, or one that a person has chosen."""
+"""A secret that the provider made or a person chose."""
 
 
 def is_slug(text: str) -> bool:
@@ -27,10 +27,10 @@ def is_slug(text: str) -> bool:
 
 
 def slug_of(text: str) -> str | None:
-    """The slug that is nearest to a text; None where nothing of it is left."""
+    """The slug that is nearest to a text; None if nothing of it is left."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:SLUG_MAX].strip("-") or None
 
 
 def place_of(source: str, endpoint: str | None) -> str:
-    """The name of a source's endpoint; of its plain path without one."""
+    """The name of a source's endpoint, or without an endpoint of its plain path."""
     return f"{source}/{endpoint}" if endpoint else source

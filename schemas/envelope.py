@@ -24,10 +24,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """
     One event: as it is appended, as the outbox keeps it and as a worker reads it.
 
-    `id` is a UUIDv7 and stays the same through replays. `aggregate_id` is the record key, and so the order that the event keeps.
+    `id` is a UUIDv7 and stays the same through replays. `aggregate_id` is the record key: events of one key stay in order.
     `occurred_at` is when it happened at its source; `dataschema` names type and version of the data. `livemode` is false where no
-    real money moves, `account` is the provider's account that it is of; both are None where the provider does not state them.
-    `endpoint` is the provider's endpoint by which a webhook came, None for the plain path and for what is no webhook.
+    real money moves, `account` is the provider's account that it belongs to; both are None if the provider does not state them.
+    `endpoint` is the provider's endpoint by which a webhook came, None for the plain path and for an event that is no webhook.
     The type and the version of the aggregate stay in the outbox: they are None in an event that was read from Kafka.
     """
 

@@ -1,5 +1,5 @@
 """
-A record from texts: a query string and a command line give nothing else.
+Makes a record from texts, since a query string and a command line hold nothing else.
 
 Both take the names, the types and the descriptions from the record, so that one declaration checks both.
 """
@@ -30,7 +30,7 @@ _BOUNDS: Final = {
 
 
 class FieldMalformed(ValueError):
-    """A text is not what its field takes: `name` is the field's, `expected` says what it takes."""
+    """A text is not what its field takes: `name` is the name of the field, `expected` describes what it takes."""
 
     def __init__(self, name: str, expected: str) -> None:
         super().__init__(f"{name} {expected}".strip())
@@ -58,7 +58,7 @@ class Field(NamedTuple):
         return get_args(self.kind)[0] if get_origin(self.kind) is Annotated else self.kind
 
     def read(self, given: str, moment: Moment) -> Any:
-        """The value that the text names. Raises FieldMalformed."""
+        """Parse the text. Raises FieldMalformed."""
         try:
             if self.bare in _NUMBERS:
                 return _decoder(self.kind).decode(given.encode("utf-8", "replace") if given == given.strip() else b"")
@@ -77,7 +77,7 @@ class Field(NamedTuple):
             return f"is {_expected_number(self.kind, whole=self.bare is int)}"
         if self.bare is datetime:
             return "is a time like 2026-11-24T10:00:00Z"
-        return "has characters that it cannot have, or too many of them"
+        return "has characters that are not allowed, or too many of them"
 
 
 @cache
@@ -91,9 +91,9 @@ def fields_of(record: type[msgspec.Struct]) -> tuple[Field, ...]:
 
 def record_of(record: type[Record], given: Iterable[tuple[str, str]], moment: Moment) -> Record:
     """
-    The record that the named texts state; of a name that comes again the first counts, unless its field takes many.
+    Make the record from texts by name; of a repeated name the first counts, unless its field takes many.
 
-    Raises FieldMalformed: an unknown name too, since it would widen what is found.
+    Raises FieldMalformed, also for an unknown name: a filter that was ignored would find more than was requested.
     """
     fields = {field.name: field for field in fields_of(record)}
     found: dict[str, Any] = {}

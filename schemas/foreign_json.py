@@ -1,8 +1,8 @@
 """
-JSON that a provider wrote, read as far as it can be: what nobody needs must not cost the event.
+JSON from a provider, read as far as possible: a faulty field that nobody needs must not make the event unreadable.
 
-A field that may be missing, and is not as it should be, is left out, unless it is `NEEDED`. A half of a surrogate pair, which is
-no character (a text that was cut within one has it), is read as a NUL: neither can be stored, so the same becomes of both.
+An optional field that does not fit its type is left out, unless it is `NEEDED`. Half of a surrogate pair is no character (a text
+that was cut inside one ends in it), and is read as a NUL: Postgres can store neither, so both are handled alike.
 """
 
 import re
@@ -23,16 +23,16 @@ Truth = Annotated[bool, msgspec.Meta(extra=NEEDED)]
 State = Annotated[str, msgspec.Meta(extra=NEEDED)]
 """A word that decides about a state."""
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The exceptions of a decoder that meets another body than it expects; one that is nested too deep among them."""
+"""The exceptions of a decoder for a body that it does not expect, or that is nested too deep."""
 UNSTORABLE: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-"""Found wherever a text of a JSON body might hold what Postgres cannot."""
+"""Matches every JSON body with a text that Postgres might not be able to store."""
 _ESCAPES: Final = re.compile(
     rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|(\\.)", re.DOTALL
 )
 
 
 class Decoder(Generic[Record]):
-    """A `schemas.numbers.Decoder`, with the same errors for what is no JSON, or lacks what is needed."""
+    """A `schemas.numbers.Decoder`, with the same errors for a body that is no JSON or lacks a needed field."""
 
     def __init__(self, kind: type[Record]) -> None:
         self._kind = kind
@@ -68,7 +68,7 @@ def _whole(body: bytes) -> bytes:
 
 
 def _left_out(value: dict[str, Any], kind: Any) -> Iterator[str]:
-    """Leave out of an object what does not fit its record, and yield the names."""
+    """Remove the fields from an object that do not fit its record, and yield their names."""
     for field in fields(kind):
         name = field.encode_name
         if name not in value or _fits(value[name], field.type):
@@ -80,7 +80,7 @@ def _left_out(value: dict[str, Any], kind: Any) -> Iterator[str]:
         )
         if record is not None and within and all(isinstance(each, dict) for each in within):
             yield from (f"{name}.{inner}" for each in within for inner in _left_out(each, record))
-        elif not field.required and (not _is_needed(field.type) or value[name] == []):  # PHP writes an empty object so
+        elif not field.required and (not _is_needed(field.type) or value[name] == []):  # PHP writes an empty object as []
             del value[name]
             yield name
 
@@ -94,7 +94,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _kinds_in(kind: Any) -> Iterator[Any]:
-    """The types that a type is made of, but for those within a record."""
+    """The types that a type is made of, except those within a record."""
     yield kind
     if not _is_record(kind):
         for part in get_args(kind):

@@ -1,7 +1,7 @@
 """
 Whole numbers as JSON Schema has them: `2284.0` and `1e3` are integers, and exact however many digits they have.
 
-msgspec takes a number for an integer where it is written without a fraction and without an exponent only.
+msgspec accepts a number as an integer only if it is written without a fraction and without an exponent.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Record = TypeVar("Record")
 
 
 class Decoder(Generic[Record]):
-    """A `msgspec.json.Decoder`, with the same errors, that reads again, exactly, what has a fraction where an integer belongs."""
+    """A `msgspec.json.Decoder` with the same errors; it decodes again, exactly, if a fraction is in the place of an integer."""
 
     def __init__(self, kind: type[Record]) -> None:
         self._kind = kind

@@ -27,7 +27,7 @@ class SendNotification(_Record, frozen=True, kw_only=True):
     fallback: str | None = None  #: The address to use if `to` is a user without a known address of the channel.
 
 
-class _Told(_Record, frozen=True, kw_only=True):
+class _NotificationOutcome(_Record, frozen=True, kw_only=True):
     """The outcome of a notification."""
 
     id: UUID  #: The id of the notification and of its command.
@@ -38,7 +38,7 @@ class _Told(_Record, frozen=True, kw_only=True):
     attempts: int  #: Number of attempts made.
 
 
-class NotificationSent(_Told, frozen=True, kw_only=True):
+class NotificationSent(_NotificationOutcome, frozen=True, kw_only=True):
     """
     A provider has accepted the message of a notification.
 
@@ -46,7 +46,7 @@ class NotificationSent(_Told, frozen=True, kw_only=True):
     """
 
 
-class NotificationFailed(_Told, frozen=True, kw_only=True):
+class NotificationFailed(_NotificationOutcome, frozen=True, kw_only=True):
     """
     A notification will not be sent.
 
@@ -56,7 +56,7 @@ class NotificationFailed(_Told, frozen=True, kw_only=True):
     reason: str  #: The stable word for the failure.
 
 
-class NotificationSuppressed(_Told, frozen=True, kw_only=True):
+class NotificationSuppressed(_NotificationOutcome, frozen=True, kw_only=True):
     """
     A notification will not be sent because the user has opted out.
 

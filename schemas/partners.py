@@ -1,7 +1,7 @@
 """
 Partners are data: rows of a table that operators change while everything runs, or variables `PARTNER_{ID}_…`, one set a partner.
 
-A partner of the environment is as it is there, and no row can stand in for it.
+A partner in the environment is defined there alone, and no row can replace it.
 """
 
 import re
@@ -31,7 +31,7 @@ def key_of(partner_id: str) -> str:
 
 
 def check_signing(secrets: tuple[Secret, ...]) -> tuple[Secret, ...]:
-    """Refuse what can be no Standard Webhooks secret."""
+    """Refuse a text that cannot be a Standard Webhooks secret."""
     for secret in secrets:
         text = secret.value.removeprefix("whsec_").rstrip("=")
         try:
@@ -51,23 +51,23 @@ class Partner(BaseModel):
     secret: Annotated[Secrets, only("the secret that signs the partner's leads", "signing secret", one_word=False)] = ()
     """Signs the leads that the partner sends."""
     token: Annotated[Secrets, only("a token made for this partner", "signing secret")] = ()
-    """Stands in for a signature, as a bearer token."""
+    """Replaces the signature, as a bearer token."""
     crm_url: HttpUrl | None = Field(default=None, repr=False)
-    """Where its leads are delivered."""
+    """The address to which its leads are delivered."""
     crm_secret: Annotated[Secrets, only("a Standard Webhooks secret", "signing secret"), AfterValidator(check_signing)] = ()
-    """Signs what is delivered: Standard Webhooks secrets, base64 with or without `whsec_`."""
+    """Signs the deliveries: Standard Webhooks secrets, base64 with or without `whsec_`."""
     crm_headers: Mapping[str, str] = Field(default={}, repr=False)
-    """Sent with each delivery besides ours."""
+    """Headers that are sent with each delivery besides ours."""
     concurrency: int | None = None
     """Attempts under way at once; None for LEAD_PARTNER_CONCURRENCY."""
     max_attempts: int | None = None
     """Attempts before a lead is given up; None for the runtime configuration's number, or that of the settings."""
     timeout: timedelta | None = None
-    """How long the CRM may take for one attempt; None for LEAD_TIMEOUT."""
+    """The time limit of one attempt; None for LEAD_TIMEOUT."""
     rate: RateLimitItem | Literal["default"] | None = "default"
-    """How often it may send leads; None for no limit."""
+    """The rate at which it may send leads; None for no limit."""
     paused: bool = False
-    """True holds its leads back."""
+    """True if its leads are held back."""
 
 
 class PartnerSettings(OutboundSettings):
@@ -76,7 +76,7 @@ class PartnerSettings(OutboundSettings):
     secret_keys: SealKeys = ()
     """The keys that seal the secrets of partners in the database, comma-separated, newest first; without one none is stored."""
     partners: Mapping[str, Partner] = Field(default={})
-    """By the `{ID}` of their variables."""
+    """The partners, by the `{ID}` of their variables."""
 
     @classmethod
     def reads(cls, name: str) -> bool:

@@ -80,7 +80,7 @@ class Provider(NamedTuple):
     Events of the `handled_types` go to the worker `settled_by`; others are stored and can be replayed once they are handled.
     `messages` are the kinds of its events, the most usual one first. `gives_up` is how long it retries a delivery without a 2xx.
     `id_prefixes` mark ids that may be logged in part. `minor_digits` are the currencies that it does not count as ISO 4217 does.
-    `mode_setting` selects live or test events, if its events state their mode. A provider that `is_asked` has an API from which
+    `mode_setting` selects live or test events, if its events state their mode. A provider that `has_api` has an API from which
     the payments worker fetches objects; the answers are appended to the provider's topic.
     """
 
@@ -101,7 +101,7 @@ class Provider(NamedTuple):
     minor_digits: Mapping[str, int] = MappingProxyType({})
     mode_setting: str | None = None
     settled_by: str = "payments"
-    is_asked: bool = False
+    has_api: bool = False
 
     @property
     def secret_setting(self) -> str:
@@ -115,11 +115,11 @@ class Provider(NamedTuple):
 
     @property
     def headers(self) -> tuple[str, ...]:
-        """The headers that a delivery is verified and translated by."""
+        """The headers by which a delivery is verified and translated."""
         return (self.signature.header, *((self.event_id_header,) if self.event_id_header else ()))
 
     def part(self, package: str, name: str) -> Any:
-        """The object of that name in the provider's file below a package."""
+        """The object of that name in the provider's file within a package."""
         return getattr(import_module(f"{package}.{self.name}"), name)
 
 
@@ -148,7 +148,7 @@ Seconds = Annotated[int, msgspec.Meta(ge=int(EARLIEST.timestamp()), le=int(LATES
 Mode = Literal["live", "test"]
 """`live` where real money moves."""
 ModeOrAny = Literal["live", "test", "any"]
-"""The events that are wanted, by their mode."""
+"""The mode of the events that are wanted."""
 
 
 class Aggregate(NamedTuple):

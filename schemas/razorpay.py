@@ -76,7 +76,7 @@ def aggregate_of(event: RazorpayEvent, event_id: str) -> Aggregate:
 
 
 def _word(event: RazorpayEvent, entity: str, field: str) -> str | None:
-    """A field of an entity in the payload; None where it is not there, or could be no id."""
+    """A field of an entity in the payload; None if it is missing, or cannot be an id."""
     found: Any = event.payload
     for step in (entity, "entity", field):
         found = found.get(step) if isinstance(found, dict) else None
@@ -120,7 +120,7 @@ PROVIDER: Final = Provider(
         overlap=timedelta(hours=24),  # older events come again under the secret that first signed them (see gives_up)
         steps=(
             "{first}",
-            "Set it at the webhook in Razorpay's dashboard: new events come with it, older ones with the old one for 24 h.",
+            "Set it at the webhook in Razorpay's dashboard: new events are signed with it, older ones with the old one for 24 h.",
             "{last}",
         ),
     ),

@@ -1,4 +1,4 @@
-"""Type and version of every event whose data is ours: the record that reads it, and the steps up from older versions."""
+"""Type and version of every event whose data is ours: the record that reads it, and the upcasts from older versions."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 _PREFIX: Final = "urn:tallyhook:"
 _DATASCHEMA: Final = re.compile(_PREFIX + r"(?P<name>.+):(?P<version>[1-9][0-9]{0,5})")
-# What an upcaster meets in data that never fitted its version; bytes that are not UTF-8 are a ValueError too.
+# Errors of an upcaster for data that never fitted its version; bytes that are not UTF-8 are a ValueError too.
 _MALFORMED: Final = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -94,7 +94,7 @@ def encode(record: msgspec.Struct) -> bytes:
 
 def decode(dataschema: str, data: bytes) -> msgspec.Struct:
     """
-    Decode the data of an event of ours into the current record, from any version it was written in.
+    Decode the data of one of our events into the current record, from any version in which it was written.
 
     Raises SchemaError with reason `schema_unknown`, `schema_too_new` or `data_malformed`.
     """

@@ -13,7 +13,7 @@ def by_case(field: str, cases: Iterable[tuple[Json, Json]]) -> Json:
     """
     The rule that binds other fields to the value of one: each pair is a schema of that field and the properties that then hold.
 
-    Generators pass over `if`, `then` and `else`, while they make models of the parts of `allOf`, `anyOf` and `not`.
+    Code generators ignore `if`, `then` and `else`, while they make models of the parts of `allOf`, `anyOf` and `not`.
     """
     rules: Json = {}
     for case, others in reversed(list(cases)):

@@ -150,7 +150,7 @@ _OWNERS: Final[dict[str, tuple[str, Callable[[EventObject], str | None]]]] = {
 
 
 def reference(value: str | dict[str, Any] | None) -> str | None:
-    """The id behind a field that the API may have expanded into the whole object."""
+    """The id in a field that the API may have expanded into the whole object."""
     if isinstance(value, dict):
         found = value.get("id")
         return found if isinstance(found, str) else None
@@ -213,5 +213,5 @@ PROVIDER: Final = Provider(
     # https://docs.stripe.com/currencies#zero-decimal and #special-cases: ISK and UGX are given in hundredths, and MGA is whole.
     minor_digits={"isk": 2, "ugx": 2, "mga": 0},
     mode_setting="STRIPE_MODE",
-    is_asked=True,
+    has_api=True,
 )

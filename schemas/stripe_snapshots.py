@@ -1,7 +1,7 @@
 """
-Makes an event of an object that was fetched from Stripe's API.
+Makes an event from an object that was fetched from Stripe's API.
 
-The workers fold events, so a fetched object takes the same way: it is recorded once, and a replay of the log finds it there.
+The workers fold events, so a fetched object becomes one: it is recorded once, and a replay of the log finds it there.
 """
 
 from collections.abc import Callable
@@ -77,16 +77,16 @@ KINDS: Final = {
         "/v1/checkout/sessions/", _by_status(complete="checkout.session.completed", expired="checkout.session.expired")
     ),
 }
-"""By the `object` of the object."""
+"""The kinds, by the `object` of the object."""
 
 
-_TELLING: Final = frozenset({"invoice.payment_failed", "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"})
-"""Types of events that say what their object does not."""
+_INFORMATIVE: Final = frozenset({"invoice.payment_failed", "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"})
+"""Types of events that hold more than their object."""
 
 
-def telling(cause: str) -> str:
-    """The type of the event for whose sake the API was asked, if more is in it than in the object; else nothing."""
-    return cause if cause in _TELLING else ""
+def informative(cause: str) -> str:
+    """Return the type of the event that caused the fetch if it holds more than the object, else an empty text."""
+    return cause if cause in _INFORMATIVE else ""
 
 
 class _Data(msgspec.Struct):
@@ -106,9 +106,9 @@ class _Snapshot(msgspec.Struct, omit_defaults=True):
 
 class Answer(NamedTuple):
     """
-    An object as the API gave it, byte for byte.
+    An object as the API returned it, byte for byte.
 
-    `at` is Unix seconds by Stripe's clock: what had happened by then is in it. `account` is the connected account that it is of.
+    `at` is Unix seconds by Stripe's clock: the object includes everything until then. `account` is its connected account.
     """
 
     found: StripeObject
@@ -117,14 +117,14 @@ class Answer(NamedTuple):
     api_version: str | None = None
     account: str | None = None
     until: int | None = None
-    """A second by Stripe's clock that had begun when the object was read, at the latest; `at` where it is not known."""
+    """The latest second of Stripe's clock at which it may have been read; None if unknown."""
 
     @property
     def created(self) -> int:
         """
         The time of the event, in Unix seconds.
 
-        A charge holds the running total of its refunds: dated before a refund that is in the total, it would count that twice.
+        A charge holds the total of its refunds: if it were dated before a refund in that total, the refund would count twice.
         """
         return self.until if self.found.object == "charge" and self.until is not None else self.at
 
@@ -132,7 +132,7 @@ class Answer(NamedTuple):
 def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
     """The body of the event, under an id of ours; None if no event fits the object, or its kind is not folded."""
     kind = KINDS.get(answer.found.object)
-    event_type = (_still(answer.found, telling(cause)) or kind.type_of(answer.found)) if kind else None
+    event_type = (_cause_if_current(answer.found, informative(cause)) or kind.type_of(answer.found)) if kind else None
     if event_type is None:
         return None
     return msgspec.json.encode(
@@ -149,6 +149,6 @@ def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
     )
 
 
-def _still(found: StripeObject, cause: str) -> str:
-    """The event of an invoice, which may have been paid, voided or given up since its failed attempt."""
+def _cause_if_current(found: StripeObject, cause: str) -> str:
+    """Return the cause, unless it is an invoice's that was paid, voided or given up since its failed attempt."""
     return "" if cause.startswith("invoice.") and found.status != "open" else cause

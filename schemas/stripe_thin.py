@@ -17,7 +17,7 @@ DATASCHEMA: Final = "urn:tallyhook:com.stripe.v2.core.event:1"
 API_KEY_MISSING: Final = "api_key_missing"
 """The reason why a thin event is ignored without STRIPE_API_KEY: the object that it names cannot be fetched."""
 OBJECT_UNNAMED: Final = "object_unnamed"
-"""The reason why a thin event is ignored that names no object."""
+"""The reason why a thin event without an object is ignored."""
 
 
 class RelatedObject(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ _KINDS: Final = {"payment_intent": "payment"}
 """Aggregates whose name differs from Stripe's; the id of a charge or a refund does not identify its payment."""
 
 
-def is_asked_for(kind: str) -> bool:
+def is_fetched(kind: str) -> bool:
     """Return True if events of the type name an object that the payments worker folds, so that it is fetched from the API."""
     return kind.startswith(_FAMILIES)
 

@@ -72,7 +72,7 @@ def schema_of(template: Template) -> dict[str, Any]:
 
 def check(code: str, channel: Channel, data: Mapping[str, Any]) -> Template:
     """
-    The template, where it has a text for the channel and the data is whole; data that is not declared is ignored.
+    Return the template if it has a text for the channel and the data is complete; data that is not declared is ignored.
 
     Raises TemplateError.
     """

@@ -13,7 +13,7 @@ from schemas.topics import Topic, webhooks_of
 
 GROUP_PREFIX: Final = "tallyhook-"
 EVERY_ROLE: Final = "all"
-"""Stands for every role where those of a process are named."""
+"""The name that means every role."""
 
 
 Kind = Literal["outside", "gateway", "relay", "worker"]
@@ -51,7 +51,7 @@ class Edge(NamedTuple):
 
     @property
     def trouble(self) -> bool:
-        """True if nothing passes here while all is well."""
+        """True if events pass here only when there is a fault."""
         return self.tie == "produces" and self.target in TROUBLE
 
 
@@ -116,7 +116,7 @@ AGENTS: Final = {
             "worker",
             consumes=tuple(webhooks_of(provider.name) for provider in providers() if provider.settled_by == "payments"),
             produces=(
-                *(webhooks_of(provider.name) for provider in providers() if provider.is_asked),  # objects that it has fetched
+                *(webhooks_of(provider.name) for provider in providers() if provider.has_api),  # objects that it has fetched
                 Topic.BILLING_PAYMENTS,
                 Topic.BILLING_REFUNDS,
                 Topic.BILLING_DISPUTES,

@@ -91,7 +91,7 @@ def stripe_source(*, asks: bool = False, mode: ModeOrAny = "any") -> Source:
     """The source with an API key (`asks`) or without, for events of a mode."""
 
     def handles(kind: str) -> bool:
-        return kind in HANDLED_TYPES or (asks and thin.is_asked_for(kind))
+        return kind in HANDLED_TYPES or (asks and thin.is_fetched(kind))
 
     return source_of(PROVIDER, verify, partial(translate, asks=asks), handles=handles, mode=mode)
 
@@ -105,7 +105,7 @@ def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
         return None if event.type in HANDLED_TYPES else UNHANDLED
     if not asks:
         return thin.API_KEY_MISSING
-    if not thin.is_asked_for(event.type):
+    if not thin.is_fetched(event.type):
         return UNHANDLED
     return None if event.related_object and event.related_object.id else thin.OBJECT_UNNAMED
 

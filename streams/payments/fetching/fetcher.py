@@ -23,7 +23,7 @@ from runtime.heartbeat import Heartbeat
 from runtime.ids import first_id_of, new_id
 from runtime.service import Hold, Service
 from runtime.tracing import continue_trace, trace_id_of
-from schemas.stripe_snapshots import Answer, snapshot_of, telling
+from schemas.stripe_snapshots import Answer, informative, snapshot_of
 from streams.errors import FetchReason
 from streams.payments.fetching import store
 from streams.payments.fetching.api import Failed, Gone, StripeApi
@@ -231,4 +231,4 @@ class Fetcher:
 
 def _object_of(claimed: Wanted) -> tuple[str, ...]:
     """The key of claims that one call can answer, and one event."""
-    return claimed.kind, claimed.object_id, claimed.context or "", claimed.account or "", telling(claimed.cause)
+    return claimed.kind, claimed.object_id, claimed.context or "", claimed.account or "", informative(claimed.cause)
