@@ -79,7 +79,7 @@ PLACES: Final = {
     "rebuild": Place(
         "operations.rebuild.command",
         "rebuild",
-        "Bring lost rows back from the outbox log, and from Kafka those that the log no longer has. No message is sent.",
+        "Restore lost rows from the outbox log, and from Kafka if the log no longer has their events. No message is sent.",
     ),
     "console": Place("console.command", "app", "The operators' pages on the internal listener, at /console."),
     "topics": Place("ops.commands.setup", "app", "Create the Kafka topics of Tallyhook."),

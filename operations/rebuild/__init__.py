@@ -1,1 +1,1 @@
-"""A lost table comes back: made anew beside the live one from the log, compared, and put right in one transaction."""
+"""Restore a lost table: build it from the log beside the live one, compare them, and correct the live one in one transaction."""

@@ -1,4 +1,4 @@
-"""Payments, refunds, disputes, subscriptions, invoices, their history, and what was paid of what was expected."""
+"""Rebuild payments, refunds, disputes, subscriptions, invoices, their history, and the paid half of reconciliations."""
 
 from typing import Final
 
@@ -16,14 +16,14 @@ KINDS: Final = {
 }
 _TABLES: Final = (*KINDS, "history", "reconciliations")
 
-# What has its mark has had its effects, but for what was set aside; and what is in the history has had them whatever its mark.
+# An event has had its effects if it has a mark and was not set aside as a dead letter, or if it is in the history.
 _WANTED: Final = """
 select event_id, 0 from public.consumed c where consumer = 'payments' and not exists (
   select from public.dead_letters d where d.event_id = c.event_id and d.consumer = 'payments' and d.status <> 'retried')
 union select event_id, 0 from public.history where aggregate_type <> 'lead'
 """
 
-# How many events of an aggregate are known, and whether one of them could not be handled here.
+# The number of known events of an aggregate, and whether one of them could not be handled in the shadow.
 _LINES: Final = """
 left join (
   select h.aggregate_id, count(*) as known, bool_or(w.event_id is null) as partial
@@ -54,7 +54,7 @@ case when l.event_id is null then 'missing' when s.event_id is null then 'kept' 
 
 
 def source(names: set[str]) -> Source:
-    """The tables of these projections; each brings its lines of the history with it."""
+    """Return the tables of these projections, each together with its rows of the history."""
     asked = {name: KINDS[name] for name in KINDS if name in names}
     kinds = [kind for _, kind in KINDS.values()] if "history" in names else [kind for _, kind in asked.values()]
     lines = Part(history, HISTORY_VERDICT, only=f"aggregate_type in ({', '.join(map(repr, kinds))})")
@@ -73,7 +73,7 @@ def _part(name: str) -> Part:
     return Part(table, _VERDICT, joins=_LINES.format(kind=kind), unseen=_UNSEEN.format(kind=kind), json="state")
 
 
-# A payment whose money is in makes the paid half of its reference; of several, the one with the smallest id.
+# A payment that has succeeded makes the paid half of its reference; of several payments, the one with the smallest id.
 _PAID: Final = """
 insert into {shadow}.reconciliations
   (reference, expected_amount, expected_currency, user_id, payment_id, paid_amount, paid_currency)
@@ -90,7 +90,7 @@ case when l.reference is null then 'missing' when s.reference is null then 'extr
 
 
 def paid_source() -> Source:
-    """The paid halves are in the payments; the expected ones are in no log, and stay as they are."""
+    """Return the source of the paid halves, which follow from the payments; the expected halves are in no log, and stay."""
     return Source(
         name="reconciliations",
         tables=["reconciliations"],
@@ -98,5 +98,5 @@ def paid_source() -> Source:
         locks=["payments", "reconciliations"],
         seed=["truncate {shadow}.reconciliations", _PAID],
         needs=["payments"],
-        not_in_log="what was expected to be paid, and by whom (have it sent again)",
+        not_in_log="the expected amounts and their users (have the expectations sent again)",
     )

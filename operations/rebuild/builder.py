@@ -1,4 +1,4 @@
-"""The tables of a source, made in a schema of their own by the worker's own code, and brought up to date again and again."""
+"""Build the tables of a source in a separate schema with the worker's own code, and keep them up to date."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 500
 _LANES: Final = 4
-_OVERLAP: Final = timedelta(minutes=10)  # by how much clocks may differ, and how long a transaction may take
+_OVERLAP: Final = timedelta(minutes=10)  # the sum of the clock difference and the length of a transaction that are allowed for
 _ATTRIBUTES: Final = frozenset(Event.__struct_fields__)
-_OF_THE_LOG: Final = -1  # the number of a partition, for records that come from the log and not from Kafka
+_OF_THE_LOG: Final = -1  # the partition number of records that are from the log and not from Kafka
 
 Progress = Callable[[int, int], object]
-"""Told how many events are handled, and how many are wanted."""
+"""Called with the number of handled events and the number of wanted ones."""
 
 _WANTED: Final = """
 create unlogged table {shadow}.wanted (event_id uuid primary key, rank int2 not null, done bool not null default false)
@@ -56,9 +56,9 @@ _COUNT: Final = "select count(*) filter (where done), count(*) from {shadow}.wan
 
 class Builder:
     """
-    One source in its schema, between `async with`.
+    Builds one source in its schema, inside `async with`.
 
-    `from_log` and `from_kafka` count the events that were handled; of those that are `gone` neither has a copy that may be used.
+    `from_log` and `from_kafka` count the handled events. `gone` events have a usable copy in neither of them.
     """
 
     def __init__(self, connection: Connection, settings: StreamSettings, schema: str, source: Source, progress: Progress) -> None:
@@ -91,7 +91,7 @@ class Builder:
             await self._pool.close()
 
     async def catch_up(self) -> int:
-        """Handle every event that has had its effects by now and was not handled here; how many those were."""
+        """Handle every event that has had its effects by now and was not handled here yet, and return how many."""
         for statement in self._source.seed:
             self._run(statement, **self._live())
         if self._source.events is None:
@@ -110,14 +110,14 @@ class Builder:
 
     @property
     def gone(self) -> int:
-        """Events that were wanted and that neither the log nor Kafka has."""
+        """The number of wanted events that neither the log nor Kafka has."""
         if self._source.events is None:
             return 0
         done, wanted = self._counts()
         return wanted - done
 
     def set_aside(self) -> dict[str, int]:
-        """The events that could not be handled here, by reason."""
+        """Return the number of events that could not be handled here, by reason."""
         query = "select reason, count(*) from {shadow}.dead_letters group by reason order by reason"
         return dict(self._rows(query)) if self._source.events is not None else {}
 
@@ -125,7 +125,7 @@ class Builder:
         after: tuple[int, UUID] = (-1, UUID(int=0))
         while page := self._page(after):
             after = page[-1]["rank"], page[-1]["id"]
-            for _, rows in groupby(page, key=itemgetter("rank")):  # within one batch only events of one key have an order
+            for _, rows in groupby(page, key=itemgetter("rank")):  # a batch keeps the order only within one key
                 same = list(rows)
                 records = [_record(self.from_log + n, row) for n, row in enumerate(same)]
                 await self._handle(records, [row["id"] for row in same])
@@ -137,7 +137,7 @@ class Builder:
             return cursor.execute(self._sql(_PAGE_OF, marker=is_marker("o.data")), (*after, _PAGE)).fetchall()
 
     async def _read_kafka(self, events: Events) -> None:
-        """Read the older events that only Kafka still has, and those that were erased from the log, if they may be handled."""
+        """Read older events that only Kafka still has, and those that were erased from the log, if the source allows it."""
         gone = {row[0] for row in self._rows(_GONE, marker=is_marker("o.data"), erased_too=events.erased_too)}
         if not gone:
             return
@@ -167,7 +167,7 @@ class Builder:
         return done, wanted
 
     def _live(self) -> dict[str, sql.Composable]:
-        """The live tables, `live_…`; one that is not there counts as empty."""
+        """Return the live tables as `live_…`; a missing one counts as empty."""
         return {f"live_{part.name}": live_table(self._connection, self._schema, part.name) for part in self._source.parts}
 
     def _rows(self, query: str, *values: object, **words: object) -> list[Any]:
@@ -182,15 +182,15 @@ class Builder:
 
 
 def _record(number: int, row: Mapping[str, Any]) -> Record:
-    """An event of the log as the record that Kafka had of it."""
+    """Return an event of the log as the record that it was in Kafka."""
     event = Event(**{name: value for name, value in row.items() if name in _ATTRIBUTES})
     headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
     return Record(event.topic, _OF_THE_LOG, number, event.aggregate_id.encode(), event.data, headers)
 
 
 # Erased subjects stay erased, though Kafka may still hold contents that were removed from the log.
-# The contact of a state carries the event that told it: [[at, rank, event], address].
-_NAMED: Final = """
+# The contact of a state includes the event that stated it: [[at, rank, event], address].
+_ERASED_CONTACTS: Final = """
 with erased as (
   select w.event_id from {shadow}.wanted w join public.outbox o on o.id = w.event_id where w.done and {marker})
 select s.provider, s.id, s.state from {shadow}.{table} s
@@ -206,5 +206,5 @@ def remove_contacts(connection: Connection, schema: str) -> None:
     marker = sql.SQL(is_marker("o.data"))
     for table, kind in (("payments", "payment"), ("invoices", "invoice")):
         words = {"shadow": sql.Identifier(schema), "table": sql.Identifier(table), "kind": sql.Literal(kind), "marker": marker}
-        for provider, name, state in connection.execute(sql.SQL(_NAMED).format(**words)).fetchall():
+        for provider, name, state in connection.execute(sql.SQL(_ERASED_CONTACTS).format(**words)).fetchall():
             connection.execute(sql.SQL(_WRITE).format(**words), (without_contact(state), provider, name))

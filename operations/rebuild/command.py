@@ -1,4 +1,4 @@
-"""`tallyhook rebuild`: a table that was lost, or is in doubt, is made anew from the log."""
+"""`tallyhook rebuild`: restores a table that was lost or may be wrong from the log."""
 
 import sys
 from datetime import timedelta
@@ -26,29 +26,28 @@ def rebuild(
         ),
     ],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and show what differs; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the differences; change nothing.")] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Also replace and delete rows that differ from the log for no reason known.")
+        bool, typer.Option("--yes", help="Also replace and delete rows whose difference from the log is unexplained.")
     ] = False,
     with_side_effects: Annotated[
         bool,
         typer.Option(
-            "--with-side-effects", help="Let leads and messages whose outcome the log does not show be due again; else held back."
+            "--with-side-effects",
+            help="Send leads and messages again whose outcome the log does not show; by default they are held back.",
         ),
     ] = False,
     lock_limit: Annotated[
         int,
-        typer.Option(
-            min=1, max=3600, help="Seconds for which tables may be locked against writers; beyond it, nothing is changed."
-        ),
+        typer.Option(min=1, max=3600, help="Seconds for which writers may be locked out; after that, nothing is changed."),
     ] = 30,
     as_json: Json = False,
 ) -> None:
     """
-    Bring lost rows back from the outbox log, and from Kafka those that the log no longer has. No message is sent.
+    Restore lost rows from the outbox log, and from Kafka if the log no longer has their events. No message is sent.
 
-    Workers may run. The rows are made beside the live table, compared, and put right in one transaction. Exit 1 where something
-    differs for no reason known (see --yes), or cannot come back.
+    Workers may run. The rows are built beside the live table and compared, and the live table is corrected in one transaction.
+    The exit code is 1 if a difference is unexplained (see --yes), or if a row cannot be restored.
     """
     from operations.rebuild import report
     from operations.rebuild.projections import sources
@@ -57,7 +56,7 @@ def rebuild(
 
     wanted = sources(names, environment(), effects=with_side_effects)
     index_settings = ElasticsearchSettings.load(environment()) if any(each.name == "search" for each in wanted) else None
-    configure_logs("rebuild", "CRITICAL")  # what is set aside is told in the summary
+    configure_logs("rebuild", "CRITICAL")  # dead letters are counted in the summary
     outcomes: list[Outcome] = []
     index = None
     try:
@@ -65,7 +64,7 @@ def rebuild(
             outcome = _rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes)
             outcomes.append(outcome)
         index = _index_again(index_settings, dry_run=dry_run) if index_settings else None
-    finally:  # what was done before one was refused is told too
+    finally:  # report also the sources that were done before one was refused
         data = report.report_of(outcomes, index, dry_run=dry_run)
         if outcomes:
             show(data, report.text(data), as_json=as_json)
@@ -77,7 +76,7 @@ def _index_again(settings: "ElasticsearchSettings", *, dry_run: bool) -> "Indexe
 
     from operations.rebuild.search import index_again
 
-    with database() as connection, bar("looking into the index"):
+    with database() as connection, bar("checking the index"):
         return asyncio.run(index_again(connection, settings, dry_run=dry_run))
 
 

@@ -1,4 +1,4 @@
-"""The rows that the log makes beside the live ones, and the live ones put right, in SQL: every row that differs has a verdict."""
+"""Compare the live rows with those that the log makes, and correct them, in SQL; every row that differs gets a verdict."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -35,7 +35,7 @@ _DELETE: Final = "delete from public.{table} l using {verdicts} r where {live_ke
 
 
 def judge(connection: Connection, schema: str, part: Part) -> Counted:
-    """Compare a part in the transaction that is open; the verdicts stay in a temporary table for `put_right`."""
+    """Compare a part in the open transaction; the verdicts stay in a temporary table for `put_right`."""
     words = _words(connection, schema, part)
     connection.execute(sql.SQL("drop table if exists {}").format(words["verdicts"]))
     connection.execute(sql.SQL(_JUDGE).format(**words))
@@ -56,9 +56,9 @@ def judge(connection: Connection, schema: str, part: Part) -> Counted:
 
 def put_right(connection: Connection, schema: str, counted: Counted) -> int:
     """
-    Let the live rows be what the log makes, as they were judged; how many rows that changed.
+    Change the live rows to those that the log makes, by their verdicts, and return the number of changed rows.
 
-    Raises OperationError with reason `rebuild_incomplete` where it did not change what it should.
+    Raises OperationError `rebuild_incomplete` if it changed another number of rows than expected.
     """
     part = counted.part
     if not table_exists(connection, part.name):
@@ -76,14 +76,14 @@ def put_right(connection: Connection, schema: str, counted: Counted) -> int:
 
 
 def live_table(connection: Connection, schema: str, name: str) -> sql.Composable:
-    """The relation to select from; a missing table counts as empty."""
+    """Return the relation to select from; a missing table counts as empty."""
     if table_exists(connection, name):
         return sql.Identifier("public", name)
     return sql.SQL("(select * from {} where false)").format(sql.Identifier(schema, name))
 
 
 def _words(connection: Connection, schema: str, part: Part) -> dict[str, sql.Composable]:
-    """The names that the statements are made of."""
+    """Return the values for the placeholders of the statements."""
     table, shadow, compared = sql.Identifier(part.name), sql.Identifier(schema), [*part.key, *(part.compared or part.columns)]
     words: dict[str, sql.Composable] = {
         "table": table,
@@ -103,7 +103,7 @@ def _words(connection: Connection, schema: str, part: Part) -> dict[str, sql.Com
 
 
 def _ignore_key_order(connection: Connection, part: Part, words: dict[str, sql.Composable]) -> None:
-    """Pass over documents that differ only in the order of their keys."""
+    """Delete the verdicts on documents that differ only in the order of their keys."""
     others = [name for name in part.columns if name != part.json]
     query = sql.SQL(_EQUAL_BUT).format(**_joined(part, words, others), json=sql.Identifier(part.json or ""))
     for *key, live, log in connection.execute(query).fetchall():
@@ -134,7 +134,7 @@ def _joined(part: Part, words: dict[str, sql.Composable], columns: Sequence[str]
 
 
 def _samples(connection: Connection, words: dict[str, sql.Composable]) -> dict[str, list[str]]:
-    """Some keys of each verdict."""
+    """Return some keys of each verdict."""
     query = """
     select verdict, array_agg(concat_ws(' ', {keys}) order by {keys}) from (
       select *, row_number() over (partition by verdict order by {keys}) as n from {verdicts} r) r

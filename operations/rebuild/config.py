@@ -1,4 +1,4 @@
-"""Runtime configuration: each event is a whole change, and the history of the table is a log of its own."""
+"""Rebuild the runtime configuration: each event is a complete change, and the history table is a second log."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,7 +29,7 @@ case when l.key is null then 'missing' when s.key is null or l.version > s.versi
   when l.version < s.version then 'behind' else 'different' end
 """
 _OF_HISTORY: Final = "case when l.key is null then 'missing' when s.key is null then 'kept' else 'different' end"
-# Versions count from 1 without a gap: one that neither the history nor the log has is gone.
+# Versions are counted from 1 without gaps: a version that neither the history nor the log has is lost.
 _UNSEEN: Final = """
 select 'lost', key, version from (
   select key, generate_series(1, max(version)) as version from {shadow}.config_history group by key) every
@@ -38,7 +38,7 @@ where not exists (select from {shadow}.config_history s where (s.key, s.version)
 
 
 class ConfigHandler:
-    """Changes into the history of the schema, as a `streams.role.Handler`."""
+    """Writes changes into the history of the schema, as a `streams.role.Handler`."""
 
     consumer: Final = "config"
 

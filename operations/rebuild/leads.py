@@ -1,4 +1,4 @@
-"""Leads of partners and their attempts, as their own events state them."""
+"""Rebuild the leads of partners and their attempts, as their events state them."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +15,8 @@ from schemas.topics import Topic
 from streams.leads.handler import LeadsHandler
 
 _RANK: Final = "(coalesce({}.type, '') <> 'lead.partner.received')::int"
-# The worker marks all of its topics; what it says itself names the lead as its cause, whether it has come round or not.
+# The worker marks events of all topics that it reads. Events that it emits have the lead as their cause, whether the worker has
+# read them back or not.
 _WANTED: Final = f"""
 with marked as (
   select event_id from public.consumed c where consumer = 'leads' and not exists (
@@ -24,12 +25,12 @@ with marked as (
 select event_id, {_RANK.format("o")} from marked left join public.outbox o on o.id = event_id
 union select o.id, 1 from marked join public.outbox o on o.causation_id = event_id where o.topic = 'lead.partner.events'
 """
-# An attempt may have been made of whatever was due, and nobody has told: making it again is for a person to decide.
+# An attempt may have been made for any due lead without an event of it: an operator has to decide whether to repeat it.
 _HOLD: Final = """
 update {shadow}.leads set suppressed = 'replay', next_attempt_at = null
 where status in ('received', 'retrying') and next_attempt_at <= now()
 """
-# What the upkeep has deleted does not come back.
+# Rows that the upkeep has deleted are not restored.
 _FORGET: Final = """
 with gone as (
   delete from {shadow}.leads where next_attempt_at is null and suppressed is null
@@ -61,7 +62,7 @@ _OUTCOME: Final = ("ended_at", "status", "error", "next_attempt_at")
 
 
 class RestoredLeads:
-    """Leads as their events state them, with their due times, as a `streams.role.Handler`."""
+    """Writes leads as their events state them, with their due times, as a `streams.role.Handler`."""
 
     consumer: Final = LeadsHandler.consumer
 
@@ -70,7 +71,7 @@ class RestoredLeads:
 
 
 def source(names: set[str], *, effects: bool) -> Source:
-    """Without `effects` a lead of which an attempt may have been made is held back until somebody asks for its delivery."""
+    """Return the source; without `effects`, leads that may have been attempted are held back until an operator delivers them."""
     whole = "leads" in names
     lines = Part(history, HISTORY_VERDICT, only="aggregate_type = 'lead'")
     own = [

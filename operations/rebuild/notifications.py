@@ -1,4 +1,4 @@
-"""Messages to people: what was to be sent, and what became of it."""
+"""Rebuild messages to people: the commands to send them, and their outcomes."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -23,13 +23,13 @@ with marked as (
 select event_id, 0 from marked
 union select o.id, 1 from marked join public.outbox o on o.causation_id = event_id where o.topic = 'notification.events'
 """
-# Where it went is what its contact says today: the log has whom it was for, not the address.
+# The log has the recipient but not the address, so the address is that of the present contact.
 _SETTLE: Final = """
 update notifications set status = %s, reason = %s, attempts = %s, message_id = %s, updated_at = %s, next_attempt_at = null,
   address = case when %s = 'sent' then coalesce(address, recipient) else address end, settled = true
 where id = %s
 """
-# It may have been sent, and nobody has told: sending it again is for a person to decide.
+# The message may have been sent without an event of it: an operator has to decide whether to send it again.
 _HOLD: Final = """
 update {shadow}.notifications set status = 'suppressed', reason = 'replay', next_attempt_at = null
 where not settled and ({held} or status <> 'queued')
@@ -52,7 +52,7 @@ _UPDATED: Final = (*_COMMANDED, "status", "reason", "attempts", "next_attempt_at
 
 
 class RestoredNotifications(NotificationsHandler):
-    """Commands as the worker takes them, by today's contacts, and then what became of them."""
+    """Handles commands as the worker does, with the present contacts, and then applies their outcomes."""
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         await super().handle(connection, [event for event in events if event.type == _COMMAND])
@@ -70,7 +70,7 @@ class RestoredNotifications(NotificationsHandler):
 
 
 def source(settings: NotificationSettings, *, effects: bool) -> Source:
-    """Without `effects` a message that may have been sent is written down as suppressed."""
+    """Return the source; without `effects`, a message that may have been sent is stored as suppressed."""
     handler = RestoredNotifications(frozenset(settings.urls), settings.notify_message_domain)
     return Source(
         name="notifications",
@@ -81,5 +81,5 @@ def source(settings: NotificationSettings, *, effects: bool) -> Source:
         seed=[_MARKS, _CONTACTS],
         finish=[_HOLD.replace("{held}", "false" if effects else "true"), _FORGET],
         needs=["contacts"],
-        not_in_log="the text of the last error; address and locale are those of the contact of today",
+        not_in_log="the text of the last error; address and locale are those of the present contact",
     )

@@ -1,4 +1,4 @@
-"""Every projection by the name that the command takes, and where it comes from."""
+"""The projections by their names in the command, and their sources."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -18,23 +18,25 @@ _NAMES: Final[Mapping[str, Sequence[str]]] = {
     "config": ("config",),
 }
 NAMES: Final = (*_NAMES, "all")
-_OVER_HTTP: Final = "they come over HTTP and are in no log: restore a backup, or have their senders send them again"
+_OVER_HTTP: Final = "they arrive over HTTP and are in no log: restore a backup, or have them sent again"
 _WHY_NOT: Final[Mapping[str, str]] = {
     "contacts": _OVER_HTTP,
     "lead_keys": _OVER_HTTP,
-    "lead_discards": "operators' decisions over HTTP are in no log: restore a backup, or discard the leads again",
-    "expectations": "what is expected comes over HTTP and is in no log: have it sent again (what was paid: reconciliations)",
+    "lead_discards": "decisions of operators arrive over HTTP and are in no log: restore a backup, or discard the leads again",
+    "expectations": "expectations arrive over HTTP and are in no log: have them sent again (paid amounts: reconciliations)",
     "outbox": "it is the log itself: restore a backup",
-    "webhook_deliveries": "a delivery is in no log before it is in this table: restore a backup",
-    **dict.fromkeys(("consumed", "dead_letters", "tasks", "erasures", "audit_log"), "no event tells of it: restore a backup"),
+    "webhook_deliveries": "this table is the first record of a delivery: restore a backup",
+    **dict.fromkeys(
+        ("consumed", "dead_letters", "tasks", "erasures", "audit_log"), "no event has its contents: restore a backup"
+    ),
 }
 
 
 def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) -> list[Source]:
     """
-    The sources of these projections, in the order in which they are made.
+    Return the sources of these projections, in the order in which they are built.
 
-    Raises OperationError (`projection_unknown`, `projection_not_in_log`), SettingsError.
+    Raises OperationError `projection_unknown`, `projection_not_in_log`, and SettingsError.
     """
     for name in names:
         if name in _WHY_NOT:
@@ -48,7 +50,7 @@ def sources(names: Sequence[str], environ: Mapping[str, str], *, effects: bool) 
         "notifications": lambda: notifications.source(NotificationSettings.load(environ), effects=effects),
         "search": search.source,
         "config": config.source,
-        "reconciliations": billing.paid_source,  # the last: it is refused where the payments are not there
+        "reconciliations": billing.paid_source,  # last, since it is refused if the table of payments is missing
     }
     wanted = {source for name in asked for source in _NAMES[name]}
     return [make() for name, make in makers.items() if name in wanted]

@@ -1,4 +1,4 @@
-"""The report of the command: data for programs, and the same as text for people."""
+"""The report of the command, as data for programs and as text for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -9,25 +9,25 @@ from operations.rebuild.search import Indexed
 from operations.rebuild.sources import EXPLAINED, LEFT, UNEXPLAINED, Counted
 
 _VERDICTS: Final = {
-    "missing": ("come back", "came back"),
-    "behind": ("know fewer events than were handled", "knew fewer events than were handled, and are put right"),
-    "different": ("say something else than their events", "said something else than their events, and are replaced"),
-    "extra": ("are there that no event makes", "were there that no event makes, and are deleted"),
-    "kept": ("stay as they are: not all that made them is in the log",) * 2,
-    "lost": ("CANNOT come back: the log no longer has all that made them",) * 2,
+    "missing": ("will be restored", "were restored"),
+    "behind": ("include fewer events than were handled", "included fewer events than were handled, and are corrected"),
+    "different": ("have other values than their events", "had other values than their events, and are replaced"),
+    "extra": ("exist without an event that makes them", "existed without an event that makes them, and are deleted"),
+    "kept": ("stay as they are: the log does not have all of their events",) * 2,
+    "lost": ("CANNOT be restored: the log no longer has all of their events",) * 2,
 }
 
 
 _SHOWN: Final = 3
 _INDEX: Final = {
-    "written": "are there again",
-    "refused": "were not taken: `tallyhook dead-letters list --consumer search`",
-    "lost": "CANNOT come back: neither the index nor the log has them",
+    "written": "were restored",
+    "refused": "were refused: `tallyhook dead-letters list --consumer search`",
+    "lost": "CANNOT be restored: neither the index nor the log has them",
 }
 
 
 def report_of(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_run: bool) -> dict[str, Any]:
-    """The result of a rebuild; `index` is the one that was searched for documents."""
+    """Return the result of a rebuild; `index` is the result of the comparison with the index of documents."""
     return {
         "dryRun": dry_run,
         "ok": ok(outcomes) and (index is None or (not index.lost and (dry_run or index.written == index.missing))),
@@ -39,7 +39,7 @@ def report_of(outcomes: Sequence[Outcome], index: Indexed | None = None, *, dry_
 
 
 def ok(outcomes: Sequence[Outcome]) -> bool:
-    """True if each table is what the log makes; not if a row is lost or waits for a confirmation."""
+    """Return true if each table equals what the log makes; false if a row is lost, or waits for a confirmation."""
     return all(not outcome.lost and (outcome.changed is not None or not outcome.unexplained) for outcome in outcomes)
 
 
@@ -67,9 +67,9 @@ def text(data: Mapping[str, Any]) -> str:
     lines = [line for each in data["rebuilt"] for line in _lines(each)]
     if index := data.get("index"):
         lines.append("index: {log:,} documents by the log, {missing:,} were missing or different".format(**index))
-        lines += [f"    {index[name]:,} {says}" for name, says in _INDEX.items() if index[name]]
+        lines += [f"    {index[name]:,} {meaning}" for name, meaning in _INDEX.items() if index[name]]
     if data["unexplained"] and not data["dryRun"]:
-        lines.append("Nothing was changed where nothing explains the difference; if the log is right, confirm it with --yes")
+        lines.append("No row with an unexplained difference was changed; if the log is right, confirm this with --yes")
     elif data["dryRun"]:
         lines.append("nothing was changed")
     return "\n".join(lines)
@@ -77,12 +77,12 @@ def text(data: Mapping[str, Any]) -> str:
 
 def _lines(each: Mapping[str, Any]) -> Iterator[str]:
     changed = each["changed"] > 0
-    read = f"{each['fromLog']:,} events of the log" + (f", {each['fromKafka']:,} of Kafka" if each["fromKafka"] else "")
+    read = f"{each['fromLog']:,} events from the log" + (f", {each['fromKafka']:,} from Kafka" if each["fromKafka"] else "")
     yield f"{each['source']}: {read}, in {each['seconds']:.1f} s" + (
         f"; its tables were locked against writers for {each['lockedMs']:,} ms" if changed else ""
     )
     if each["gone"]:
-        yield f"  {each['gone']:,} events that were handled are neither in the log any more nor on Kafka"
+        yield f"  {each['gone']:,} handled events are no longer in the log, nor in Kafka"
     for reason, number in each["setAside"].items():
         yield f"  {number:,} events could not be handled, {reason}"
     for table in each["tables"]:
@@ -93,4 +93,4 @@ def _lines(each: Mapping[str, Any]) -> Iterator[str]:
             of = ", ".join(table["samples"].get(verdict, ())[:_SHOWN]) + (", …" if table[verdict] > _SHOWN else "")
             yield f"    {table[verdict]:,} {_VERDICTS[verdict][changed]}" + (f" ({of})" if verdict != "kept" and of else "")
     if each["untold"]:
-        yield f"  in no log, so not in rows that {'came' if changed else 'come'} back: {each['untold']}"
+        yield f"  in no log, so not in restored rows: {each['untold']}"

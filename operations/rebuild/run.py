@@ -1,9 +1,9 @@
 """
 A rebuild from beginning to end.
 
-The tables are made beside the live ones while workers run, and brought up to date until little is left. Then the live tables are
-locked against writers, the rest is added, every row is compared, and what differs is put right, in that one transaction. Who is
-killed before the commit has changed nothing; the schema that is left goes with the next run.
+The tables are built beside the live ones while workers run, and brought up to date until few events are left. Then one
+transaction locks the live tables against writers, adds the rest, compares every row, and corrects those that differ. A command
+that is killed before the commit has changed nothing; the next run drops its schema.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _LEFT_MAX: Final = 200  # events that may be left when the tables are locked
 _ROUNDS: Final = 50
 _TRIES: Final = 5
 _SPARE: Final = 5  # seconds
-_LOCK_TIMEOUT: Final = "2s"  # who waits for a lock makes all others wait behind it: rather try again
+_LOCK_TIMEOUT: Final = "2s"  # a waiting lock blocks all later statements on the table, so give up and try again
 
 _ERASURES: Final = """
 select exists (select from erasures
@@ -43,7 +43,7 @@ Describe = Callable[[str], Progress]
 
 @dataclass
 class Outcome:
-    """The result of one source; `locked` is how long its tables could not be written to, in seconds."""
+    """The result of one source; `locked` is the time for which its tables could not be written, in seconds."""
 
     source: str
     parts: list[Counted]
@@ -76,14 +76,14 @@ class Rebuild:
 
     def run(self, source: Source, *, dry_run: bool, yes: bool) -> Outcome:
         """
-        Make the source's tables anew and put the live ones right; with unexplained differences only where `yes` says so.
+        Build the source's tables again and correct the live ones; unexplained differences are corrected only if `yes` is set.
 
         Raises OperationError, BrokerError, psycopg.Error.
         """
         for table in source.needs:
             if not table_exists(self._connection, table) and table != "history":
                 raise OperationError(
-                    Reason.TABLE_MISSING, f"the table {table} is not there, and this is made of it: rebuild it first"
+                    Reason.TABLE_MISSING, f"the table {table} is missing, and {source.name} needs it: rebuild it first"
                 )
         if not dry_run:
             self._make_history()
@@ -92,7 +92,7 @@ class Rebuild:
             return asyncio.run(self._run(source, schema, dry_run=dry_run, yes=yes))
 
     def _make_history(self) -> None:
-        """Create `history` if it is missing: no worker goes on without it, and an empty one misleads none, since marks remain."""
+        """Create `history` if it is missing: workers need it, and an empty one does no harm, since the marks remain."""
         if not table_exists(self._connection, "history"):
             create(self._connection, metadata.tables["history"])
 
@@ -103,7 +103,7 @@ class Rebuild:
     async def _run(self, source: Source, schema: str, *, dry_run: bool, yes: bool) -> Outcome:
         began = self._now()
         clock = time.monotonic()
-        progress = self._describe(f"making {source.name} from the log")
+        progress = self._describe(f"building {source.name} from the log")
         async with Builder(self._connection, self._settings, schema, source, progress) as builder:
             for _ in range(_ROUNDS):
                 if await builder.catch_up() <= _LEFT_MAX:
@@ -116,12 +116,12 @@ class Rebuild:
                 parts = [judge(self._connection, schema, part) for part in source.parts]
             outcome = Outcome(source.name, parts)
             if not dry_run and (yes or not outcome.unexplained) and any(self._is_due(part) for part in parts):
-                self._describe("putting it right")(0, 0)
+                self._describe("correcting the live tables")(0, 0)
                 outcome = await self._swap(source, schema, builder, began, yes=yes)
             outcome.from_log, outcome.from_kafka, outcome.gone = builder.from_log, builder.from_kafka, builder.gone
             outcome.set_aside, outcome.seconds = builder.set_aside(), time.monotonic() - clock
             back = {counted.part.name for counted in outcome.parts if counted.number("missing")}
-            outcome.not_in_log = source.not_in_log if back - {"history"} else ""  # its lines are whole
+            outcome.not_in_log = source.not_in_log if back - {"history"} else ""  # rows of the history are complete
         return outcome
 
     def _is_due(self, part: Counted) -> bool:
@@ -138,12 +138,12 @@ class Rebuild:
                     ) from None
                 await asyncio.sleep(1)
             except (psycopg.errors.QueryCanceled, TimeoutError):
-                detail = f"the tables were locked for {self._limit.total_seconds():g} s; nothing was changed: give it more time"
+                detail = f"the tables were locked for {self._limit.total_seconds():g} s; nothing was changed: allow more time"
                 raise OperationError(Reason.LOCK_LIMIT_REACHED, f"{detail} with --lock-limit") from None
         raise AssertionError
 
     async def _try(self, source: Source, schema: str, builder: Builder, began: datetime, *, yes: bool) -> Outcome:
-        """Lock, add the rest, compare, put right and compare again, in one transaction."""
+        """Lock, add the remaining events, compare, correct and compare again, in one transaction."""
         with self._connection.transaction():
             clock = self._lock(source)
             async with asyncio.timeout(self._limit.total_seconds()):
@@ -163,7 +163,7 @@ class Rebuild:
         return outcome
 
     def _lock(self, source: Source) -> float:
-        """Keep writers out, for no longer than the limit; when that began."""
+        """Lock writers out for at most the limit, and return the time when the lock began."""
         limit = round(self._limit.total_seconds())
         for name, seconds in (("statement_timeout", limit), ("idle_in_transaction_session_timeout", limit + _SPARE)):
             self._connection.execute("select set_config(%s, %s, true)", (name, f"{seconds}s"))
@@ -177,10 +177,10 @@ class Rebuild:
         return clock
 
     def _refuse_erasures(self, began: datetime) -> None:
-        """Refuse if an erasure came meanwhile: rows that were read before it would undo it."""
+        """Refuse if a subject was erased meanwhile: rows that were read before would undo the erasure."""
         row = self._connection.execute(_ERASURES, (began,)).fetchone()
         if row and row[0]:
-            raise OperationError(Reason.ERASURE_MEANWHILE, "a subject was erased while this ran: begin again in a minute")
+            raise OperationError(Reason.ERASURE_MEANWHILE, "a subject was erased during the rebuild: repeat it in a minute")
 
     @staticmethod
     def _refuse_loss(before: Counted, after: Counted) -> None:

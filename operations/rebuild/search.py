@@ -1,4 +1,4 @@
-"""Documents that can be searched for: the versions that were given out, and the documents in Elasticsearch."""
+"""Rebuild the search index: the versions of its documents in Postgres, and the documents in Elasticsearch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _WANTED: Final = "select id, 0 from public.outbox where topic = 'property.events
 _VERDICT: Final = """
 case when l.id is null then 'missing' when s.id is null or l.version > s.version then 'kept' else 'behind' end
 """
-# The last that was said of each document, of what the worker has taken.
+# The latest event of each document among those that the worker has handled.
 _LATEST: Final = f"""
 select distinct on (o.aggregate_id) o.aggregate_id, o.aggregate_version, o.id from outbox o
   join consumed c on c.event_id = o.id and c.consumer = 'search'
@@ -40,7 +40,7 @@ from outbox where id = any(%s)
 
 
 class VersionsHandler:
-    """The highest version of each document, as a `streams.role.Handler`."""
+    """Stores the highest version of each document, as a `streams.role.Handler`."""
 
     consumer: Final = "search"
 
@@ -62,9 +62,10 @@ def source() -> Source:
 @dataclass(frozen=True)
 class Indexed:
     """
-    The documents of the index: how many the log has, and how many of them the index did not have in their last version.
+    The documents of the index: `log` is their number in the log, and `missing` were not in the index in their latest version.
 
-    `written` of these are there now, and `refused` were not taken. Of those that are `lost` the index has none, nor the log.
+    Of the missing ones, `written` are in the index now, and `refused` were not accepted. `lost` documents are neither in the
+    index nor in the log.
     """
 
     log: int
@@ -76,9 +77,9 @@ class Indexed:
 
 async def index_again(connection: Connection, settings: ElasticsearchSettings, *, dry_run: bool) -> Indexed:
     """
-    Give the index every document that it does not have in its last version; a later one that it has stays.
+    Write every document that the index does not have in its latest version; a later version in the index stays.
 
-    Raises OperationError with reason `elasticsearch_unavailable`.
+    Raises OperationError `elasticsearch_unavailable`.
     """
     latest = {key: (version, event_id) for key, version, event_id in connection.execute(_LATEST).fetchall()}
     try:
@@ -100,7 +101,7 @@ async def index_again(connection: Connection, settings: ElasticsearchSettings, *
 
 
 async def _missing(client: AsyncElasticsearch, wanted: Mapping[str, int]) -> list[str]:
-    """Those that the index does not have in that version or a later one."""
+    """Return the documents that the index does not have in that version or a later one."""
     if not await client.indices.exists(index=PROPERTIES.name):
         return list(wanted)
     missing = []

@@ -1,13 +1,13 @@
 """
-The sources of projections: the events that made each, the code that makes it again, and its parts, compared with the live rows.
+The sources of projections: the events behind each, the code that builds it again, and the tables that are compared.
 
-Verdicts on a key whose rows are not the same:
-  `missing`    the log makes a row that is not there: it comes back
-  `behind`     the row knows fewer events than were handled: a worker made it after the loss; it is put right
-  `different`  the row knows the same events and says something else: nothing here explains that
-  `extra`      a row is there that no event makes, and none can have made
-  `kept`       the log cannot judge the row: some of its events are not kept, or what it holds is in no log; it stays
-  `lost`       a row is gone, and the log cannot make it whole: it cannot come back
+Verdicts on a key whose live row differs from the row that the log makes:
+  `missing`    the log makes a row that is not in the live table: it is restored
+  `behind`     the live row includes fewer events than were handled, since a worker made it after the loss: it is corrected
+  `different`  the live row includes the same events but has other values: this is unexplained
+  `extra`      the live row exists, but no event makes it or can have made it: this is unexplained
+  `kept`       the log cannot judge the row, since some of its events or its values are not in the log: it stays
+  `lost`       the row is missing, and the log cannot make all of it: it cannot be restored
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ class Part:
     """
     One table, or those rows of it for which `only` holds.
 
-    `verdict` is SQL over `l` (the live row), `s` (the one that the log makes) and what `joins` adds; `compared` are the columns
-    that the log can tell, all where it is None; `differs` is SQL for what else makes two rows differ, and `updated` are the
-    columns that are put right. `unseen` selects verdicts and keys of rows that are on neither side. `json` is a
-    column whose bytes are JSON: it is the same where the document is.
+    `verdict` is SQL over `l` (the live row), `s` (the row that the log makes) and the tables of `joins`. `compared` are the
+    columns that follow from the log (None for all), `differs` is an SQL condition under which two rows differ too, and
+    `updated` are the columns that are corrected. `unseen` selects verdicts and keys of rows that exist on neither side. `json`
+    is a column whose bytes are JSON: it is compared as a document.
     """
 
     table: Table
@@ -54,7 +54,7 @@ class Part:
 
     @property
     def columns(self) -> list[str]:
-        """Those that can be written."""
+        """The columns that can be written."""
         return [column.name for column in self.table.columns if column.computed is None]
 
 
@@ -75,12 +75,12 @@ class Counted:
 @dataclass(frozen=True)
 class Events:
     """
-    Events that a handler makes tables of, in a schema without a way out.
+    The events from which a handler builds tables, in a schema that is isolated from the live tables.
 
-    `wanted` is SQL that selects the ids of all that have had their effects, each with a rank: those of a lower rank are handled
-    first, and within one the order is that of the ids. Where it reads the whole log, {since} bounds what may be new. What the log
-    no longer has is looked for in `topics`, one after the other; where `erased_too`, Kafka's copy of an event that was erased may
-    be handled: the tables keep nothing of what was to be erased.
+    `wanted` is SQL that selects the ids of all events that have had their effects, each with a rank: lower ranks are handled
+    first, and one rank in the order of ids. If it would read the whole log, {since} limits it to ids that may be new. Events
+    that the log no longer has are read from `topics`, one after the other. If `erased_too`, Kafka's copy of an erased event may
+    be handled, because the tables keep none of the erased data.
     """
 
     handler: Handler
@@ -92,11 +92,11 @@ class Events:
 @dataclass(frozen=True)
 class Source:
     """
-    Tables that are made together, and swapped in together.
+    Tables that are built together and corrected together.
 
-    `tables` are copied into the schema; `seed` statements add the values that no event has. They run at each catch-up
-    before the events are handled; `finish` statements run after them. The tables of `locks` are locked in this order before the
-    last comparison; `exclusive` locks out readers too. The tables of `needs` must exist. `not_in_log` is shown to operators: the
+    `tables` are copied into the schema; `seed` statements add the values that no event has. They run at each catch-up before
+    the events are handled; `finish` statements run after them. The tables of `locks` are locked in this order before the last
+    comparison; `exclusive` locks out readers too. The tables of `needs` must exist. `not_in_log` is shown to operators: the
     values of these rows that no event has.
     """
 
