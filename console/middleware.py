@@ -128,7 +128,7 @@ async def _session_of(request: web.Request) -> Session:
     if key:
         async with reading(request) as connection:
             holder = await find_session(connection, key)
-        if holder and request.app[GATEKEEPER].holds(Caller(*holder)):
+        if holder and request.app[GATEKEEPER].is_live(Caller(*holder)):
             request[CALLER] = Caller(*holder)
             request.app[SECRET_USES].count(holder.secret_id)
             return Session(holder, form_token(key))

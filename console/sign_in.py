@@ -77,7 +77,7 @@ async def _begin(request: web.Request, token: str, link: str) -> str:
     if link:
         async with transaction(request) as connection:
             holder = await redeem_link(connection, link)
-        if holder is None or not gatekeeper.holds(Caller(*holder)):
+        if holder is None or not gatekeeper.is_live(Caller(*holder)):
             raise ConsoleError(Reason.LINK_SPENT, "This link was used before, or its time is over.")
     else:
         caller = gatekeeper.recognise(token)

@@ -16,7 +16,7 @@ import psycopg
 from aiohttp import web
 
 from gateway.answers import answer, asked_id, known
-from gateway.commands.settlements import woken
+from gateway.commands.settlements import wait_for_wakeup
 from gateway.errors import GatewayError
 from gateway.keys import CALL, COMMAND_ID, COMMAND_WAIT, RECORDED, SETTLEMENTS
 from gateway.postgres import transaction
@@ -47,24 +47,24 @@ class Command(NamedTuple):
 
 
 def command_id(request: web.Request) -> UUID:
-    """The id of what this request begins: that of the first call under the same `Idempotency-Key`, else the call's own."""
+    """The id for the command of this request: that of the first call under the same `Idempotency-Key`, else the call's own."""
     return request[COMMAND_ID] if COMMAND_ID in request else request[CALL].id
 
 
-async def give(request: web.Request, command: Command) -> UUID:
+async def submit(request: web.Request, command: Command) -> UUID:
     """
     Commit the command with its task; returns the id of both.
 
     Raises GatewayError `postgres_unavailable`.
     """
     async with transaction(request) as connection:
-        return await give_in(request, connection, command)
+        return await submit_in(request, connection, command)
 
 
-async def give_in(request: web.Request, connection: psycopg.AsyncConnection, command: Command) -> UUID:
-    """The same in a transaction that is open, to be committed with what else the caller writes; one command a request."""
+async def submit_in(request: web.Request, connection: psycopg.AsyncConnection, command: Command) -> UUID:
+    """Write the command and its task in the caller's open transaction; one command a request."""
     task_id = command_id(request)
-    # Known already where the call is a repetition of one that broke off after its commit: the command is under way.
+    # The task exists already if an earlier call under the same key was interrupted after its commit: the command is under way.
     if await tasks.open_task(connection, task_id, command.kind):
         event = event_of(
             command.data,
@@ -79,34 +79,34 @@ async def give_in(request: web.Request, connection: psycopg.AsyncConnection, com
     return task_id
 
 
-async def give_and_wait(request: web.Request, command: Command) -> tuple[UUID, Task | None]:
+async def submit_and_wait(request: web.Request, command: Command) -> tuple[UUID, Task | None]:
     """
-    The same, with the task once its worker is done with it, or None where that takes longer than COMMAND_WAIT.
+    Commit the command; returns its id, and its task once that is settled, or None after COMMAND_WAIT.
 
-    None too where Postgres goes away meanwhile: the command is durable, so that is no refusal.
+    The task is None too if Postgres becomes unavailable meanwhile: the command is durable, so this is no refusal.
     """
-    task_id = await give(request, command)
+    task_id = await submit(request, command)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + request.app[COMMAND_WAIT].total_seconds()
-    with request.app[SETTLEMENTS].expecting(task_id) as news:
+    with request.app[SETTLEMENTS].expecting(task_id) as wakeup:
         while True:
             task = await _read(request, task_id)
             if task and task.status != "pending":
                 return task_id, task
             if loop.time() >= deadline:
                 return task_id, None
-            await woken(news, deadline - loop.time())
+            await wait_for_wakeup(wakeup, deadline - loop.time())
 
 
 def answer_task(task_id: UUID, task: Task | None, result: type[msgspec.Struct]) -> web.Response:
-    """200 with the result where the task has one, else 202 with the task's id."""
+    """200 with the result if the task has one, else 202 with the task's id."""
     if task is None or task.result is None:
         return accepted(task_id)
     return answer(msgspec.convert(task.result, result))
 
 
 def accepted(task_id: UUID) -> web.Response:
-    """202: the command is durable, and its task has the rest."""
+    """202: the command is durable, and its task will have the result."""
     return answer(CommandsAccepted(task_id), HTTPStatus.ACCEPTED)
 
 

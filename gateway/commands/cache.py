@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.commands.acceptance import Command, answer_task, give_and_wait
+from gateway.commands.acceptance import Command, answer_task, submit_and_wait
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CACHE_ALLOW_ALL
 from gateway.postgres import transaction
@@ -17,10 +17,10 @@ from schemas.rules import Json, never
 
 SOURCE: Final = "/internal/cache"
 ALLOW_ALL: Final = "cache.allow_all"
-"""The key of the runtime configuration that lets a pattern pass that begins with a wildcard, or forbids it again."""
+"""The key of the runtime configuration that allows or forbids patterns which begin with a wildcard."""
 
-_WILD: Final = ("*", "?", "[")  # what Redis does not compare with the key's own next byte
-_STARS_MAX: Final = 5  # each makes a match dearer, and servers before Redis 7.0.9 try every way to share a key among them
+_WILD: Final = ("*", "?", "[")  # characters that Redis does not match literally
+_STARS_MAX: Final = 5  # each makes a match slower, and servers before Redis 7.0.9 try every way to split a key among them
 
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]
 Pattern = Annotated[Key, Meta(extra_json_schema={"pattern": rf"^[^*]*(?:\*[^*]*){{0,{_STARS_MAX}}}\Z"})]
@@ -63,13 +63,13 @@ async def invalidate(request: web.Request) -> web.Response:
     if is_too_broad(command) and not await _may_remove_all(request):
         raise GatewayError(Reason.PATTERN_TOO_BROAD, "a pattern has to begin with a character that its keys begin with")
     data = InvalidateCache(keys=command.keys, patterns=command.patterns)
-    return answer_task(*await give_and_wait(request, Command("cache.invalidate", data, SOURCE)), Invalidated)
+    return answer_task(*await submit_and_wait(request, Command("cache.invalidate", data, SOURCE)), Invalidated)
 
 
 def check(command: Invalidate) -> None:
-    """Raises GatewayError `field_invalid` where nothing is named, or where a pattern would cost the server too much."""
+    """Raises GatewayError `field_invalid` if there is no key and no pattern, or if a pattern would cost the server too much."""
     if not command.keys and not command.patterns:
-        raise GatewayError(Reason.FIELD_INVALID, "neither `keys` nor `patterns` names anything")
+        raise GatewayError(Reason.FIELD_INVALID, "both `keys` and `patterns` are empty")
     if any(pattern.count("*") > _STARS_MAX for pattern in command.patterns):
         raise GatewayError(Reason.FIELD_INVALID, f"a pattern has more than {_STARS_MAX} `*`")
 
@@ -78,13 +78,13 @@ def is_too_broad(command: Invalidate) -> bool:
     """
     True if a pattern does not begin with a literal character.
 
-    Only its beginning is looked at. How Redis reads what follows a wildcard (a class that is not closed, an escape within one)
-    decides which of the keys below that beginning go, and no other key can.
+    Only its beginning is checked. However Redis interprets the rest (a class that is not closed, an escape within one), only keys
+    with the same beginning can match.
     """
     return any(pattern.startswith(_WILD) for pattern in command.patterns)
 
 
 async def _may_remove_all(request: web.Request) -> bool:
-    """Read the setting from the runtime configuration, else from the settings; it is asked too rarely to be cached."""
+    """Read `cache.allow_all` from the runtime configuration, else from the settings; it is read too rarely to be cached."""
     async with transaction(request) as connection:
         return await in_force(connection, ALLOW_ALL, request.app[CACHE_ALLOW_ALL])

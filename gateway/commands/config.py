@@ -117,7 +117,7 @@ async def change(request: web.Request) -> web.Response:
 
 
 async def change_key(request: web.Request, asked: ChangeConfig, change_id: UUID, by: str) -> config.ConfigEntry:
-    """Make a change that `check` lets pass. Raises GatewayError `version_stale`."""
+    """Make a change that has passed `check`. Raises GatewayError `version_stale`."""
     with refusing(ProjectionError):
         async with transaction(request) as connection:
             return await config.change(
@@ -133,7 +133,7 @@ async def change_key(request: web.Request, asked: ChangeConfig, change_id: UUID,
 
 def check(asked: ChangeConfig, partners: Collection[str]) -> None:
     """
-    Refuse what could not be stored or used.
+    Refuse a change that could not be stored or used.
 
     Raises GatewayError: `field_invalid`, `config_key_unknown`, or `config_value_invalid` naming the bounds.
     """

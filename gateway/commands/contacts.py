@@ -14,7 +14,7 @@ async def put(request: web.Request) -> web.Response:
     """
     Set the contact of a user.
 
-    The body replaces the whole contact: a field that is left out is forgotten.
+    The body replaces the whole contact: a field that is left out is deleted.
     """
     user_id = request.match_info["userId"]
     reach = await bodies.read(request, contacts.Reach)

@@ -1,9 +1,9 @@
 """
-`Idempotency-Key` on the POSTs of the internal listener, but for those whose answers must not be kept.
+`Idempotency-Key` on the POSTs of the internal listener, except those whose answers must not be kept.
 
 A key belongs to the caller's role, so that it outlives the rotation of a token, and to one request: method, path with query, and
-body, byte for byte. Answers up to 3xx are kept for a day. A refusal is not: nothing was done, so the key is free for the right
-request. After an error of ours the key stays bound, and the same request may be sent again; after the death of a gateway too.
+body, byte for byte. Answers up to 3xx are kept for a day. Refusals are not: nothing was done, so the key is free for a corrected
+request. After an error of ours, or the death of a gateway, the key stays bound, and the same request may be sent again.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _LOOK_EVERY: Final = 0.05
 
 @web.middleware
 async def honour_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Work once under a key, and give a repeated call the answer of the first one."""
+    """Handle one call under each key, and return its answer to repeated calls."""
     route = request.app[ROUTES].get(request.match_info.route.name or "")
     if route is None or not route.takes_key or HEADER not in request.headers or CALLER not in request:
         return await handler(request)
@@ -80,7 +80,7 @@ async def _claim(request: web.Request, key: Key) -> Claimed | Answer:
             case InProgress() if loop.time() < deadline:
                 await asyncio.sleep(_LOOK_EVERY)
             case InProgress():
-                raise GatewayError(Reason.IDEMPOTENCY_IN_PROGRESS, "another request under this key is under way; ask again")
+                raise GatewayError(Reason.IDEMPOTENCY_IN_PROGRESS, "another request under this key is under way; try again")
             case _:
                 raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, "this key was used for another request")
 
@@ -99,7 +99,7 @@ async def _keep(request: web.Request, key: Key, response: web.StreamResponse) ->
         async with _connection(request) as connection:
             await idempotency_store.keep(connection, key, answer)
     except GatewayError as error:
-        # The work is done, so its answer is given; a repetition works under the same id and changes nothing.
+        # The work is done, so its answer is returned; a repeated call has the same id and changes nothing.
         log.warning("answer_not_kept", reason=error.reason, trace_id=request[CALL].trace.trace_id)
 
 

@@ -1,8 +1,8 @@
 """
-Answers by `Idempotency-Key`: one call works under a key, and a repeated call gets the same answer.
+Answers by `Idempotency-Key`: one call is handled under a key, and a repeated call gets the same answer.
 
-A call claims its key before it works, with the id that its command will have. If it breaks off before its answer is kept, or its
-process dies, the next call under the key takes the claim over together with that id, and so writes the same command, not a
+A call claims its key before it does anything, with the id that its command will have. If it is interrupted before its answer is
+kept, or its process dies, the next call under the key takes over the claim and that id, and so writes the same command, not a
 second one.
 """
 
@@ -15,9 +15,9 @@ from psycopg import AsyncConnection, Connection
 from outbox.locks import Kind
 
 KEPT: Final = timedelta(hours=24)
-"""For how long a key is remembered; after that it is free again."""
+"""The time for which a key is kept; after that it is free again."""
 _LEASE: Final = timedelta(seconds=30)
-"""For how long a claim holds back others whose holder is still there, or cannot be told: longer than any call."""
+"""The time for which a claim blocks other calls if its holder is alive or not known: longer than any call."""
 
 
 class Key(NamedTuple):
@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The caller may work, under this id."""
+    """The caller may handle the request, under this id."""
 
     call_id: UUID
 
@@ -43,11 +43,11 @@ class Answer(NamedTuple):
 
 
 class Reused(NamedTuple):
-    """Something else was asked under this key."""
+    """The key was used for another request."""
 
 
 class InProgress(NamedTuple):
-    """Another call works under this key."""
+    """Another call under this key is being handled."""
 
 
 Outcome = Claimed | Answer | Reused | InProgress
@@ -68,14 +68,14 @@ async def claim(connection: AsyncConnection, key: Key, call_id: UUID, holder: in
     """
     Take the key, on a connection in autocommit mode; `call_id` is used where no earlier call has claimed it.
 
-    `holder` is under which number the caller's process is present (`gateway.presence`), if it is.
+    `holder` is the number under which the caller's process shows that it is alive (`gateway.presence`), None if it does not.
     """
     cursor = await connection.execute(_CLAIM, (*key, call_id, _LEASE, holder))
     if row := await cursor.fetchone():
         return Claimed(row[0])
     found = await (await connection.execute(_LOOK, (key.scope, key.key))).fetchone()
     if found is None:
-        return InProgress()  # released between the two statements: who asks again gets it
+        return InProgress()  # released between the two statements: the next attempt gets it
     digest, status, content_type, body = found
     if digest != key.digest:
         return Reused()
@@ -94,10 +94,10 @@ async def release(connection: AsyncConnection, key: Key) -> None:
 
 
 async def break_off(connection: AsyncConnection, key: Key) -> None:
-    """Let the next call take over at once, under the same id: what was done is not known."""
+    """Let the next call take over at once, under the same id: it is not known what was done."""
     await connection.execute(f"update idempotency_keys set claimed_until = '-infinity' {_MINE}", (key.scope, key.key))
 
 
 def forget_expired(connection: Connection, now: datetime) -> int:
-    """Free the keys whose time is over; how many."""
+    """Delete expired keys; returns their number."""
     return connection.execute("delete from idempotency_keys where created_at < %s", (now - KEPT,)).rowcount

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway import bodies
 from gateway.answers import answer
-from gateway.commands.acceptance import Command, answer_task, give_and_wait
+from gateway.commands.acceptance import Command, answer_task, submit_and_wait
 from gateway.errors import GatewayError, Reason
 from gateway.keys import SETTINGS
 from gateway.postgres import transaction
@@ -41,7 +41,7 @@ class Deferred(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     until: datetime | None = None  #: When the lead is due again; absent if unknown.
 
 
-# The reasons for which its worker refuses a command.
+# The reasons for which the leads worker refuses a command.
 _REFUSED: Final = {
     "lead_unknown": (Reason.NOT_FOUND, "no lead has this id"),
     "lead_erased": (Reason.NOT_FOUND, "this lead was erased"),
@@ -50,7 +50,7 @@ _REFUSED: Final = {
 
 
 class Outcome(NamedTuple):
-    """The fate of a command by now: its task once it is settled, else why the lead waits, as far as that is known."""
+    """The state of a command: its task once it is settled, else the reason why the lead waits, if it is known."""
 
     task_id: UUID
     task: Task | None
@@ -75,9 +75,9 @@ async def deliver(request: web.Request) -> web.Response:
 
 
 async def deliver_now(request: web.Request, command: DeliverLead) -> Outcome:
-    """Give the command and wait for its attempt. Raises GatewayError `not_found` or `field_invalid` where the worker refuses."""
-    given = Command(DELIVER, command, "/internal/leads", key=str(command.lead_id))
-    task_id, task = await give_and_wait(request, given)
+    """Submit the command and wait for its attempt. Raises GatewayError `not_found` or `field_invalid` if the worker refuses."""
+    delivery = Command(DELIVER, command, "/internal/leads", key=str(command.lead_id))
+    task_id, task = await submit_and_wait(request, delivery)
     if task and task.reason in _REFUSED:
         raise GatewayError(*_REFUSED[task.reason])
     return Outcome(task_id, task, None if task else await _wait_of(request, key_of(command.partner_id)))
@@ -87,5 +87,5 @@ async def _wait_of(request: web.Request, partner: str) -> Wait | None:
     try:
         async with transaction(request) as connection:
             return await why_waiting(connection, partner, request.app[SETTINGS].newest.partners)
-    except GatewayError:  # the command is durable, whatever can be told of it
+    except GatewayError:  # the command is durable, even if the reason cannot be read
         return None

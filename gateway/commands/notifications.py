@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from gateway import bodies
 from gateway.answers import answer
-from gateway.commands.acceptance import Command, give
+from gateway.commands.acceptance import Command, submit
 from gateway.errors import GatewayError, Reason
 from schemas.addresses import PATTERN as MAILBOX
 from schemas.addresses import mailbox_of
@@ -58,12 +58,12 @@ async def send(request: web.Request) -> web.Response:
     later and publishes the outcome on `notification.events`.
     """
     command = command_of(await bodies.read(request, Send))
-    return answer(Enqueued(await give(request, Command("notification.send", command, SOURCE))), HTTPStatus.ACCEPTED)
+    return answer(Enqueued(await submit(request, Command("notification.send", command, SOURCE))), HTTPStatus.ACCEPTED)
 
 
 def command_of(asked: Send) -> SendNotification:
     """
-    The command, with the data that its template declares and no other.
+    The command, with only the data that its template declares.
 
     Raises GatewayError: `channel_unknown`, `address_invalid`, `template_unknown`, `template_channel_unknown`, or
     `data_missing` and `data_invalid` with the list of the fields at fault.

@@ -48,5 +48,5 @@ async def expect(request: web.Request) -> web.Response:
                 connection, command.reference, command.amount, command.currency, command.user_id, trace
             )
         except ProjectionError as error:
-            raise GatewayError(Reason.EXPECTATION_SETTLED, "another amount was expected here when it was paid") from error
+            raise GatewayError(Reason.EXPECTATION_SETTLED, "the payment was compared with another expected amount") from error
     return answer(Expected(command.reference, outcome))

@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.commands.acceptance import Command, accepted, give_in
+from gateway.commands.acceptance import Command, accepted, submit_in
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
 from projections.search import take_version
@@ -51,7 +51,7 @@ async def index(request: web.Request) -> web.Response:
     async with transaction(request) as connection:
         version = await take_version(connection, change.index, change.id, change.version)
         command = Command("search.index", record_of(change, version), SOURCE, key=change.id, version=version)
-        task_id = await give_in(request, connection, command)
+        task_id = await submit_in(request, connection, command)
     return accepted(task_id)
 
 
@@ -66,7 +66,7 @@ def check(change: ChangeDocument) -> None:
 
 
 def record_of(change: ChangeDocument, version: int) -> PropertyUpserted | PropertyDeleted:
-    """The event's data, of the kind that belongs to the index."""
+    """The event's data, as a record of the index's kind."""
     kinds = INDEXES[change.index]
     if change.op == "delete" or change.doc is None:
         return kinds.deleted(id=change.id, version=version)

@@ -1,4 +1,4 @@
-"""Hears of settled tasks: one LISTEN connection a gateway process, however many requests wait."""
+"""Notifies waiting requests of settled tasks, over one LISTEN connection a gateway process."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from uuid import UUID
 from outbox.tasks import SETTLED_CHANNEL
 from runtime.listening import Listener
 
-_LOOK_EVERY: Final = 1.0  # a hint can be lost with its connection: a caller that waits looks this often anyway
+_LOOK_EVERY: Final = 1.0  # seconds between two reads of the row: a notification can be lost with its connection
 
 
 class Settlements:
     """
-    Wakes those that wait for a task. A wake-up is a hint: the woken one reads the row.
+    Wakes the requests that wait for a task. A wake-up is only a hint: the request then reads the row.
 
-    A caller that expects a task before it reads the row misses nothing: it reads what was settled earlier, is woken by what is
-    settled later, and finds what fell into a gap of the connection once that is back, or at its next look.
+    A caller that enters `expecting` before it reads the row misses nothing. An earlier settlement is in the row, a later one
+    wakes the caller, and one during a loss of the connection is found after the reconnection, or at the next read.
     """
 
     def __init__(self, url: str) -> None:
@@ -33,7 +33,7 @@ class Settlements:
 
     @contextmanager
     def expecting(self, task_id: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set whenever there may be news of the task; to be cleared by who waits for it."""
+        """An event that is set whenever the task may have changed; `wait_for_wakeup` clears it."""
         event = asyncio.Event()
         self._waiting.setdefault(task_id, set()).add(event)
         try:
@@ -56,8 +56,8 @@ class Settlements:
                 event.set()
 
 
-async def woken(event: asyncio.Event, seconds: float) -> None:
-    """Return at the next wake-up, or when it is time to look anyway."""
+async def wait_for_wakeup(event: asyncio.Event, seconds: float) -> None:
+    """Return at the next wake-up, or when it is time to read the row anyway."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), min(seconds, _LOOK_EVERY))
     event.clear()

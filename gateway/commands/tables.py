@@ -1,4 +1,4 @@
-"""The answers that were given under an `Idempotency-Key`."""
+"""The answers to calls with an `Idempotency-Key`."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -16,8 +16,8 @@ from sqlalchemy import (
 
 from outbox.tables import metadata
 
-# What was answered under an `Idempotency-Key`; without an answer yet, a call works on it until `claimed_until`, or until the
-# process that is present under the number `holder` is gone.
+# The answer under each `Idempotency-Key`. A row without an answer is claimed by a call until `claimed_until`, or until the
+# process that shows the number `holder` has ended.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

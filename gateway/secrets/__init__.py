@@ -1,1 +1,1 @@
-"""The proofs of who calls: tokens and client certificates; and the use of our secrets."""
+"""The proofs of a caller's identity (tokens, client certificates), and the uses of our secrets."""

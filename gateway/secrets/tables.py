@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, PrimaryKey
 
 from outbox.tables import metadata
 
-# How often a secret of ours proved somebody, in slots of minutes; `secret_id` is its public id, never the secret.
+# How often a secret of ours proved a caller, in slots of five minutes; `secret_id` is its public id, never the secret.
 secret_uses = Table(
     "secret_uses",
     metadata,

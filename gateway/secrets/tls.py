@@ -1,4 +1,4 @@
-"""TLS of the internal listener: its certificate, and whose certificates it asks for."""
+"""TLS of the internal listener: its certificate, and the client certificates that it requires."""
 
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,9 +17,9 @@ def internal_context(settings: GatewaySettings) -> ssl.SSLContext | None:
     """
     Return the TLS context of the internal listener, None for plain HTTP.
 
-    With a client CA, a handshake without a certificate of it fails.
+    With a client CA, a handshake without a certificate of that CA fails.
 
-    Raises OSError where a file cannot be read or is no certificate (ssl.SSLError is one).
+    Raises OSError if a file cannot be read or is no certificate (ssl.SSLError is one).
     """
     if settings.internal_tls_cert is None:
         return None
@@ -34,7 +34,7 @@ def internal_context(settings: GatewaySettings) -> ssl.SSLContext | None:
 
 @web.middleware
 async def require_subject(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let through whose certificate has an allowed name; any of the CA where no names are set."""
+    """Require an allowed name in the client's certificate; if no names are set, every certificate of the CA is allowed."""
     allowed = request.app[ALLOWED_SUBJECTS]
     if allowed and allowed.isdisjoint(subjects_of(request.get_extra_info("peercert"))):
         raise GatewayError(Reason.CERTIFICATE_NOT_ALLOWED, "the name in the client certificate is not an allowed one")
@@ -42,7 +42,7 @@ async def require_subject(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def subjects_of(certificate: Any) -> Iterator[str]:
-    """The common name and the alternative names (DNS, URI, e-mail) of a certificate as `SSLSocket.getpeercert` gives it."""
+    """The common name and the alternative names (DNS, URI, e-mail) of a certificate as `SSLSocket.getpeercert` returns it."""
     for part in (certificate or {}).get("subject", ()):
         for name, value in part:
             if name == "commonName":

@@ -18,19 +18,19 @@ class Caller(NamedTuple):
 
 
 class Gatekeeper:
-    """Knows the live tokens."""
+    """Compares tokens with the live ones."""
 
     def __init__(self, service: Sequence[Secret], admin: Sequence[Secret], read: Sequence[Secret] = ()) -> None:
         self.renew(service, admin, read)
 
     def renew(self, service: Sequence[Secret], admin: Sequence[Secret], read: Sequence[Secret] = ()) -> None:
-        """Let these be the live tokens from now on."""
+        """Replace the live tokens."""
         roles: dict[Role, Sequence[Secret]] = {"service": service, "admin": admin, "reader": read}
         self._tokens = [(role, token) for role, tokens in roles.items() for token in tokens]
 
     def recognise(self, token: str | None) -> Caller:
         """
-        The caller behind a token.
+        The caller that a token proves.
 
         Raises GatewayError: `token_missing`, `token_wrong`.
         """
@@ -41,8 +41,8 @@ class Gatekeeper:
             raise GatewayError(Reason.TOKEN_WRONG, "this token is not known")
         return caller
 
-    def holds(self, caller: Caller) -> bool:
-        """Tell whether a live token of the caller's role has its public id."""
+    def is_live(self, caller: Caller) -> bool:
+        """Return True if a live token of the caller's role has its public id."""
         return any((role, secret.id) == caller for role, secret in self._tokens)
 
     def _find(self, token: str) -> Caller | None:
@@ -57,9 +57,9 @@ class Gatekeeper:
 
 def check_role(caller: Caller, needed: Role, *, readable: bool = False) -> None:
     """
-    Let through whose token suffices; `readable` is what a reader may ask for too.
+    Check that the caller's token is sufficient; a `readable` operation is open to readers too.
 
-    Raises GatewayError: `token_read_only`, and `admin_token_needed` where a service's token is not enough.
+    Raises GatewayError: `token_read_only`, and `admin_token_needed` if a service's token is not enough.
     """
     if caller.role == "reader":
         if not readable:

@@ -1,8 +1,8 @@
 """
-The uses of each of our secrets: how often it proves a caller, over all processes, and whether it is safe to drop by now.
+The uses of each of our secrets: how often it proves a caller, over all processes, and whether it is safe to drop.
 
-A use is a number in memory; every few seconds they are added to slots of five minutes, in one statement. So a process that is
-killed loses seconds of them, and a time of use is true to some seconds.
+Uses are counted in memory, and every few seconds added to slots of five minutes in one statement. So a process that is killed
+loses the uses of some seconds, and a time of use is accurate to some seconds.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from runtime.settings import Secret
 from schemas.providers import providers
 
 KEPT: Final = timedelta(days=30)
-"""For how long uses are remembered; longer than any overlap of two secrets."""
+"""The time for which uses are kept; longer than any overlap of two secrets."""
 _SLOT: Final = timedelta(minutes=5)
 _EVERY: Final = timedelta(seconds=3)
 
@@ -40,7 +40,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
 class SecretUses:
     """
-    Counts uses without waiting, and writes them beside the requests.
+    Counts uses without waiting, and writes them in the background.
 
     `settings` returns the settings that hold a secret, by its public id.
     """
@@ -61,7 +61,7 @@ class SecretUses:
     def count(self, secret_id: str) -> None:
         """Count a use of a secret under each of the settings that hold it."""
         settings = self._held.get(secret_id)
-        if settings is None:  # asked once between two writes: asking costs each request more than counting
+        if settings is None:  # looked up once between two writes: a lookup costs more than the count
             settings = self._held[secret_id] = self._settings(secret_id)
             self._buffer.wake()
         for setting in settings:
@@ -114,35 +114,35 @@ async def read(connection: AsyncConnection, now: datetime) -> list[Use]:
 
 
 def forget_uses(connection: Connection, now: datetime) -> int:
-    """Delete slots whose time is over; how many."""
+    """Delete expired slots; returns their number."""
     return connection.execute("delete from secret_uses where slot < %s", (now - KEPT,)).rowcount
 
 
 Purpose = Literal["verifies", "signs"]
 
-# We are not told when a service or a partner changes over: a caller that calls once a week must have had its turn.
+# Services and partners do not report that they have changed their secret: one that calls once a week must have called since.
 _CALLERS: Final = timedelta(days=7)
 
 RULE: Final = (
-    "An older secret is safe to drop once the newest one of its setting is in use, and for a full overlap since then (24 hours "
-    "for providers, which send old events again under the old secret; 7 days for tokens and partners) the older one was not. "
-    "The only secret of a setting never is, and neither is one that signs what we send: whether its receiver still needs it, "
-    "only the receiver knows."
+    "An older secret is safe to drop once the newest one of its setting is in use and the older one has not been used for a full "
+    "overlap since then (24 hours for providers, which send old events again under the old secret; 7 days for tokens and "
+    "partners). The only secret of a setting is never safe to drop, and neither is one that signs what we send: only its "
+    "receiver knows whether it is still needed."
 )
 
 
 class Live(NamedTuple):
-    """A configured secret; `position` is 0 for the newest of its setting, which has `of` secrets in all."""
+    """A configured secret; `position` is 0 for the newest of its setting, which has `number` secrets."""
 
     setting: str
     secret: Secret
     position: int
-    of: int
+    number: int
     overlap: timedelta
     purpose: Purpose = "verifies"
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class SecretState(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The use of one secret; the secret itself is never returned."""
 
     id: str  #: The secret's public id: the first 8 hex digits of its SHA-256.
@@ -162,13 +162,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 class Secrets(msgspec.Struct, frozen=True):
     """Every secret of this gateway, and those that were used lately."""
 
-    items: list[Standing]  #: The secrets by setting, newest first, then those that are no longer configured.
+    items: list[SecretState]  #: The secrets by setting, newest first, then those that are no longer configured.
     changes: list[SecretChange]  #: The latest changes of files with secrets in any process, newest first.
     rule: str = msgspec.field(default=RULE)  #: The rule that `safeToDrop` follows.
 
 
 class Holders:
-    """The settings that hold each secret which verifies, as they are at the moment, by its public id."""
+    """The settings that hold each verifying secret now, by the public id of the secret."""
 
     def __init__(self, settings: GatewaySettings, senders: Senders) -> None:
         self._settings = settings
@@ -176,7 +176,7 @@ class Holders:
         self._read()
 
     def of(self, secret_id: str) -> tuple[str, ...]:
-        """The settings that hold the secret; none of one that has just been dropped."""
+        """The settings that hold the secret; empty for one that has just been dropped."""
         if self._seen != (self._settings.newest, self._senders.version):
             self._read()
         return self._holders.get(secret_id, ())
@@ -193,9 +193,9 @@ def setting_of(place: str) -> str:
 
 def live_secrets(settings: GatewaySettings, senders: Senders) -> list[Live]:
     """
-    All of them, setting by setting, newest first.
+    All live secrets, setting by setting, newest first.
 
-    A partner of the database has the names of one of the settings, an endpoint that of `setting_of`.
+    A partner in the database has the setting names of one in the environment, an endpoint has that of `setting_of`.
     """
     overlaps: dict[str, timedelta] = {provider.name: provider.secret.overlap for provider in providers()}
     return [
@@ -215,7 +215,7 @@ def live_secrets(settings: GatewaySettings, senders: Senders) -> list[Live]:
 
 
 def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
-    """The settings that hold each secret which verifies, by its public id."""
+    """The settings that hold each verifying secret, by its public id."""
     found: dict[str, tuple[str, ...]] = {}
     for each in live:
         if each.purpose == "verifies":
@@ -223,8 +223,8 @@ def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def states_of(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[Standing]:
-    """The state of each live secret, and of each other that was used lately."""
+def states_of(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[SecretState]:
+    """The state of each live secret, and of each other one that was used lately."""
     known = {(use.setting, use.secret_id): use for use in uses}
     newest = {each.setting: known.get((each.setting, each.secret.id)) for each in live if each.position == 0}
     mine = {(each.setting, each.secret.id) for each in live}
@@ -236,11 +236,11 @@ def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Pu
         yield Live(setting, secret, position, len(secrets), overlap, purpose)
 
 
-def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> Standing:
+def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> SecretState:
     use = known.get((each.setting, each.secret.id))
     safe, why, since = _judge(each, use, newest, now)
     counted = each.purpose == "verifies"
-    return Standing(
+    return SecretState(
         id=each.secret.id,
         setting=each.setting,
         configured=True,
@@ -256,7 +256,7 @@ def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None,
 
 
 def _judge(each: Live, use: Use | None, newest: Use | None, now: datetime) -> tuple[bool, str, datetime | None]:
-    if each.of == 1:
+    if each.number == 1:
         return False, "it is the only one of its setting", None
     if each.position == 0:
         return False, "it is the newest one of its setting", None
@@ -273,10 +273,10 @@ def _judge(each: Live, use: Use | None, newest: Use | None, now: datetime) -> tu
     return True, "the newest one is in use, and this one was not for a full overlap", None
 
 
-def _gone(known: Mapping[tuple[str, str], Use], mine: set[tuple[str, str]]) -> Iterator[Standing]:
+def _gone(known: Mapping[tuple[str, str], Use], mine: set[tuple[str, str]]) -> Iterator[SecretState]:
     for place, use in known.items():
         if place not in mine:
-            yield Standing(
+            yield SecretState(
                 id=use.secret_id,
                 setting=use.setting,
                 configured=False,

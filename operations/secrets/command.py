@@ -15,7 +15,7 @@ from schemas.providers import Provider, either, providers
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-    from gateway.secrets.uses import Secrets, Standing
+    from gateway.secrets.uses import Secrets, SecretState
 
 app = typer.Typer(no_args_is_help=True, help="Our secrets: make new ones, and see which old ones may go.")
 
@@ -153,7 +153,7 @@ _COLUMNS: Final[dict[str, Any]] = {
 }
 
 
-def _row(each: "Standing") -> tuple[str, ...]:
+def _row(each: "SecretState") -> tuple[str, ...]:
     place = each.position or "gone"
     why = each.why + (f"; safe from {_time(each.safe_from)}" if each.safe_from else "")
     uses = "-" if each.uses_last_hour is None else f"{each.uses_last_hour:,}"

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from gateway.secrets.uses import Live, Standing, Use, live_secrets, states_of
+from gateway.secrets.uses import Live, SecretState, Use, live_secrets, states_of
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret
 from tests.partners import known_senders
@@ -28,7 +28,7 @@ def use(secret: Secret, first: timedelta, last: timedelta = timedelta(0), last_h
     )
 
 
-def older(*uses: Use) -> Standing:
+def older(*uses: Use) -> SecretState:
     found = states_of(BOTH, uses, NOW)
     assert [each.id for each in found[:2]] == [NEWEST.id, OLDER.id]
     assert not found[0].safe_to_drop
