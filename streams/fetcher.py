@@ -1,6 +1,6 @@
 """
-The names of aiokafka's fetcher that are overridden: how long it polls, how much it hands over, what Kafka refuses, and what
-cannot be read.
+Overrides of aiokafka's fetcher: the length of its polls, the size of what it returns, refusals by Kafka, and records that cannot
+be read.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ from streams.unreadable import Unreadable
 
 log = structlog.get_logger()
 
-# Milliseconds. What comes ends a poll at once; but a partition that is given out while one is under way is read after it.
+# Milliseconds. Arriving records end a poll at once, but a partition that is assigned during a poll is read only after it.
 _POLL_AT_REST: Final = 2000
-_POLL_BESIDE: Final = 20  # milliseconds
+_POLL_WITH_BACKLOG: Final = 20  # milliseconds
 _LOOK_AGAIN: Final = 0.2  # seconds
 _STEP: Final = 25
-"""Records that are taken of what was fetched before their bytes are counted."""
+"""Records that are taken from a fetch before their bytes are counted."""
 _HANDLED: Final = {
     error.errno
     for error in (
@@ -55,27 +55,28 @@ _HANDLED: Final = {
         TopicAuthorizationFailedError,
     )
 }
-"""Error codes of a partition that aiokafka answers to; after any other it asks the same broker again at once, for ever."""
+"""Error codes of a partition that aiokafka handles; after any other it requests the same again at once, for ever."""
 _OVERHEAD: Final = 12
+"""Bytes at the beginning of a batch that its length does not count."""
 _LEAST: Final = 61
-"""Bytes of a batch before its length counts, and of one without records."""
+"""Bytes of a batch without records."""
 _MAGIC_AT: Final = 16
 _WITH_HEADERS: Final = 2
 """The format of batches since Kafka 0.11."""
 
 
 class OddName(str):
-    """A header's name that is not UTF-8, with such bytes spelled out."""
+    """A header's name that is not UTF-8, with such bytes as escapes."""
 
     __slots__ = ()
 
 
-class _Spelled(bytearray):
+class _Lenient(bytearray):
     """The bytes of records, of which aiokafka decodes nothing but the names of headers."""
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
-        return _Spelled(found) if isinstance(found, bytearray) else found
+        return _Lenient(found) if isinstance(found, bytearray) else found
 
     def decode(self, *_: Any) -> str:
         try:
@@ -91,15 +92,15 @@ class _Batch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka has no ty
 
     def __iter__(self) -> Any:
         found = super().__iter__()
-        self._buffer = _Spelled(self._buffer)
+        self._buffer = _Lenient(self._buffer)
         return found
 
 
 class _Batches:
-    """The batches that aiokafka's PartitionRecords is given to read, from the one on that holds an offset, or is not sound."""
+    """The batches that aiokafka's PartitionRecords reads: those from the first that is corrupt or ends beyond the offset."""
 
     def __init__(self, fetched: bytes, offset: int) -> None:
-        # What a spoiled batch says of its offsets counts for nothing: to leave it out would pass its records over.
+        # The offsets in a corrupt batch cannot be trusted: skipping it by them could skip its records.
         self._left = dropwhile(lambda batch: batch.validate_crc() and batch.next_offset <= offset, _batches_in(fetched))
         self._next: Any = None
 
@@ -109,12 +110,12 @@ class _Batches:
         return self._next is not None
 
     def next_batch(self) -> Any:
-        """Return the batch that was found."""
+        """Return the batch that `has_next` has found."""
         return self._next
 
 
 def _batches_in(fetched: bytes) -> Iterator[Any]:
-    """Yield the batches of a fetch; the last may be cut off, and comes whole with another. Raises CorruptRecordException."""
+    """Yield the batches of a fetch; a last one that is cut off comes with the next fetch. Raises CorruptRecordException."""
     at = 0
     while at + _OVERHEAD <= len(fetched):
         [length] = unpack_from(">i", fetched, at + 8)
@@ -135,14 +136,14 @@ def _batches_in(fetched: bytes) -> Iterator[Any]:
 
 class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
     """
-    aiokafka's fetcher, whose polls are long only while nothing that it has fetched waits to be taken.
+    aiokafka's fetcher, whose polls are long only while none of the fetched records waits to be taken.
 
-    It has one poll under way for each broker, without the partitions of which something waits. Were such a poll long, nothing
-    would be fetched for those meanwhile: with Faust's 1.5 s a worker with a backlog starved for half a second at a time, and
-    handled 3,200 instead of 5,900 events a second. It hands over as many bytes as a batch may have.
+    It has one poll under way for each broker, which leaves out the partitions with fetched records. If that poll were long,
+    nothing would be fetched for those partitions meanwhile: with Faust's 1.5 s a worker with a backlog starved for half a second
+    at a time, and handled 3,200 instead of 5,900 events a second. It returns as many bytes as a batch may have.
 
-    Where aiokafka cannot read a record it raises, of whatever partition, and Faust ends the process, at every start again. Here
-    headers with odd names are read in another way, and before anything else that cannot be read its partition waits alone.
+    aiokafka raises if it cannot read a record of any partition, and Faust then ends the process, again after every start. Here
+    headers with odd names are read in another way, and anything else that cannot be read makes only its own partition wait.
     """
 
     most: Most
@@ -151,9 +152,9 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
 
     async def fetched_records(self, partitions: Any, timeout: float = 0, max_records: int = 0) -> RecordMap:  # noqa: ASYNC109  # aiokafka's
         """
-        Take records in small steps, until they are a batch: what Kafka keeps compressed is a hundred times as large here.
+        Take records in small steps, until they are a batch: compressed records may become a hundred times as large.
 
-        An error behind what is taken already waits for the next call, where it comes again.
+        An error that comes after some records were taken is ignored: the next call raises it again.
         """
         found = await self._take(partitions, timeout, min(_STEP, max_records))
         taken = dict(found)
@@ -174,18 +175,18 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         try:
             found: RecordMap = await super().fetched_records(partitions, timeout, most)
         except TopicAuthorizationFailedError as error:
-            self._leave_alone(error)
+            self._pause_refused(error)
             return {}
-        except RecordTooLargeError as error:  # more than Kafka has: it always gives one batch whole
+        except RecordTooLargeError as error:  # its length is wrong: Kafka always returns one batch whole
             _, place, offset, *_ = error.args
             if self._subscriptions.is_assigned(place):
-                self._subscriptions.seek(place, offset)  # aiokafka passes it over
+                self._subscriptions.seek(place, offset)  # aiokafka has skipped it
                 self._wait_at(place, offset, error)
             return {}
         return found
 
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> bool:
-        """Fetch once from one broker, and have what came read in two ways."""
+        """Fetch once from one broker; what aiokafka cannot read of the response is read in our own way."""
         came: bool = await super()._proc_fetch_request(assignment, node_id, request)
         for place, code, end, batches in self._client.take_fetched():
             result, state = self._records.get(place), assignment.state_value(place)
@@ -196,12 +197,12 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
                 continue
             elif code not in _HANDLED:
                 self._refuse(place, state.position, code)
-            elif not code and not batches and end <= state.position:  # there is nothing more, such as where it was deleted
+            elif not code and not batches and end <= state.position:  # nothing is left there: it may have been deleted
                 self.unreadable.forget(place)
         return came
 
     def _read(self, place: TP, found: Any, records: Iterable[ConsumerRecord], fetched: bytes) -> Iterator[ConsumerRecord]:
-        """Yield the records of a fetch; from one on that aiokafka cannot read, those of our own way to read them."""
+        """Yield the records of a fetch; from the first that aiokafka cannot read, as our own classes read them."""
         try:
             yield from records
         except Exception as error:  # noqa: BLE001  # whatever it raises, the bytes are at fault
@@ -227,9 +228,9 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
 
     def _wait_at(self, place: TP, offset: int, error: Exception) -> None:
         """
-        Fetch nothing of a partition for a while, since what comes next cannot be read.
+        Pause a partition for a while, since its next records cannot be read.
 
-        In a rebalance that is not noted: the notes are cleared already, and another process may get the partition.
+        During a rebalance this is not noted: the notes are cleared already, and another process may get the partition.
         """
         if not self._subscriptions.reassignment_in_progress:
             self.unreadable.note(place, offset, error)
@@ -239,8 +240,8 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         """
         End the polls.
 
-        aiokafka passes the cancellation of a poll on to its caller where the poll has not begun, or waits after an error: the
-        consumer then leaves its connections open, and its thread ends without a word to Faust, which waits for it.
+        aiokafka passes the cancellation of a poll on to its caller if the poll has not begun, or waits after an error. The
+        consumer then leaves its connections open, and its thread ends without notifying Faust, which waits for it.
         """
         for timer in self._timers.values():
             timer.cancel()
@@ -250,24 +251,24 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
             poll.cancel()
         await asyncio.gather(*self._pending_tasks, return_exceptions=True)
         self._pending_tasks.clear()
-        with suppress(KafkaError):  # that of a fetch which had failed before
+        with suppress(KafkaError):  # the error of a fetch that failed before
             await super().close()
 
-    def _leave_alone(self, error: TopicAuthorizationFailedError) -> None:
-        """Fetch nothing of a topic for a while, since Kafka refuses it; Faust would end the process."""
+    def _pause_refused(self, error: TopicAuthorizationFailedError) -> None:
+        """Pause the partitions of a topic that Kafka refuses, for a while; Faust would end the process."""
         self.rights.suspect(error)
         refused = [place for place in self._subscriptions.assigned_partitions() if place.topic == error.args[0]]
         for place in refused:
-            self._records.pop(place, None)  # the same refusal, since it comes for all of them at once
+            self._records.pop(place, None)  # the same refusal: Kafka sends it for all partitions of the topic
         self._pause(refused)
 
     @cached_property
     def _timers(self) -> dict[TP, asyncio.TimerHandle]:
-        """The ends of the pauses, one for each partition: the class of a fetcher is set once it is made."""
+        """The timers that end the pauses, by partition; no `__init__` makes them, since aiokafka makes the fetcher."""
         return {}
 
     def _pause(self, places: Collection[TP]) -> None:
-        """Fetch nothing of partitions for a while from now on, whatever pause of theirs would end before."""
+        """Pause partitions for a while from now on; a pause that was under way is replaced."""
         for place in places:
             self._subscriptions.pause(place)
             if timer := self._timers.get(place):
@@ -277,12 +278,12 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
 
     def _resume(self, assignment: Any, place: TP) -> None:
         del self._timers[place]
-        if assignment.active:  # else the pause has ended with it
+        if assignment.active:  # otherwise the pause has ended with the assignment
             assignment.state_value(place).resume()
 
     @property
     def _fetch_max_wait_ms(self) -> int:
-        return _POLL_BESIDE if self._records else _POLL_AT_REST
+        return _POLL_WITH_BACKLOG if self._records else _POLL_AT_REST
 
     @_fetch_max_wait_ms.setter
     def _fetch_max_wait_ms(self, _: int) -> None: ...

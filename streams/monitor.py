@@ -11,11 +11,11 @@ from typing_extensions import override
 _WINDOW: Final = 10
 """Seconds over which a rate is taken."""
 _TIMES: Final = 1000
-"""How many of the last chunks the processing times are of."""
+"""The number of chunks whose processing times are kept: the last ones."""
 
 
 class Tally:
-    """A tally of what one agent has done since the process began and has in hand."""
+    """Counts of one agent: its work since the process began, and the events that it has in hand."""
 
     def __init__(self) -> None:
         self.chunks = self.events = self.in_hand = 0
@@ -56,8 +56,8 @@ class Monitor(FaustMonitor):
     """
     A Faust monitor with a tally of each agent, by the agent's name.
 
-    It also keeps the state of what is under way, which Faust loses where a stream is acknowledged by hand: its own count of
-    events under way would never fall.
+    It also keeps the state of events under way. Faust loses it where a stream is acknowledged by hand, so that its own count of
+    them would never fall.
     """
 
     def __init__(self, **options: Any) -> None:

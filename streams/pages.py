@@ -1,10 +1,11 @@
 """
-The pages of a worker's web, which are those of all roles of its process.
+The pages of a worker's web server, which show all roles of its process.
 
-The web has no authentication, and so listens on loopback unless it is set otherwise.
+The server has no authentication, and so listens on loopback unless the settings name another address.
 
-Faust's own pages are off. Its `/` counts messages, which are chunks here, so ours counts the events too. `/assignment/`, which is
-ours as well, and `/router/` read its own assignor, which a worker without tables does not use: both would always be empty.
+Faust's own pages are off. Its `/` counts messages, which are chunks here, so ours counts the events too. Its `/assignment/`, in
+place of which there is ours, and `/router/` read its own assignor, which a worker without tables does not use: both would always
+be empty.
 `/table/` shows data; `/graph/` needs Graphviz, and draws the inside of Faust; the lag of `/performance/` is one too many for
 every partition.
 """
@@ -40,7 +41,7 @@ _FOOTER: Final = Markup(
     "These pages have no authentication: keep them on loopback or a private address. "
     'Also here: <a href="/">what the agents do</a>, <a href="/metrics">/metrics</a> for Prometheus, '
     '<a href="/health/ready">/health/ready</a>, '
-    '<a href="/assignment/">/assignment/</a> with the partitions of this process. Lag is the end less what is committed.'
+    '<a href="/assignment/">/assignment/</a> with the partitions of this process. Lag is the end offset minus the committed one.'
 )
 
 
@@ -182,7 +183,7 @@ def _html(view: View, page: str, status: int = 200) -> Response:
 
 
 def _status(found: WorkerTopology) -> int:
-    """Return 503 without Kafka: the graph is still the declared one, but it is not live."""
+    """Return 503 while Kafka does not answer: the graph then shows only what is declared."""
     return 200 if found.topology.kafka.live else 503
 
 

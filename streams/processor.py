@@ -1,10 +1,10 @@
 """
 The loop around every handler.
 
-A batch is dealt into lanes by key, and a small one into a single lane; each lane is one Postgres transaction of marks and
-effects. A lane that fails is cut in two until the culprit is alone, and that one is set aside; what is away is waited for. When
-`process` returns, every record has had its effects or is set aside, durably, and may be acknowledged. It raises only when it is
-cancelled.
+A batch is divided into lanes by key, a small one into a single lane; each lane is one Postgres transaction of marks and effects.
+A lane that fails is divided until the event that fails is alone, and that one is set aside; while a needed server is unavailable,
+the lane waits. When `process` returns, every record has had its effects or is set aside, durably, and may be acknowledged. It
+raises only when it is cancelled.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from streams.errors import Poison, PoisonReason, Transient
 from streams.records import Record, decode
 from streams.replays import Replays
 from streams.role import Handler, RestoringHandler
-from streams.settings import LANE
+from streams.settings import LANE_SIZE
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Item(NamedTuple):
 
 
 class Processor:
-    """Batches of records into effects, for one handler; `waiting` is called at each try: waiting is no hanging."""
+    """Gives batches of records their effects, by one handler; `waiting` is called at each attempt, so that waiting is no hang."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class Processor:
         pool: Pool,
         *,
         lanes: int,
-        lane: int = LANE,
+        lane_size: int = LANE_SIZE,
         retry_max: timedelta,
         waiting: Callable[[], None] = lambda: None,
     ) -> None:
-        """A batch has at most so many `lanes`, and one for each `lane` records that it holds."""
+        """A batch has one lane for every `lane_size` records that it holds, and `lanes` of them at most."""
         self._handler = handler
         self._pool = pool
         self._lanes = lanes
-        self._lane = lane
+        self._lane_size = lane_size
         self._waiting = waiting
         self._retry_max = retry_max.total_seconds()
         self._worker = handler.consumer
@@ -85,7 +85,7 @@ class Processor:
         if not self._replays.known:
             await self._persist(self._replays.load)
         metrics.BATCH.labels(self._worker).observe(len(records))
-        lanes: list[list[Item]] = [[] for _ in range(max(1, min(self._lanes, len(records) // self._lane)))]
+        lanes: list[list[Item]] = [[] for _ in range(max(1, min(self._lanes, len(records) // self._lane_size)))]
         with metrics.ROUND.labels(self._worker).time():
             for record in records:
                 try:
@@ -140,7 +140,7 @@ class Processor:
                     events.append(item.event)
                 else:
                     restored.append(msgspec.structs.replace(item.event, replay_id=item.replay))
-        if restored:  # before the others: in every partition they come first
+        if restored:  # before the others, as in every partition
             await self._restore(connection, restored)
             metrics.RESTORED.labels(self._worker).inc(len(restored))
         if events:
@@ -153,7 +153,7 @@ class Processor:
         try:
             return {*await store.mark(connection, self._worker, [item.event.id for item in items])}
         except CheckViolation as error:
-            # No partition for that day: its marks are gone, so it is not known whether the event was handled before.
+            # The table has no partition for that day: its marks are gone, so the event may have been handled before.
             raise Poison(PoisonReason.EVENT_OUTSIDE_RETENTION, "the day of the event's id is outside the retention") from error
 
     async def _set_aside(self, record: Record, event: Event | None, poison: Poison) -> None:
@@ -175,7 +175,7 @@ class Processor:
             await self._persist(work)
 
     async def _persist(self, work: Work) -> None:
-        """Run the work in one transaction, again and again while something needed is away."""
+        """Run the work in one transaction, again and again while a needed server is unavailable."""
         pause = _FIRST_PAUSE
         while True:
             self._waiting()
@@ -202,7 +202,7 @@ class Processor:
 
 
 def passing_reason(error: Exception) -> str | None:
-    """Why the same work may pass later, or None where the fault is the event's or the handler's."""
+    """Return the reason if the same work may succeed later, or None if the event or the handler is at fault."""
     if isinstance(error, Transient):
         return error.reason
     if reason := database.passing_reason(error):

@@ -30,9 +30,9 @@ class Progress:
     """
     A reader of the positions of a Faust application's consumer.
 
-    The high-water marks that come with fetched records stand still while a worker waits and fetches nothing, which is when lag is
-    asked for, so Kafka is asked for the ends. It is asked on connections of their own: on those of the consumer a question waits
-    behind a poll.
+    The high-water marks that come with fetched records do not change while a worker waits and fetches nothing, and that is when
+    its lag matters. So the end offsets are requested from Kafka, on connections of their own: on those of the consumer a request
+    would wait for a poll to end.
     """
 
     def __init__(self, app: App, worker: str) -> None:
@@ -48,7 +48,7 @@ class Progress:
         except ConsumerNotStarted:
             return []
         committed = self._committed(places)
-        await self._ask(places)
+        await self._request(places)
         return [
             Held(
                 self._worker,
@@ -68,13 +68,13 @@ class Progress:
     def _lag(self, place: TP, committed: int | None) -> int:
         return max(0, self._ends[place] - (committed if committed is not None else self._begins.get(place, 0)))
 
-    async def _ask(self, places: set[TP]) -> None:
+    async def _request(self, places: set[TP]) -> None:
         kafka = self._app.kafka
         try:
             spans = await asyncio.to_thread(self._app.offsets.spans, {kafka.ours(place.topic) for place in places})
         except BrokerError as error:
             log.warning("lag_stale", role=self._worker, reason=error.reason, error=str(error))
-            for known in places:  # what was last fetched tells at least of the partitions of which nothing else is known
+            for known in places:  # the last fetch has an end offset at least, for partitions that have none here
                 if mark := self._app.consumer.highwater(known):
                     self._ends.setdefault(known, mark)
             return
@@ -89,7 +89,7 @@ async def read_all(readers: Iterable[Progress]) -> list[Held]:
 
 
 def expose(held: Iterable[Held]) -> None:
-    """Set the lag of every partition for a scrape; partitions that have gone to another process are gone here."""
+    """Set the lag of every partition for a scrape; partitions that another process has now are removed."""
     metrics.LAG.clear()
     for place in held:
         metrics.LAG.labels(place.worker, place.topic, str(place.partition)).set(place.lag)

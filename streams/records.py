@@ -1,4 +1,4 @@
-"""A Kafka record as it comes, and the step from it to an event."""
+"""A Kafka record before it is decoded, and the event that it is decoded into."""
 
 from operator import methodcaller
 from typing import Any, Final, NamedTuple, TypeVar
@@ -17,8 +17,8 @@ _HEADERS: Final = methodcaller("headers")
 """
 confluent_kafka's `Message.headers()`, for a record of any client.
 
-For an odd name it returns an error and a list with holes at once. Python notices that in a call from C, but not where it has
-specialised the call for speed: there the list comes, and whoever looks into it ends the process with a fault of memory.
+For a name that is not UTF-8 it sets an error and returns a list with holes as well. Python notices that in a call from C, but not
+in a call that it has specialised for speed: that one returns the list, and reading the list ends the process with a memory fault.
 """
 Data = TypeVar("Data", bound=msgspec.Struct)
 
@@ -38,7 +38,7 @@ class OddHeaders(tuple[tuple[str, bytes | None], ...]):
     """
     Headers with a name that is not UTF-8, which librdkafka's clients and others can write.
 
-    Such bytes are spelled out in hexadecimal. It is empty where the client that read the record gives none of its headers then.
+    Such bytes are escaped in hexadecimal. It is empty if the client that read the record then returns none of its headers.
     """
 
     __slots__ = ()
@@ -46,7 +46,7 @@ class OddHeaders(tuple[tuple[str, bytes | None], ...]):
 
 def decode(record: Record) -> Event:
     """
-    The event in a record.
+    Decode the event in a record.
 
     Raises Poison with reason `value_missing`, `envelope_incomplete`, `envelope_malformed` or `event_id_unordered`.
     """
@@ -66,7 +66,7 @@ def decode(record: Record) -> Event:
 
 
 def headers_of(message: Any) -> Headers:
-    """Return the headers of a record that confluent_kafka has read; of one with an odd name it gives none."""
+    """Return the headers of a record that confluent_kafka has read; empty OddHeaders if one of their names is not UTF-8."""
     try:
         found: Headers | None = _HEADERS(message)
     except (SystemError, UnicodeDecodeError):
@@ -83,7 +83,7 @@ def id_of(record: Record) -> UUID | None:
 
 
 def _fault_of(event: Event) -> str | None:
-    """Return why no table can hold the headers' values, or None; everything that is made of the event would fail."""
+    """Return why no table can hold the headers' values, or None if one can."""
     if not EARLIEST <= event.occurred_at <= LATEST:
         return f"ce_time is not between the years {EARLIEST.year} and {LATEST.year} in UTC"
     words = (event.source, event.type, event.aggregate_id, event.dataschema, event.traceparent, event.content_type)
@@ -92,9 +92,9 @@ def _fault_of(event: Event) -> str | None:
 
 def data_of(event: Event, *kinds: type[Data]) -> Data:
     """
-    The data of an event of ours, as one of the records that a worker knows.
+    Decode the data of one of our own events, which must be one of these record types.
 
-    Raises Poison, with the event's id: the reasons of `registry.decode`, and `event_unexpected` for any other record.
+    Raises Poison, with the event's id: the reasons of `registry.decode`, and `event_unexpected` for any other type.
     """
     try:
         data = registry.decode(event.dataschema, event.data)

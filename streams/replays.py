@@ -2,7 +2,7 @@
 Ranges of offsets that a consumer reads again, and a worker's part in them.
 
 `tallyhook replay offsets` records a range before it moves the offsets of a group without members, so a worker that
-gets partitions after that finds it. Between replays a worker asks once for each assignment, and nothing for each event.
+gets partitions after that finds it. Without a replay, a worker queries once for each assignment, and never for an event.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 Effects = Literal["suppressed", "allowed"]
 
 REPLAYED: Final = "replay"
-"""Why something is not sent, called or ordered."""
+"""The reason why something is not sent, called or ordered: the replay suppresses it."""
 
 _LOOK_EVERY: Final = 1.0  # seconds
 _REPORT_EVERY: Final = 30.0  # seconds
@@ -64,16 +64,16 @@ class Replays:
         self.open: dict[tuple[str, int], Range] = {}
 
     def forget(self) -> None:
-        """Look again before the next batch."""
+        """Have the ranges loaded again before the next batch."""
         self.known = False
         self._forgotten += 1
 
     async def load(self, connection: AsyncConnection) -> None:
-        asked = self._forgotten
+        forgotten = self._forgotten
         async with connection.cursor(row_factory=class_row(Range)) as cursor:
             await cursor.execute(_OPEN, (self.consumer,))
             self.open = {(found.topic, found.partition): found for found in await cursor.fetchall()}
-        self.known = asked == self._forgotten  # else they were forgotten meanwhile, and the answer may be of before
+        self.known = forgotten == self._forgotten  # otherwise another assignment came meanwhile, and the rows may be older
 
     def holding(self, record: Record) -> UUID | None:
         """Return the replay whose range holds the record, if it suppresses the effects outside; else None."""
@@ -101,7 +101,7 @@ def after_replays(consumer: str, pool: Pool, kafka: Cluster) -> Hold:
     """
     Hold a service for as long as a suppressed replay of the consumer is open.
 
-    What it would send meanwhile may be recorded as sent by an event that is still to be read again.
+    An event that has yet to be read again may record that something is already sent, which the service would send again.
     """
     replays, offsets = Replays(consumer), Offsets(kafka)
     report_at = 0.0
@@ -119,10 +119,10 @@ def after_replays(consumer: str, pool: Pool, kafka: Cluster) -> Hold:
 
 async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tuple[str, int]]:
     """
-    Return the partitions with something suppressed to read; at least one while that is not known.
+    Return the partitions with an open suppressed range; a placeholder while that cannot be determined.
 
-    Ranges that the group is past are closed: those of a command that died before it moved anything, and those that Kafka has
-    dropped the records of.
+    Ranges that the group has passed are closed: those of a command that died before it moved any offset, and those whose records
+    Kafka has deleted.
     """
     try:
         async with pool.connection() as connection:
@@ -133,7 +133,7 @@ async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tu
     except (*UNAVAILABLE, BrokerError) as error:
         log.warning("waiting", reason=getattr(error, "reason", "postgres_unavailable"), error=excerpt_of(error))
         return [("", -1)]
-    except Exception:  # what is asked for again and again must not end the process that asks
+    except Exception:  # a check that is repeated must not end its process
         log.exception("waiting", reason="internal_error")
         return [("", -1)]
     return [place for place, each in replays.open.items() if each.effects == "suppressed"]

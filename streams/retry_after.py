@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 RETRY_AFTER_MAX: Final = timedelta(days=1)
-"""A server may ask for patience, but not for ever."""
-_DIGITS_MAX: Final = 9  # of a number of seconds that is worth reading
+"""The longest pause that a server can request."""
+_DIGITS_MAX: Final = 9  # more digits of seconds mean more than that pause
 # IMF-fixdate, and the two obsolete forms that a recipient must accept as well (RFC 9110, 5.6.7); the last is that of mail, which
 # some servers write.
 _HTTP_DATES: Final = (
@@ -33,6 +33,6 @@ def parse_http_date(text: str) -> datetime | None:
     """Parse a time as HTTP writes it; one without a zone is in UTC."""
     for form in _HTTP_DATES:
         with suppress(ValueError):
-            moment = datetime.strptime(text, form)  # noqa: DTZ007  # the next line sees to it
+            moment = datetime.strptime(text, form)  # noqa: DTZ007  # the next line adds it
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None

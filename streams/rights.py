@@ -1,8 +1,8 @@
 """
 The rights that a worker's role has on its topics and on its group.
 
-A right that is missing, or is taken away, is waited for: Faust would end the process, and aiokafka would wait in silence. What
-refuses it tells `suspect`; then the brokers are asked what is missing, until nothing is.
+A worker waits for a right that is missing or was revoked: Faust alone would end the process, and aiokafka would wait without a
+log line. The code that Kafka refuses calls `suspect`; then the brokers are queried for missing rights, until none is missing.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ log = structlog.get_logger()
 _LOGGERS: Final = ("aiokafka.cluster", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
 
 
-def _says_more(record: logging.LogRecord) -> bool:
-    """Leave out a line for each partition and attempt of what is refused: ours names the right, once an attempt."""
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """Drop aiokafka's line about a refusal for each partition and attempt: ours names the right, once an attempt."""
     return "uthoriz" not in record.getMessage()
 
 
 class Rights(Service):
-    """The rights of one role; `missing` says in words which are not granted, and is empty while all are."""
+    """The rights of one role; `missing` lists in words those that are not granted, and is empty while all are."""
 
     def __init__(self, app: "App", topics: Sequence[str], retry: float) -> None:
         super().__init__()
@@ -44,18 +44,18 @@ class Rights(Service):
         self._topics = topics
         self._suspected = asyncio.Event()
         self._refused: BaseException | None = None
-        self._suspected.set()  # a topic that may not even be seen is not refused: no partition of it is given out
+        self._suspected.set()  # Kafka refuses no topic that the role may not describe: it assigns none of its partitions
 
     @override
     async def on_start(self) -> None:
-        self._here = asyncio.get_running_loop()
+        self._own_loop = asyncio.get_running_loop()
         for name in _LOGGERS:
-            logging.getLogger(name).addFilter(_says_more)
+            logging.getLogger(name).addFilter(_is_no_refusal)
 
     def suspect(self, refused: BaseException) -> None:
-        """Have the rights looked at; called in whichever thread was refused something."""
+        """Have the rights checked; may be called in any thread."""
         self._refused = refused
-        self._here.call_soon_threadsafe(self._suspected.set)
+        self._own_loop.call_soon_threadsafe(self._suspected.set)
 
     @Service.task
     async def _follow(self) -> None:
@@ -70,11 +70,11 @@ class Rights(Service):
             if self.missing and not self.should_stop:
                 self.missing = ""
                 with suppress(ConsumerNotStarted):
-                    await self._app.consumer.see_topics()
+                    await self._app.consumer.refresh_topics()
 
     async def _until_granted(self) -> None:
         while not self.should_stop:
-            missing, is_all = await asyncio.to_thread(self._look)
+            missing, is_all = await asyncio.to_thread(self._query)
             if is_all and not missing:
                 return
             if missing:
@@ -82,18 +82,18 @@ class Rights(Service):
                 log.warning("worker_waiting", reason=rights.MISSING, error=self.missing)
             await self.sleep(self.retry)
 
-    def _look(self) -> tuple[list[str], bool]:
-        """Return what is missing, and whether the brokers told all: who coordinates the group may be silent for a while."""
+    def _query(self) -> tuple[list[str], bool]:
+        """Return the missing rights, and true if every query was answered: the group's coordinator may not answer."""
         kafka, admin = self._app.kafka, self._app.offsets.admin
-        asked: dict[str, Callable[[], rights.Granted]] = {
+        queries: dict[str, Callable[[], rights.Granted]] = {
             "topic": lambda: rights.on_topics(admin, map(kafka.named, self._topics)),
             "group": lambda: rights.on_groups(admin, [self._app.conf.id]),
         }
         found: list[str] = []
         is_all = True
-        for kind, ask in asked.items():
+        for kind, query in queries.items():
             try:
-                names = rights.lacking("READ", ask())
+                names = rights.lacking("READ", query())
             except (KafkaException, TimeoutError) as error:
                 log.debug("rights_unknown", error=described(error))
                 is_all = False

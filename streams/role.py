@@ -42,7 +42,7 @@ class RestoringHandler(Handler, Protocol):
 
 
 class Running(NamedTuple):
-    """A role at work: its handler, the services beside it, and the heartbeats of the loops that must not hang."""
+    """A running role: its handler, the services beside it, and the heartbeats of the loops that must not hang."""
 
     handler: Handler
     services: tuple[Opens, ...] = ()
@@ -54,8 +54,8 @@ class Role(NamedTuple):
     One kind of worker.
 
     `name` is that of its declaration in `schemas/topology.py` and the `consumer` of its marks. `opened(settings, pool)` opens the
-    handler's tools (clients, templates) and closes them at the end; it must not fail because a peer is away: then the handler
-    waits, not the start.
+    handler's tools (clients, templates) and closes them at the end; it must not fail because a server is unavailable: then the
+    handler waits, not the start.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Role(NamedTuple):
 
 
 def role_of(handler: Handler) -> Role:
-    """The role of a handler that needs no tools."""
+    """Return the role of a handler that needs no tools."""
 
     @asynccontextmanager
     async def opened(_: StreamSettings, __: Pool) -> AsyncIterator[Running]:

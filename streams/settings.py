@@ -26,8 +26,8 @@ from runtime.settings import (
 from schemas.credentials import KEY_OF_STRIPE
 from schemas.partners import PartnerSettings
 
-LANE: Final = 25
-"""Events; with fewer to a lane another transaction costs more than it saves."""
+LANE_SIZE: Final = 25
+"""Events for each of which a batch gets another lane; for fewer, another transaction costs more than it saves."""
 
 
 class StreamSettings(KafkaSettings):
@@ -36,7 +36,7 @@ class StreamSettings(KafkaSettings):
     database_url: DatabaseUrl
     """Where effects and marks are written, `postgresql://…`."""
     lock_lease: LockLease = DEFAULT_LEASE
-    """How long a process that has fallen silent keeps what it holds, shards and claims; then the server ends its session."""
+    """How long a process that does not respond keeps its shards and claims; then the server ends its session."""
     streams_web_host: Host = "127.0.0.1"
     """Where the worker's Faust web listens; it has no authentication, so keep it on a private address."""
     streams_web_port: Port = 6066
@@ -52,7 +52,7 @@ class StreamSettings(KafkaSettings):
     streams_commit_interval: Interval = timedelta(seconds=1)
     """How often handled offsets are committed to Kafka."""
     streams_retry_max: Timeout = timedelta(seconds=10)
-    """The longest pause between two attempts while something we need is away."""
+    """The longest pause between two attempts while a needed server is unavailable."""
 
     @property
     def batch(self) -> int:
@@ -60,9 +60,9 @@ class StreamSettings(KafkaSettings):
         return self.streams_batch
 
     @property
-    def lane(self) -> int:
-        """Events for each of which a batch has another lane, as this role does it."""
-        return LANE
+    def lane_size(self) -> int:
+        """Events for each of which a batch gets another lane, as this role does it."""
+        return LANE_SIZE
 
 
 class PaymentSettings(StreamSettings):
@@ -89,7 +89,7 @@ class CacheSettings(StreamSettings, RedisTlsSettings):
     """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""
 
     @property
-    def lane(self) -> int:
+    def lane_size(self) -> int:
         return 1  # a command may go through all keys of Redis, which takes seconds
 
 
@@ -131,4 +131,4 @@ class LeadSettings(StreamSettings, DeliverySettings):
     lead_probe_max: Timeout = timedelta(minutes=5)
     """How long it is left alone at most before it is tried again, whenever its leads are due."""
     lead_poll: Poll = timedelta(milliseconds=200)
-    """How often a worker looks for what has become due; while nothing is, every 15 s or when it hears of something."""
+    """How often a worker looks for due leads; while none is due, every 15 s or when it is notified of one."""

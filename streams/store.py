@@ -19,7 +19,7 @@ from schemas.operations import DeadLetterRecorded
 from streams.errors import Poison, PoisonReason
 from streams.records import Record
 
-# In id order, so that two workers with the same events after a rebalance wait for each other instead of locking up.
+# In id order, so that two workers with the same events after a rebalance do not end in a deadlock.
 _MARK: Final = """
 insert into consumed (event_id, consumer) select id, %b from unnest(%b::uuid[]) as t(id) order by id
 on conflict do nothing returning event_id
@@ -51,8 +51,8 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     """
     Record a dead letter and its event, in the open transaction; returns False if the record was dead-lettered before.
 
-    An event that decodes is marked as handled too: a copy of it must not be tried behind the operator's back. Where it is a
-    command, its task has failed. Where it was set aside before and retried, the letter names the earlier one.
+    An event that decodes is marked as handled too: only the operator may have it handled again, and not a copy of it. If it is a
+    command, its task has failed. If it was set aside before and retried, the letter names the earlier one.
     """
     trace = continue_trace(event.traceparent if event else None)
     letter = DeadLetterRecorded(

@@ -35,16 +35,16 @@ class Tools(Service):
         self._exits = AsyncExitStack()
         self._made: Processor | None = None
         self._batches = Heartbeat(f"{role.name} batches")
-        self._beside: tuple[Heartbeat, ...] = ()
+        self._loop_heartbeats: tuple[Heartbeat, ...] = ()
 
     @property
     def heartbeats(self) -> tuple[Heartbeat, ...]:
-        """Those of the loops at work."""
-        return (self._batches, *self._beside)
+        """The heartbeats of the batches and of the loops beside them."""
+        return (self._batches, *self._loop_heartbeats)
 
     @property
     def work(self) -> Work:
-        """The role's part of its agents."""
+        """The work of the role's agents."""
         most = Most(self._settings.batch, self._settings.streams_batch_bytes)
         return Work(self._role.name, most, self._handle, self._report, self._reassigned, _give_up)
 
@@ -55,27 +55,32 @@ class Tools(Service):
 
     async def _handle(self, records: Sequence[Record]) -> None:
         self._batches.beat()
-        await _or_die(self._processor.process(records))
+        await _or_exit(self._processor.process(records))
         self._batches.rest()
 
     def _reassigned(self) -> None:
         self._processor.reassigned()
 
     async def _report(self, losses: Sequence[Loss]) -> None:
-        await _or_die(self._processor.report(losses))
+        await _or_exit(self._processor.report(losses))
 
     @override
     async def on_start(self) -> None:
         size, lease = self._settings.streams_lanes + 3, self._settings.lock_lease
         pool = make_pool(self._settings.database_url, size=size, name=f"worker {self._role.name}", lease=lease)
-        await pool.open()  # without waiting: with Postgres away the processor waits, not the start
+        await pool.open()  # without waiting: while Postgres is unavailable the processor waits, not the start
         self._exits.push_async_callback(pool.close)
         running = await self._exits.enter_async_context(self._role.opened(self._settings, pool))
         lanes, retry_max = self._settings.streams_lanes, self._settings.streams_retry_max
         self._made = Processor(
-            running.handler, pool, lanes=lanes, lane=self._settings.lane, retry_max=retry_max, waiting=self._batches.beat
+            running.handler,
+            pool,
+            lanes=lanes,
+            lane_size=self._settings.lane_size,
+            retry_max=retry_max,
+            waiting=self._batches.beat,
         )
-        self._beside = running.heartbeats
+        self._loop_heartbeats = running.heartbeats
         await self._exits.enter_async_context(services_running(*running.services))
 
     @override
@@ -88,12 +93,12 @@ def _give_up() -> None:
     os._exit(EX_SOFTWARE)
 
 
-async def _or_die(work: Awaitable[None]) -> None:
+async def _or_exit(work: Awaitable[None]) -> None:
     """
-    Await the work, and end the process if it fails, which it never should, whatever it raises.
+    Await the work, and end the process if it raises anything, which it never should.
 
-    Faust would start the agent anew and go on behind what was not handled; after an exit Kafka hands it out again. Only a
-    cancellation of this task passes: the worker stops.
+    Faust would start the agent again and go on after the records that were not handled; after an exit Kafka delivers them again.
+    Only a cancellation of this task is raised: the worker stops.
     """
     try:
         await work

@@ -1,12 +1,12 @@
 """
-Faust's Kafka driver with chunks for messages, and all of Faust's and aiokafka's names that are overridden for it.
+Faust's Kafka driver with chunks as messages, and the overrides of Faust's and aiokafka's names that this needs.
 
-Faust hands each message through a conductor, a channel and a stream and keeps its acknowledgement, which costs more than the
+Faust passes each message through a conductor, a channel and a stream and keeps its acknowledgement, which costs more than the
 handling of an event does. Here a message is a chunk: all that one fetch brought of one partition (`streams/agents.py`). The
 consumer group, the streams, the acknowledgements and the commits are Faust's own, once a chunk.
 
-What is overridden mends what would lose records or stop a worker, in faust-streaming 0.15 and aiokafka 0.14; the reasons stand
-at each name, and `tests/unit/streams/test_overridden_names.py` fails where a parent has changed.
+The overrides prevent faust-streaming 0.15 and aiokafka 0.14 from losing records or stopping a worker. Each has its reason in its
+docstring, and `tests/unit/streams/test_overridden_names.py` fails where a parent class has changed.
 """
 
 import time
@@ -85,7 +85,7 @@ class App(faust.App):
         add_agents(self, topics, work)
 
     def work_as_role(self) -> None:
-        """Have this task, and what it begins, log under the name of the role."""
+        """Make this task, and those that it starts, log under the name of the role."""
         work_as(f"worker-{self.work.consumer}")
 
     @override
@@ -108,8 +108,8 @@ class Consumer(driver.Consumer):
         super().__init__(*arguments, **options)
         self.in_hand: Final = InHand(self.app.work.most)
         self.begun: Mapping[TP, int | None] = {}
-        """Where each partition of the assignment was committed when it was given out; None where it never was."""
-        self._anew: dict[TP, float] = {}
+        """The committed offset of each partition when it was assigned; None where nothing was committed."""
+        self._restarted_at: dict[TP, float] = {}
 
     @override
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
@@ -117,19 +117,19 @@ class Consumer(driver.Consumer):
 
     @override
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit first, since Faust forgets the acknowledgements before it would; and stop also where it had no partitions."""
+        """Commit first, since Faust drops the acknowledgements before its own commit; and stop even without partitions."""
         try:
             await self.commit()
         finally:
             self.stop_flow()
             self.in_hand.clear()
-            self._anew.clear()
+            self._restarted_at.clear()
             self.app.unreadable.clear()
         await super().on_partitions_revoked(revoked)
 
     @override
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek also where nothing was ever committed: aiokafka leaves such a partition where a fetch has brought it."""
+        """Seek partitions without a committed offset too: aiokafka leaves them at the position that a fetch has reached."""
         committed = await super().seek_to_committed()
         if fresh := [place for place, offset in committed.items() if not offset]:
             await self._thread.seek_to_beginning(*fresh)
@@ -143,21 +143,21 @@ class Consumer(driver.Consumer):
             return False
         chunk: Any = message.value
         self.in_hand.remove(chunk)
-        return chunk.fetched_at >= self._anew.get(message.tp, 0.0) and super().ack(message)
+        return chunk.fetched_at >= self._restarted_at.get(message.tp, 0.0) and super().ack(message)
 
     @override
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """End the gap before the message behind it: Faust counts that in twice, and every second commit does nothing."""
+        """End the gap before the next message: Faust would count that message twice, and every second commit would do nothing."""
         await super()._add_gap(tp, offset_from, offset_to - 1)
 
     @override
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
-        """Take back what Kafka did not commit, for the next time: Faust counts it as committed, and never tries again."""
+        """Keep what Kafka did not commit for the next commit: Faust counts it as committed, and never tries again."""
         known = {place: (self._committed_offset[place], self._acked[place]) for place in offsets}
         if await super()._commit_offsets(offsets, start_new_transaction):
             return True
         for place, (committed, acked) in known.items():
-            if self._acked.get(place) is acked:  # else it was revoked meanwhile, or has begun anew
+            if self._acked.get(place) is acked:  # otherwise it was revoked meanwhile, or `_follow` has reset it
                 self._committed_offset[place] = committed
                 acked[:0] = range(committed or offsets[place] - 1, offsets[place])
                 self._acked_index[place].update(acked)
@@ -165,21 +165,21 @@ class Consumer(driver.Consumer):
 
     @override
     async def verify_all_partitions_active(self) -> None:
-        """Do nothing: Faust's look only logs, and crashes the worker while the position of a partition is being asked for."""
+        """Do nothing: Faust's check only logs, and crashes the worker while the position of a partition is being requested."""
 
     def is_current(self, generation: int | None) -> bool:
         """Return true while the partitions that were assigned in that generation still belong to this process."""
         return self.flow_active and generation == self.app.consumer_generation_id
 
     def committed(self, place: TP) -> int | None:
-        """The offset that this process has last committed, or found committed."""
+        """Return the offset that this process has last committed, or read as committed."""
         return self._committed_offset.get(place)
 
     async def accept(self, generation: int | None, fetched: RecordMap) -> RecordMap:
         """
-        Return what a fetch brought, or nothing where partitions were given out since it began.
+        Return the records of a fetch, or none if partitions were assigned since it began.
 
-        It may have brought records of either assignment, and the place to read on from may be behind them: it is set back.
+        Such a fetch may have records of either assignment, and the next read position may be beyond them: it is set back.
         """
         if not self.flow_active:
             await self.can_resume_flow.wait()
@@ -191,9 +191,9 @@ class Consumer(driver.Consumer):
             self.in_hand.add(records)
         return fetched
 
-    async def see_topics(self) -> None:
-        """Ask Kafka for the topics now: those that may be seen since a moment ago have partitions to be given out."""
-        await cast("Thread", self._thread).see_topics()
+    async def refresh_topics(self) -> None:
+        """Request the topics from Kafka now: those that have just become visible have partitions to assign."""
+        await cast("Thread", self._thread).refresh_topics()
 
     async def _seek_back(self) -> None:
         generation = self.app.consumer_generation_id
@@ -208,16 +208,16 @@ class Consumer(driver.Consumer):
 
     def _follow(self, place: TP, offset: int) -> None:
         """
-        Begin a partition anew if its records do not follow those that were read.
+        Reset Faust's state of a partition if its records do not follow those that were read.
 
-        Faust drops for good what comes below its read offset, which is all of a log that has begun anew; keeps every offset of a
-        gap in memory, though retention may have deleted millions; and sees no gap behind the offset 0, so that it never commits
-        past it again. What is in hand is older, and is done before what comes now is acknowledged.
+        Faust drops all records below its read offset, which are all those of a log that has started again. It keeps every offset
+        of a gap in memory, though retention may have deleted millions. And it sees no gap after the offset 0, so that it would
+        never commit past that again. Records in hand are older, and are handled before the new ones are acknowledged.
         """
         read = self._read_offset[place]
         if read is None or 0 < read <= offset <= read + 1:
             return
-        self._anew[place] = time.monotonic()
+        self._restarted_at[place] = time.monotonic()
         for known in (self._gap, self._acked, self._acked_index, self._read_offset, self._committed_offset):
             cast("dict[TP, Any]", known).pop(place, None)
 
@@ -240,7 +240,7 @@ class Thread(driver.AIOKafkaConsumerThread):
 
     @override
     async def on_start(self) -> None:
-        """Guard the coordinator and set the length of polls: aiokafka makes both by itself, when it starts."""
+        """Guard the coordinator and replace the classes of the fetcher and the client: aiokafka makes them when it starts."""
         self.app.work_as_role()
         await super().on_start()
         consumer = self._ensure_consumer()
@@ -268,8 +268,8 @@ class Thread(driver.AIOKafkaConsumerThread):
         does not leave the group: the partitions would wait until the session ends.
         """
 
-    async def see_topics(self) -> None:
-        """See `Consumer.see_topics`."""
+    async def refresh_topics(self) -> None:
+        """See `Consumer.refresh_topics`."""
         await self.call_thread(self._ensure_consumer()._client.force_metadata_update)  # noqa: SLF001  # likewise
 
 

@@ -1,4 +1,4 @@
-"""Partitions that wait at what cannot be read: a checksum that is wrong, an unknown codec, lengths that make no sense."""
+"""Partitions that wait at a batch that cannot be read: its checksum is wrong, its codec unknown, or a length impossible."""
 
 from typing import Final, NamedTuple
 
@@ -13,16 +13,16 @@ from streams import metrics
 log = structlog.get_logger()
 
 UNREADABLE: Final = "batch_unreadable"
-"""The reason of a partition that waits: to pass over a batch would lose its events without a word."""
+"""The reason of a partition that waits: skipping the batch would lose its events without a trace."""
 
 
 class _Wait(NamedTuple):
     offset: int
-    told: str
+    description: str
 
 
 class Unreadable:
-    """The partitions of one role that wait so; written by the thread that fetches, and read by others."""
+    """The waiting partitions of one role; written by the thread that fetches, and read by others."""
 
     def __init__(self, consumer: str, kafka: Cluster) -> None:
         self._kafka = kafka
@@ -33,7 +33,7 @@ class Unreadable:
     @property
     def detail(self) -> str:
         """The partitions in words; empty while all can be read."""
-        return "; ".join(each.told for each in self._known.copy().values())
+        return "; ".join(each.description for each in self._known.copy().values())
 
     def note(self, place: TP, offset: int, error: BaseException) -> None:
         """Log that a partition waits at this offset, and keep it until it goes on."""
@@ -43,18 +43,18 @@ class Unreadable:
         self._gauge.set(len(self._known))
 
     def went_on(self, fetched: RecordMap) -> None:
-        """Forget partitions of which such records have come that were waited for."""
+        """Forget partitions whose fetched records have reached the offset at which they waited."""
         if self._known:
             for place, records in fetched.items():
                 if (known := self._known.get(place)) and records[-1].offset >= known.offset:
                     self.forget(place)
 
     def forget(self, place: TP) -> None:
-        """Forget a partition, which waits no more."""
+        """Forget a partition that no longer waits."""
         if self._known.pop(place, None):
             self._gauge.set(len(self._known))
 
     def clear(self) -> None:
-        """Forget all, since the partitions are given out anew: who gets one finds it out."""
+        """Forget all, since the partitions are assigned again: the process that gets one notes it again."""
         self._known.clear()
         self._gauge.set(0)

@@ -1,9 +1,9 @@
 """
 The application for Faust's own command line, with the role that `TALLYHOOK_ROLE` names.
 
-`TALLYHOOK_ROLE=payments faust -A streams.worker worker -l info` runs a worker; `agents`, `models` and `send TOPIC` are there too.
+`TALLYHOOK_ROLE=payments faust -A streams.worker worker -l info` runs a worker; `agents`, `models` and `send TOPIC` work too.
 Operators use `tallyhook worker ROLE`, which also keeps its logs as lines of JSON. Importing this module reads nothing: the
-application is made when `app` is asked for.
+application is made when `app` is first read.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def _app() -> App:
         environ = environment()
         role = ROLES.get(environ.get("TALLYHOOK_ROLE", ""))
         if role is None:
-            raise SystemExit(f"TALLYHOOK_ROLE names no role; there are: {', '.join(ROLES)}")
+            raise SystemExit(f"TALLYHOOK_ROLE must be one of: {', '.join(ROLES)}")
         settings = role.settings.load(environ)
     except SettingsError as error:
         raise SystemExit(str(error)) from error

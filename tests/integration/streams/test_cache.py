@@ -40,7 +40,7 @@ async def processing(database_url: str, redis_url: str, prefix: str = "") -> Asy
     pool = make_pool(database_url, size=4, name="test")
     await pool.open()
     async with CACHE.opened(settings, pool) as running:
-        yield Processor(running.handler, pool, lanes=2, lane=settings.lane, retry_max=timedelta(milliseconds=100))
+        yield Processor(running.handler, pool, lanes=2, lane_size=settings.lane_size, retry_max=timedelta(milliseconds=100))
     await pool.close()
 
 

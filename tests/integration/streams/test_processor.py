@@ -55,7 +55,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 def processor(pool: Pool, handler: Notes, lanes: int = 2, lane: int = 1) -> Processor:
-    return Processor(handler, pool, lanes=lanes, lane=lane, retry_max=timedelta(milliseconds=50))
+    return Processor(handler, pool, lanes=lanes, lane_size=lane, retry_max=timedelta(milliseconds=50))
 
 
 def record(line: str, *, key: str = "k", offset: int = 0, event_id: UUID | None = None) -> Record:

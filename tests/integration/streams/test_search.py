@@ -45,7 +45,7 @@ async def processing(database_url: str, elasticsearch_url: str, lanes: int = 1) 
     pool = make_pool(database_url, size=4, name="test")
     await pool.open()
     async with SEARCH.opened(settings, pool) as running:
-        yield Processor(running.handler, pool, lanes=lanes, lane=1, retry_max=timedelta(milliseconds=200))
+        yield Processor(running.handler, pool, lanes=lanes, lane_size=1, retry_max=timedelta(milliseconds=200))
     await pool.close()
 
 

@@ -145,7 +145,7 @@ def cannot_read(bench: Bench) -> None:
 
 
 def may_not_read(bench: Bench) -> None:
-    bench.made._leave_alone(TopicAuthorizationFailedError(PLACE.topic))
+    bench.made._pause_refused(TopicAuthorizationFailedError(PLACE.topic))
 
 
 PAUSES: Final = [(cannot_read, may_not_read), (may_not_read, cannot_read), (cannot_read, cannot_read)]

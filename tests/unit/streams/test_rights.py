@@ -10,7 +10,7 @@ import pytest
 
 from outbox import rights
 from runtime.kafka import Cluster
-from streams.rights import Rights, _says_more
+from streams.rights import Rights, _is_no_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ def test_what_is_missing_is_named_and_a_silent_coordinator_hides_no_topic(
     found: tuple[list[str], bool],
 ) -> None:
     grant(monkeypatch, on_topics, on_groups)
-    assert role._look() == found
+    assert role._query() == found
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_what_is_missing_is_named_and_a_silent_coordinator_hides_no_topic(
     ],
 )
 def test_lines_of_aiokafka_about_rights_are_left_out_and_no_others(line: str, *, logged: bool) -> None:
-    assert _says_more(logging.LogRecord("aiokafka", logging.WARNING, "", 0, line, None, None)) is logged
+    assert _is_no_refusal(logging.LogRecord("aiokafka", logging.WARNING, "", 0, line, None, None)) is logged
