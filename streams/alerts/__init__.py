@@ -1,1 +1,1 @@
-"""The alerts worker: notifies operators of alerts, once a window for each kind."""
+"""The alerts worker: notifies operators of alerts, once per window and kind."""

@@ -1,4 +1,4 @@
-"""Handles alerts, by settings of its own: the first of its kind in a window becomes a notification, the others are counted."""
+"""Handles alerts: the first of its kind in a window becomes a notification, the others are counted."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -35,11 +35,11 @@ class AlertSettings(StreamSettings, OutboundSettings):
     """A process of the alerts worker."""
 
     alert_to: str | None = None
-    """Whom alerts are told to: a user id or a contact of the channel; unset, they are on alert.events and in the metrics only."""
+    """The recipient of alerts: a user id or a contact of the channel; unset, they are on alert.events and in the metrics only."""
     alert_channel: Channel = "EMAIL"
-    """How: EMAIL, SMS or PUSH."""
+    """The channel of these messages: EMAIL, SMS or PUSH."""
     alert_window: Duration = timedelta(minutes=5)
-    """How long one message speaks for all alerts of its kind."""
+    """The length of a window, in which all alerts of a kind cause one message."""
     alert_webhook_url: HttpUrl | None = Field(default=None, repr=False)
     """A web hook of your own for the same alerts, `https://…`, beside ALERT_TO: signed, and tried again for an hour."""
     alert_webhook_secret: Annotated[
@@ -69,7 +69,7 @@ _DIALLED: Final = re.compile(r"^\+[0-9 ()./-]+\Z")
 
 
 def _fault_of_recipient(to: str, channel: Channel | None) -> str | None:
-    """The fault of a text to which no message could go; what does not look like an address may be the id of a user."""
+    """Return why no message could be sent to the text; a text that does not look like an address may be the id of a user."""
     if to and not accepts(Recipient, to):
         return "one line, the id of a user or an address, is expected"
     if channel == "EMAIL" and (accepts(Email, to) or _NAMED.search(to)) and mailbox_of(to) is None:

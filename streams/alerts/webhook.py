@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 DUE_CHANNEL: Final = "alert_webhooks_due"
 ATTEMPTS_MAX: Final = 15
-"""They take about an hour: the pauses double from a second to ten minutes."""
+"""All attempts take about an hour: the pauses double from a second to ten minutes."""
 _PAUSES: Final = (1.0, 600.0)
 _LIMIT: Final = 4
 _POLL: Final = timedelta(seconds=1)
@@ -50,7 +50,7 @@ class Waiting(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """An attempt that is over; without an error it was taken."""
+    """An attempt that is over; without an error, the alert was accepted."""
 
     row: Waiting
     error: str | None = None
@@ -81,7 +81,7 @@ _REMOVE: Final = "delete from alert_webhooks where id = %s and attempts = %s"
 
 
 async def enqueue(connection: AsyncConnection, event: Event, alert: AlertRaised) -> None:
-    """Write an alert down that is due now, in the open transaction; the same event again changes nothing."""
+    """Store an alert that is due now, in the open transaction; the same event again changes nothing."""
     body = msgspec.json.encode(_Message(event.type, event.occurred_at.astimezone(UTC), alert))
     await connection.execute(_ENQUEUE, (event.id, body))
     await announce(connection, DUE_CHANNEL)
@@ -98,7 +98,7 @@ class AlertWebhook(DueSender[Waiting, Ended]):
 
     async def begin(self, connection: AsyncConnection) -> int:
         if not self._hook().alert_webhook_url or not (room := _LIMIT - len(self._under_way)):
-            return 0  # the address may come, or come again
+            return 0  # the address may be set later, or set again
         claimed_at = now()
         async with connection.cursor(row_factory=class_row(Waiting)) as cursor:
             rows = await (await cursor.execute(_CLAIM, (room, self._claims.duration))).fetchall()

@@ -1,1 +1,1 @@
-"""The leads worker: what partners sent is delivered to their CRMs, until it is taken or given up, and every attempt is kept."""
+"""The leads worker: delivers each lead to its partner's CRM until it is accepted or given up, and keeps every attempt."""

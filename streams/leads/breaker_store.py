@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from streams.leads.delivery_store import SUSPECT_AFTER
 
 _HASTENED: Final = 500
-"""Leads that are made due in one statement."""
+"""The most leads that one statement makes due."""
 
 
 class Seen(NamedTuple):
@@ -34,7 +34,7 @@ on conflict (partner) do update set probe_at = excluded.probe_at, failures = exc
 
 
 async def write(connection: AsyncConnection, seen: Seen) -> None:
-    """Write down the state of a breaker after an attempt, or after it was closed by an operator."""
+    """Store the state of a breaker after an attempt, or after a requested probe has closed it."""
     await connection.execute(_WRITE, seen._asdict())
 
 
@@ -42,7 +42,7 @@ _OPEN: Final = "select partner, failures from lead_breakers where opened_at is n
 
 
 async def read_open(connection: AsyncConnection, partners: Collection[str]) -> dict[str, int]:
-    """Return those of the partners whose breaker was open when a worker wrote last, with the failures in a row."""
+    """Return those of the partners whose stored breaker is open, with its failures in a row."""
     return dict(await (await connection.execute(_OPEN, (list(partners),))).fetchall())
 
 
@@ -66,7 +66,7 @@ update leads set next_attempt_at = %(now)s from next where leads.id = next.id re
 
 
 async def pull(connection: AsyncConnection, partner: str, now: datetime) -> tuple[UUID, datetime] | None:
-    """Make the partner's next lead due now, as a probe of its CRM; returns its id, and when it would have been due."""
+    """Make the partner's next lead due now, as a probe of its CRM; return its id, and when it would have been due."""
     row = await (await connection.execute(_PULL, {"partner": partner, "now": now})).fetchone()
     return (row[0], row[1]) if row else None
 
@@ -80,11 +80,11 @@ update leads set next_attempt_at = %(now)s where id in (
 
 
 async def hasten(connection: AsyncConnection, partner: str, since: datetime, now: datetime) -> bool:
-    """Make leads due that wait since before the CRM came back; returns whether there may be more of them."""
+    """Make leads due that have waited since before the CRM came back; return whether there may be more of them."""
     values = {"partner": partner, "since": since, "now": now, "limit": _HASTENED}
     return (await connection.execute(_HASTEN, values)).rowcount == _HASTENED
 
 
 def probe_time(open_until: float | None, moment: float, now: datetime) -> datetime | None:
-    """Return when a breaker lets the next attempt through, by the clock that others read."""
+    """Return when a breaker lets the next attempt through, by the clock that all processes share."""
     return None if open_until is None else now + timedelta(seconds=max(0.0, open_until - moment))

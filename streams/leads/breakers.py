@@ -1,10 +1,10 @@
 """
 The breakers of the CRMs that this worker delivers to.
 
-They are shown to operators, taken over from the worker that delivered before, and probed on request. A CRM that is left alone is
-tried again after LEAD_PROBE_MAX at the latest, whenever its leads are due: if none is due, the next one is pulled forward. Such a
-probe costs its lead nothing: if it fails, the lead is due when it would have been. Once a CRM is back, the leads that wait for it
-are made due at once.
+They are shown to operators, taken over from the worker that delivered before, and probed on request. An open breaker lets a
+probe through after LEAD_PROBE_MAX at the latest: if no lead is due then, the next one is pulled forward. Such a probe costs its
+lead nothing: if it fails, the lead is due when it would have been. Once a CRM is back, the leads that wait for it are made due
+at once.
 """
 
 import time
@@ -57,27 +57,27 @@ class Breaker:
                 self._trips += 1
 
     def close(self) -> None:
-        """Let everything through."""
+        """Let all attempts through."""
         self.failures = self._trips = 0
         self.open_until = None
 
     def probe(self, now: float) -> None:
-        """Let one attempt through now, even if the next one was to be later."""
+        """Let one attempt through now, even if the breaker would stay open longer."""
         if self.open_until is not None:
             self.open_until = min(self.open_until, now)
 
     def reopen(self, now: float, failures: int) -> None:
-        """Go on from what another process has seen: one attempt is let through now, and decides."""
+        """Continue from the state that another process stored: one attempt is let through now, and its result decides."""
         self.failures, self._trips, self.open_until = failures, 1, now
 
 
 log = structlog.get_logger()
 
-_LOOK_EVERY: Final = 1.0  # seconds between two looks for probes that are asked for
+_LOOK_EVERY: Final = 1.0  # seconds between two reads of the requests for probes
 
 
 class Breakers:
-    """One breaker a partner, made when the partner is first asked for; `now` gives the time that leads go by."""
+    """One breaker per partner, created on first use; `now` returns the time by which leads are due."""
 
     def __init__(self, make: Callable[[], Breaker], now: Callable[[], datetime]) -> None:
         self._now = now
@@ -98,7 +98,7 @@ class Breakers:
         return self._breakers[partner].state(time.monotonic()) != "closed" or self._is_held(partner)
 
     def _is_held(self, partner: str) -> bool:
-        """Return whether its CRM has asked for a pause (`Retry-After`): its other leads wait too, and no attempt is used up."""
+        """Return whether its CRM has requested a pause (`Retry-After`): its other leads wait too, and no attempt is used up."""
         return partner in self._held and self._now() < self._held[partner]
 
     def forget(self, partner: str) -> None:
@@ -132,7 +132,7 @@ class Breakers:
         return self._pulled.pop(lead_id, None)
 
     def next_trial(self, partners: Iterable[str]) -> float | None:
-        """Return the seconds until the next of these CRMs that are left alone may be tried, or None where there is none."""
+        """Return the seconds until one of these CRMs that gets no leads now may be tried, or None where there is none."""
         moment, now = time.monotonic(), self._now()
         known = {*partners}
         waits = [(until - now).total_seconds() for partner, until in self._held.items() if partner in known]
@@ -142,9 +142,9 @@ class Breakers:
 
     async def look(self, connection: AsyncConnection, mine: Collection[str], *, at_rest: bool) -> None:
         """
-        Take over the breakers of partners that have become this worker's, and read which probes operators asked for.
+        Take over the breakers of partners that have become this worker's, and read which probes operators have requested.
 
-        That is read in every round at rest, of which a request makes one, and now and then while attempts are under way.
+        Requests are read in every round while no attempt is under way, and once a second otherwise; a request starts a round.
         """
         if fresh := {*mine} - self._taken_over:
             for partner, failures in (await breaker_store.read_open(connection, fresh)).items():
@@ -159,9 +159,9 @@ class Breakers:
 
     async def pull(self, connection: AsyncConnection, idle: Iterable[str]) -> bool:
         """
-        Make a lead due for each partner that is to be tried and of which nothing is; returns whether one was.
+        Make the next lead due for each partner whose CRM is to be probed; return whether there was such a lead.
 
-        `idle` are those that could be tried.
+        `idle` are the partners to which attempts may begin while none is under way.
         """
         before = len(self._pulled)
         for partner in idle:
@@ -169,7 +169,7 @@ class Breakers:
             if partner in self._asked or breaker.state(time.monotonic()) == "half_open":
                 if pulled := await breaker_store.pull(connection, partner, self._now()):
                     self._pulled[pulled[0]] = pulled[1]
-                elif partner in self._asked:  # there is nothing to try it with: the next lead does
+                elif partner in self._asked:  # no lead waits for it: the next one is the probe
                     breaker.close()
                     self._asked.discard(partner)
                     self._unrecorded[partner] = None
@@ -177,7 +177,7 @@ class Breakers:
 
     async def record(self, connection: AsyncConnection) -> bool:
         """
-        Write down which breakers have changed, and make leads due that wait for a CRM that is back.
+        Store the breakers that have changed, and make leads due that wait for a CRM that is back.
 
         Returns whether a CRM is back.
         """

@@ -1,9 +1,9 @@
 """
-One attempt over HTTP, signed by Standard Webhooks (https://www.standardwebhooks.com); it never raises for what a CRM does.
+One attempt over HTTP, signed by Standard Webhooks (https://www.standardwebhooks.com); no answer of a CRM makes it raise.
 
-No partner's address may lead into our own network (server-side request forgery). The check is made where a socket is about to be
-connected, on the very address that it is connected to: no name that resolves otherwise a moment later, and no odd spelling of an
-address, gets past it.
+No partner's address may lead into our own network (server-side request forgery). The check is made just before a
+socket is connected, on the address that it is connected to: neither a name that resolves differently a moment later nor an odd
+spelling of an address gets past it.
 """
 
 import errno
@@ -53,9 +53,9 @@ def guarded_socket(allowed: Sequence[Network]) -> Callable[[AddrInfoType], socke
 
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
-_READ_MAX: Final = 2 * EXCERPT_MAX  # half of a secret at the end of what is kept would not be known as one
+_READ_MAX: Final = 2 * EXCERPT_MAX  # in the excerpt, redaction would not recognise a secret that is cut off
 UNSENT: Final = Answer(error=INTERRUPTED)
-"""Of an attempt whose claim ran out before it was sent: the worker was stopped."""
+"""The answer of an attempt whose claim ran out before the lead was sent: the worker was suspended."""
 _NOT_CONFIGURED: Final = Answer(error="crm_not_configured")
 _UNREADABLE: Final = Answer(error="lead_unreadable")
 _check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)  # of the request that this task makes
@@ -91,9 +91,9 @@ class Crm:
 
     async def send(self, partner: Partner | None, lead: Claimed, check: Callable[[], None] = lambda: None) -> Answer:
         """
-        One attempt; its message id is the lead's, however often it is made, and so is its body.
+        Make one attempt; its message id and its body are the same in every attempt at this lead.
 
-        `check` is called with the connection made, right before the lead is sent, and raises ClaimOver where it must not be.
+        `check` is called once the connection is made, right before the lead is sent; it raises ClaimOver if that must not be.
         """
         if partner is None or partner.crm_url is None:
             return _NOT_CONFIGURED
@@ -103,7 +103,7 @@ class Crm:
         return await self.post(request, partner.timeout, check)
 
     async def post(self, request: Request, limit: timedelta | None = None, check: Callable[[], None] = lambda: None) -> Answer:
-        """Make one call, within a limit other than the usual one if it is given; `check` is that of `send`."""
+        """Make one call, within `limit` if it is given, else within the usual one; `check` is that of `send`."""
         options: dict[str, Any] = {"allow_redirects": False}
         if limit:
             options["timeout"] = aiohttp.ClientTimeout(total=limit.total_seconds())
@@ -123,19 +123,19 @@ class Crm:
 
 
 def _only(values: Sequence[str]) -> str | None:
-    """Return the one value of a header; a header that is there twice is ambiguous, and counts as absent."""
+    """Return the one value of a header; a repeated header is ambiguous, and counts as absent."""
     return values[0] if len(values) == 1 else None
 
 
 async def _excerpt(response: aiohttp.ClientResponse) -> str | None:
-    """Read the beginning of the CRM's answer, as Postgres can store it; the status counts even where the rest never comes."""
+    """Read the beginning of the CRM's answer, as Postgres can store it; the status counts even if the rest never arrives."""
     read = b""
     try:
         while len(read) < _READ_MAX and (part := await response.content.read(_READ_MAX - len(read))):
             read += part
     except (aiohttp.ClientError, OSError):
         pass
-    # A CRM may answer with the request that it got, address and all.
+    # A CRM may answer with the request that it received, including its address.
     text = redacted(read.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"))
     return text.encode()[:EXCERPT_MAX].decode("utf-8", "ignore") or None
 
@@ -147,13 +147,13 @@ def body_of(lead: Claimed, received_at: datetime, kind: str = RECEIVED) -> bytes
 
 
 def request_of(partner: Partner, url: str, lead: Claimed, body: bytes, now: datetime) -> Request:
-    """The call that delivers a body for this lead: the partner's own headers, and ours, which nothing replaces."""
+    """Return the call that delivers a body for this lead: the partner's own headers, and ours, which they cannot replace."""
     signed = signed_headers(str(lead.id), body, [secret.value for secret in partner.crm_secret], now)
     return Request(url, {**partner.crm_headers, **signed}, body)
 
 
 def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:
-    """A signature for each live secret, so that the partner can change over when it likes."""
+    """Return our headers, with a signature for each live secret, so that the partner can change secrets at any time."""
     text = body.decode()
     return {
         "Content-Type": "application/json",
@@ -194,7 +194,7 @@ class _Checked(aiohttp.TCPConnector):
 
 @asynccontextmanager
 async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable[[], datetime]) -> AsyncIterator[Crm]:
-    """A client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
+    """Open a client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
     options: dict[str, Any] = {
         "connector": _Checked(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=trusted()),
         "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from streams.retry_after import RETRY_AFTER_MAX
 
-# Client errors that time may mend; every other one means that this lead will never be taken.
+# Client errors that may pass; every other one means that this lead will never be accepted.
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -15,7 +15,7 @@ SUCCESSES: Final = range(200, 300)
 _DOUBLINGS_MAX: Final = 40
 _INTERRUPTIONS_MIN: Final = 3
 ATTEMPT_FAILED: Final = "attempt_failed"
-"""Our own code failed in the attempt, which is no fault of the CRM's."""
+"""Our own code failed in the attempt, which is not the CRM's fault."""
 INTERRUPTED: Final = "interrupted"
 """The worker ended while it made the attempt."""
 
@@ -34,14 +34,14 @@ class Answer(NamedTuple):
 
     @property
     def hold(self) -> timedelta | None:
-        """Return for how long the CRM wants to be left alone by all leads, which 429 and 503 mean (RFC 6585, RFC 9110)."""
+        """Return how long the CRM wants no leads at all, which 429 and 503 mean (RFC 6585, RFC 9110)."""
         if self.retry_after is None or self.status not in _BUSY:
             return None
         return min(self.retry_after, RETRY_AFTER_MAX)
 
     @property
     def healthy(self) -> bool:
-        """Return whether the CRM is there at all, even if it refuses this lead."""
+        """Return whether the CRM works, even if it refuses this lead."""
         return self.status is not None and self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -54,7 +54,7 @@ class Policy(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """The CRM has taken the lead."""
+    """The CRM has accepted the lead."""
 
 
 class RetryAt(NamedTuple):
@@ -64,7 +64,7 @@ class RetryAt(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The CRM will never take the lead."""
+    """The CRM will never accept the lead."""
 
 
 class Exhausted(NamedTuple):
@@ -89,7 +89,7 @@ def decide(answer: Answer, failures: int, now: datetime, policy: Policy, draw: C
 
 
 def backoff(failures: int, policy: Policy, draw: Callable[[], float]) -> timedelta:
-    """Anything up to the doubled pause ("full jitter"), so that leads that failed together do not come back together."""
+    """Return a random pause up to the doubled one ("full jitter"): leads that failed together are not retried together."""
     longest = policy.longest.total_seconds()
     pause = policy.base.total_seconds() * 2.0 ** min(failures, _DOUBLINGS_MAX)
     return timedelta(seconds=draw() * min(pause, longest))
@@ -106,7 +106,7 @@ def given_up(interruptions: int, policy: Policy) -> bool:
 
 
 def decide_without(answer: Answer, failures: int, now: datetime, policy: Policy) -> Decision:
-    """Decide where `decide` itself fails: likewise, but with the longest pause that there is."""
+    """Decide if `decide` itself fails: likewise, but with the longest pause."""
     if answer.delivered:
         return Delivered()
     return Exhausted() if failures + 1 >= policy.max_attempts else RetryAt(now + min(policy.longest, RETRY_AFTER_MAX))

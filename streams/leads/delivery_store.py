@@ -1,4 +1,4 @@
-"""SQL of deliveries: leads claimed when they are due, and moved on with the attempt that settles."""
+"""SQL of deliveries: claims leads that are due, and stores the end of each attempt with the next state of its lead."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -68,8 +68,8 @@ async def renew(connection: AsyncConnection, leads: Collection[Claimed], until: 
     return [row[0] for row in await (await connection.execute(_RENEW, (until, *columns))).fetchall()]
 
 
-# A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted. Of those to which
-# that happens again and again one may be the cause, so they go one at a time, and the others do not share its fate.
+# A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted. If that happens
+# to leads again and again, one of them may be the cause, so they are sent one at a time, and it can interrupt no other one.
 _CLAIM: Final = f"""
 with room as (
   select * from unnest(%(partners)s::text[], %(free)s::int4[], %(sizes)s::int8[], %(idle)s::bool[])
@@ -113,7 +113,7 @@ async def claim(
     connection: AsyncConnection, rooms: Mapping[str, Room], now: datetime, lease: timedelta, *, suspects: int = 1
 ) -> list[Claimed]:
     """
-    Begin an attempt for each lead that is due, as many of a partner as there is room; no other worker gets them for the lease.
+    Begin an attempt for each due lead, of each partner as many as it has room for; no other worker gets them for the lease.
 
     At most `suspects` of them are leads that may be the cause of their worker's end.
     """
@@ -164,7 +164,7 @@ from v where l.id = v.lead_id
 
 
 async def move(connection: AsyncConnection, moves: Sequence[Move]) -> None:
-    """End attempts and move their leads on; the caller has locked them."""
+    """End attempts and store the next state of their leads; the caller has locked the leads."""
     await connection.execute(_MOVE, [list(column) for column in zip(*moves, strict=True)])
 
 
@@ -178,7 +178,7 @@ where id = %(id)s and attempts = %(attempt)s and status = 'delivering'
 
 
 async def give_up(connection: AsyncConnection, lead: Claimed, error: str, now: datetime) -> bool:
-    """Try a lead no more, without an event: none could be written. Returns False where the lead is no longer ours."""
+    """Give up a lead without an event, since none could be written. Return False if this attempt is no longer the lead's."""
     values = {"id": lead.id, "attempt": lead.attempt, "error": error, "now": now}
     return (await connection.execute(_GIVE_UP, values)).rowcount > 0
 

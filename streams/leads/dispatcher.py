@@ -2,7 +2,7 @@
 Delivers leads that are due, beside the handler.
 
 Attempts of all partners run side by side in one event loop, each partner within its own cap and behind its own breaker, so a slow
-or dead CRM delays no other partner. Which partners are this worker's at the time is its ownership's to know.
+or dead CRM delays no other partner. `role.Ownership` decides which partners are this worker's.
 """
 
 import random
@@ -78,7 +78,7 @@ class Limits(NamedTuple):
     timeout: timedelta
     cap: int
     size: int
-    """Bytes of leads under way, all partners together; each partner has an equal part of them."""
+    """Bytes of leads under way, over all partners; each partner has an equal part of them."""
     breaker_threshold: int
     breaker_cooldown: timedelta
     breaker_longest: timedelta
@@ -173,7 +173,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         answer = await self._crm.send(self._partners.get(row.partner), row, check)
         try:
             self._observe(row, answer, started, began)
-        except Exception:  # an answer counts, even where observing it failed
+        except Exception:  # an answer counts, even if observing it failed
             log.exception("answer_unobserved", reason="internal_error", lead=str(row.id), partner=row.partner)
         return self._end(row, answer)
 
@@ -211,7 +211,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         return rooms
 
     def _forget_removed(self) -> None:
-        """Show nothing more of partners that are no longer there."""
+        """Remove the breakers and the metrics of partners that no longer exist."""
         for key in self._known - self._partners.keys():
             self._strangers_at = 0.0
             self._breakers.forget(key)
@@ -237,7 +237,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         return self._limits.policy._replace(max_attempts=allowed)
 
     def _observe(self, lead: Claimed, answer: Answer, started: float, began: int) -> None:
-        """Pass on to the breaker and the metrics what the answer shows about the CRM."""
+        """Update the breaker and the metrics of the partner with the answer."""
         if lead.partner in self._partners and answer != UNSENT:
             self._breakers.observe(lead.partner, answer)
             SECONDS.labels(lead.partner).observe(time.monotonic() - started)

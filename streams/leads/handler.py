@@ -1,7 +1,7 @@
 """
-Takes in leads, and commands to deliver them: due leads are written down, and the dispatcher delivers them.
+Handles received leads, and commands to deliver them: stores due leads, which the dispatcher delivers.
 
-For a rebuild the own events of a lead are read back: each records a state of the lead.
+A rebuild also reads the events that this worker published about a lead: each records a state of the lead.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class _Body(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LeadsHandler:
-    """The leads worker, as a `streams.role.Handler`; it passes over its own events on its topic (`lead.delivered` …)."""
+    """The leads worker, as a `streams.role.Handler`; it ignores its own events on its topic (`lead.delivered` …)."""
 
     consumer: Final = "leads"
 
@@ -50,8 +50,8 @@ class LeadsHandler:
         """
         Bring the leads to the state that their own events describe, in their order.
 
-        A lead that is undelivered by then is held back, and so is a delivery that was asked for: whether it was made is not known
-        any more.
+        A lead that is still undelivered is held back, and the task of a requested delivery fails: whether it was made is no
+        longer known.
         """
         for event in events:
             if event.type == RECEIVED:
@@ -87,12 +87,12 @@ async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverL
         await store.hurry(connection, command.lead_id, task_id, now, afresh=command.afresh)
 
 
-def made_already(lead: LockedLead, asked: int | None) -> int | None:
-    """Return the attempt to report instead of making one: the last of a delivered lead, else the asked one if it has ended."""
+def made_already(lead: LockedLead, requested: int | None) -> int | None:
+    """Return the attempt to report instead of making one: the last of a delivered lead, else `requested` if it has ended."""
     if lead.status == "delivered":
         return lead.attempts
     ended = lead.attempts - (lead.status == "delivering")
-    return asked if asked is not None and asked <= ended else None
+    return requested if requested is not None and requested <= ended else None
 
 
 async def _find(connection: AsyncConnection, lead_id: UUID) -> LockedLead | None:

@@ -97,7 +97,7 @@ def _event(ended: Ended, record: msgspec.Struct, version: int | None) -> Event:
 
 
 def alert_of(ended: Ended) -> Event | None:
-    """Return an alert where nothing more happens by itself, so that an operator looks."""
+    """Return an alert if nothing more happens by itself, so that an operator looks at the lead."""
     lead, answer = ended.lead, ended.answer
     if not isinstance(ended.decision, Exhausted | Rejected):
         return None

@@ -1,7 +1,7 @@
 """
-The leads worker: its handler, the services beside it, and the partners that it delivers to, while others have the other ones.
+The leads worker: its handler, the services beside it, and its share of the partners.
 
-One partner has one worker at a time, so that its cap, its breaker and a pause that its CRM asked for hold however many run.
+Each partner has one worker at a time, so that its cap, its breaker and a pause that its CRM requested apply however many run.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ from streams.settings import LeadSettings
 
 _EVERY: Final = timedelta(seconds=1)
 _ALONE: Final = 5
-"""So many times as long between two looks while no other worker has a share: none can die, and one that comes waits idly."""
+"""The factor by which a worker that is alone looks less often: no other one can die, and a new one loses nothing by waiting."""
 
 
 class Ownership:
     """
     The partners of one worker, held by the locks of a lease.
 
-    What a dead worker had is free at once, and what a hanging one had when the lease is over. `heartbeat` is that of the loop
+    The partners of a dead worker are free at once, those of a hanging one when its lease ends. `heartbeat` is that of the loop
     that delivers.
     """
 
@@ -62,7 +62,7 @@ class Ownership:
         """
         Return the service that takes free shards up to the fair share, and gives back surplus ones that are not `busy`.
 
-        It calls `changed` when the worker has other partners than before.
+        It calls `changed` when the worker's partners have changed.
         """
 
         async def hold_lease() -> float:
@@ -94,14 +94,14 @@ class Ownership:
             await asyncio.sleep(self._every * (_ALONE if shards.members == 1 and not surplus else 1))
 
 
-_UNTIL_KNOWN: Final = 0.1  # seconds between two looks whether the clock and the partners have been read
+_UNTIL_KNOWN: Final = 0.1  # seconds between two checks that the clock and the partners have been read
 
 
 @asynccontextmanager
 async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
     partners = Roster.of(settings)
     settings.on_change(partners.follow, "partners", "secret_keys")
-    clock = ServerClock()  # a worker whose clock is ahead would take over what another one is still delivering
+    clock = ServerClock()  # a worker whose clock is ahead would claim leads that another one is still delivering
     async with (
         opened_crm(settings.lead_timeout, settings.outbound_allow, clock.now) as crm,
         following(settings.database_url) as config,

@@ -1,4 +1,4 @@
-"""Writes attempts that have ended down, many to a commit; what cannot be written costs its own lead and no other."""
+"""Stores attempts that have ended, many per commit; one that cannot be stored affects its own lead and no other."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ log = structlog.get_logger()
 
 async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
     """
-    Write down what has ended, in one transaction where that can be; returns how many of them still were their lead's attempt.
+    Store ended attempts, in one transaction if possible; return how many of them were still the current one of their lead.
 
-    Raises only what may pass later (`passing_reason`): the same batch may then be handed in again.
+    Raises only errors that may pass (`passing_reason`): the caller may then try the same batch again.
     """
 
     async def write(part: Sequence[Ended]) -> int:
@@ -39,9 +39,9 @@ async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
 
 async def _settle_culprit(pool: Pool, ended: Ended, error: Exception) -> int:
     """
-    Write the outcome down without the CRM's words; if even that fails, give up a lead that has no attempt left.
+    Store the outcome without the text of the CRM's answer; if even that fails, give up a lead that has no attempt left.
 
-    Any other lead is left as it is: its claim runs out, which counts as an interruption, and the number of those has a bound.
+    Any other lead is left as it is: its claim runs out, which counts as an interruption, and their number is bounded.
     """
     lead = ended.lead
     log.error(UNWRITABLE, reason=UNWRITABLE, lead=str(lead.id), partner=lead.partner, exc_info=error)
@@ -93,11 +93,11 @@ async def _count(connection: AsyncConnection, ended: Sequence[Ended]) -> None:
 
 
 def _is_current(ended: Ended, locked: Mapping[UUID, store.LockedLead]) -> bool:
-    """Return whether the attempt still is the lead's: one whose claim ran out is interrupted, and another has begun."""
+    """Return whether the attempt is still the lead's current one; if its claim ran out, another attempt has begun."""
     lead = locked.get(ended.lead.id)
     return lead is not None and (lead.attempts, lead.status) == (ended.lead.attempt, "delivering")
 
 
 def _causes(batch: Sequence[Ended]) -> dict[UUID, Trace]:
-    """Return the spans of the events that brought the leads."""
+    """Return, by lead, the span of the event that brought it."""
     return {each.lead.id: cause for each in batch if (cause := parse_traceparent(each.lead.traceparent))} if tracing.on() else {}

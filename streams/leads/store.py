@@ -1,4 +1,4 @@
-"""SQL of the handler: leads taken in, moved on by their own events, and made due by commands."""
+"""SQL of the handler: stores new leads, updates them by their own events, and makes them due for commands."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ class NewLead(NamedTuple):
 
 
 class LockedLead(NamedTuple):
-    """A locked lead, as far as moving it on needs."""
+    """The fields of a locked lead that an update of it needs."""
 
     partner: str
     status: LeadStatus
@@ -50,14 +50,14 @@ select 'lead', id::text, id, external_lead_id, 'lead.partner.received', received
 
 
 async def take_in(connection: AsyncConnection, leads: Sequence[NewLead], *, held: str | None = None) -> None:
-    """Write new leads down, due at once or `held` back for that reason; one that is there stays as it is."""
+    """Store new leads, due at once or `held` back for that reason; a lead that exists stays as it is."""
     await connection.execute(_TAKE_IN, [*(list(column) for column in zip(*leads, strict=True)), held])
     if held is None:
         await announce(connection, DUE_CHANNEL)
 
 
 class OwnEvent(NamedTuple):
-    """The state of a lead by one of its own events."""
+    """The state of a lead according to one of its own events."""
 
     lead_id: UUID
     event_id: UUID
@@ -71,7 +71,7 @@ class OwnEvent(NamedTuple):
     next_attempt_at: datetime | None
 
 
-# An event that the row knows already has no later version than the row.
+# An event that has been applied to the row has no later version than the row.
 _APPLY: Final = """
 with moved as (
   update leads set status = %(status)s, version = %(version)s, attempts = greatest(attempts, %(attempt)s), task_ids = '{}',
@@ -90,7 +90,7 @@ select 'lead', id::text, %(event_id)s, %(event_id)s::text, %(type)s, %(at)s from
 
 
 async def apply(connection: AsyncConnection, own: OwnEvent, held: str | None = None) -> None:
-    """Move a lead on to the state in its event; one that would be tried again is `held` back for that reason."""
+    """Update a lead to the state in its event; a lead that would be tried again is `held` back for that reason."""
     await connection.execute(_APPLY, {**own._asdict(), "held": held})
 
 
@@ -98,7 +98,7 @@ _RECEIVED: Final = "select data, traceparent, occurred_at from outbox where id =
 
 
 async def received(connection: AsyncConnection, lead_id: UUID) -> tuple[bytes, str, datetime] | None:
-    """The event that brought a lead, from the log: a command may overtake it on Kafka, where topics have no common order."""
+    """Read a lead's event from the log: a command may overtake it on Kafka, where topics have no common order."""
     row = await (await connection.execute(_RECEIVED, (lead_id,))).fetchone()
     return None if row is None else (bytes(row[0]), str(row[1]), row[2])
 
@@ -110,7 +110,7 @@ order by id for update
 
 
 async def lock(connection: AsyncConnection, lead_ids: Sequence[UUID]) -> dict[UUID, LockedLead]:
-    """Lock leads against everybody, in one order for all."""
+    """Lock leads for this transaction; all transactions lock them in the same order."""
     rows = await (await connection.execute(_LOCK, (list(lead_ids),))).fetchall()
     return {row[0]: LockedLead(*row[1:]) for row in rows}
 
@@ -125,6 +125,6 @@ where id = %s
 
 
 async def hurry(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime, *, afresh: bool = False) -> None:
-    """Make a lead due now, and its next outcome that of the task; `afresh` gives it all of its attempts again."""
+    """Make a lead due now, so that its next outcome settles the task; `afresh` gives it all of its attempts again."""
     await connection.execute(_HURRY, (task_id, afresh, now, lead_id))
     await announce(connection, DUE_CHANNEL)

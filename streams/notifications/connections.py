@@ -10,7 +10,7 @@ from aiosmtplib import SMTP, SMTPException, SMTPNotSupported, SMTPRecipientsRefu
 _IDLE: Final = 5.0
 """Seconds after which an idle connection is closed. Servers close theirs later: RFC 5321, 4.5.3.2.7, asks for five minutes."""
 _MAILS: Final = 100
-"""Mails over one connection, as servers set bounds of their own and spread new connections over their hosts."""
+"""Mails over one connection: servers limit them too, and spread new connections over their hosts."""
 _REFUSALS: Final = (SMTPResponseException, SMTPRecipientsRefused, SMTPNotSupported)
 """Errors after which the connection still serves: they are the server's answers about one mail."""
 
@@ -36,7 +36,7 @@ class Connections:
             await client.sendmail(sender, [recipient], mail, mail_options=options)
 
     def close(self) -> None:
-        """Close what is idle now, and the others after their mail."""
+        """Close idle connections now, and the others after their mail."""
         self._closed = True
         self._close_idle()
 
@@ -62,7 +62,7 @@ class Connections:
         return client
 
     async def _reused(self) -> tuple[SMTP, int] | None:
-        """Return a connection that the server still answers on: a mail that is under way cannot be sent again without doubt."""
+        """Return a connection on which the server still answers: if it broke during a mail, that could be delivered twice."""
         while self._idle:
             client, mails, _ = self._idle.pop()
             alive = False
@@ -84,7 +84,7 @@ class Connections:
             loop.call_later(_IDLE, self._sweep)
 
     def _sweep(self) -> None:
-        """Close what has been idle for too long; the newest are used first, so that the oldest stand in front."""
+        """Close connections that have been idle for too long; the newest are used first, so the oldest are in front."""
         loop = asyncio.get_running_loop()
         while self._idle and self._idle[0].until <= loop.time():
             self._idle.pop(0).client.close()

@@ -15,19 +15,19 @@ from streams.notifications.senders import SendFailed, SendReason
 
 
 class Queue(NamedTuple):
-    """Send it there."""
+    """Send the message to this address."""
 
     address: str
 
 
 class Suppress(NamedTuple):
-    """The recipient does not want it."""
+    """Do not send the message: the recipient does not want it."""
 
     reason: str
 
 
 class Fail(NamedTuple):
-    """It can never be sent."""
+    """The message can never be sent."""
 
     reason: str
 
@@ -48,9 +48,9 @@ class Policy(NamedTuple):
 
 def decide(command: SendNotification, known: Sequence[Contact], configured: Collection[Channel]) -> Queue | Suppress | Fail:
     """
-    Decide where a command leads; `known` are the contacts that its `to` and its `fallback` name, by user id or by address.
+    Decide about a command; `known` are the contacts that its `to` and its `fallback` name, by user id or by address.
 
-    An address is not written to if the user to whom it belongs has opted out.
+    Nothing is sent to an address whose user has opted out.
     """
     if any(command.channel in contact.opt_outs for contact in known):
         return Suppress("opted_out")
@@ -63,7 +63,7 @@ def decide(command: SendNotification, known: Sequence[Contact], configured: Coll
 
 
 def _why_nobody(command: SendNotification, known: Sequence[Contact]) -> str:
-    """An address that can never be one is said to be so, where nothing else tells whom to send to; `@zoe` may be a user."""
+    """Return the reason: there is no address, or none that a mail server could accept; `@zoe` may be the id of a user."""
     if known:
         never_one = command.channel == "EMAIL" and any(contact.email for contact in known)
         return SendReason.ADDRESS_INVALID if never_one else "address_unknown"
@@ -77,10 +77,10 @@ def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:
     address = command.to if own is None else own.address(command.channel)
     if address is None:
         return None
-    # What names no mailbox would fail for good, and hide the payer's own address.
+    # An address without a mailbox would fail for good, and would be used instead of the payer's own.
     if command.channel == "EMAIL":
         return address if mailbox_of(address) else None
-    # A device's token has no look of its own, so PUSH needs a contact.
+    # A device's token has no recognisable form, so PUSH needs a contact.
     is_somebodys = own is not None or any(contact.address(command.channel) == address for contact in known)
     return address if is_somebodys or (command.channel == "SMS" and accepts(Phone, address)) else None
 

@@ -64,7 +64,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         super().__init__(pool, names, heartbeat, lease=lease, poll=poll, spacing=_SPACING, hold=hold, context=context)
         self.channel: Final[Channel] = channel
         self.sender = sender
-        """May be replaced: messages under way keep theirs. Without one none begins."""
+        """It may be replaced: messages under way keep the old one. Without a sender no attempt begins."""
         self._texts = texts
         self._policy = policy
         self._config = config
@@ -91,7 +91,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         if row.opted_out:
             unmade = row._replace(attempts=row.attempts - 1)
             return Ended(row, NotificationSuppressed(**event_fields(unmade), reason="opted_out"))
-        if row.attempts > self._policy.attempts_max:  # no attempt has failed, but all of them cost their worker
+        if row.attempts > self._policy.attempts_max:  # no attempt has failed, but each of them ended with its worker
             return Ended(row, NotificationFailed(**event_fields(row), reason="attempts_exhausted"))
         return None
 
@@ -115,7 +115,7 @@ class Dispatcher(DueSender[Notification, Ended]):
     async def _send(self, notification: Notification, check: Callable[[], None]) -> None:
         message, sender = self._message(notification), self.sender
         if sender is None:
-            raise SendFailed(SendReason.INTERRUPTED, "the channel has no address any more")
+            raise SendFailed(SendReason.INTERRUPTED, "the channel no longer has an address")
         try:
             check()
             await asyncio.wait_for(sender.send(message), self._timeout)
@@ -131,7 +131,7 @@ class Dispatcher(DueSender[Notification, Ended]):
 
     def _message(self, notification: Notification) -> Message:
         if notification.data is None or notification.address is None:
-            raise SendFailed(SendReason.NOTIFICATION_UNREADABLE, "what is stored of it cannot be read", permanent=True)
+            raise SendFailed(SendReason.NOTIFICATION_UNREADABLE, "the stored notification cannot be read", permanent=True)
         try:
             text = self._texts.render(notification.template, notification.channel, notification.data, notification.locale)
         except Exception as error:  # the template has changed since its data was checked

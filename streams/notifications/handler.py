@@ -66,7 +66,7 @@ class NotificationsHandler:
         await store.refuse(connection, refused)
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
-        """Write the commands down as suppressed: whether they were sent is not known any more."""
+        """Store the commands as suppressed: whether they were sent is no longer known."""
         await store.suppress(connection, [self._notification(event, command_of(event), None) for event in events], REPLAYED)
 
     def _notification(self, event: Event, command: SendNotification, address: str | None) -> Notification:
@@ -85,9 +85,9 @@ class NotificationsHandler:
 
 def command_of(event: Event) -> SendNotification:
     """
-    Return the command, with the data that its template declares and no other.
+    Return the command, with only the data that its template declares.
 
-    Raises Poison: those of `data_of`, `template_unknown`, `template_channel_unknown`, `data_missing`, `data_invalid`.
+    Raises Poison: the reasons of `data_of`, and `template_unknown`, `template_channel_unknown`, `data_missing`, `data_invalid`.
     """
     command = data_of(event, SendNotification)
     try:
@@ -128,7 +128,7 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
         handler = NotificationsHandler(frozenset(settings.urls), settings.notify_message_domain)
 
         def follow(dispatcher: Dispatcher, newest: NotificationSettings) -> None:
-            """Let the channel send by the address that it has now, or hold its messages where it has none."""
+            """Let the channel send through its current address, or hold its messages if it has none."""
             sender = None
             if url := newest.urls.get(dispatcher.channel):
                 sender = sender_of(url, seconds=seconds, threads=settings.notify_concurrency)

@@ -15,7 +15,7 @@ from uuid import uuid4
 from schemas.addresses import Mailbox
 from streams.notifications.texts import Text
 
-# The older of Python's two kinds of mail: the newer one parses each header that it is given, which took 2.5 ms a mail.
+# The older of Python's two mail policies: the newer one parses each header that it is given, which took 2.5 ms per mail.
 _POLICY: Final = compat32.clone(linesep="\r\n", mangle_from_=False)
 _QUOTED: Final = Charset("utf-8")
 _QUOTED.body_encoding = QP
@@ -55,7 +55,7 @@ def _content(text: Text) -> Part:
     if not text.html:
         return _part(text.body, "plain")
     parts = [_part(text.body, "plain"), _part(text.html, "html")]
-    # Given here, since Python would compile a pattern for each mail to find one that no part holds; nobody can guess this one.
+    # Python would compile a pattern for each mail to find a boundary that no part contains; this one cannot be guessed.
     return MIMEMultipart("alternative", f"=_{uuid4().hex}", parts, policy=_POLICY)
 
 
@@ -69,7 +69,7 @@ def _name(name: str) -> str:
 
 
 def _words(header: str, text: str) -> str:
-    """Return the text as a header has it: folded, and encoded where it holds what a reader would take for something else."""
+    """Return the text as the value of a header: folded, and encoded if a mail program would misread it."""
     is_plain = _is_plain(text)
     if is_plain and len(text) <= _SHORT:
         return text
@@ -78,5 +78,5 @@ def _words(header: str, text: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether the text stands for itself in a header; `=?` begins an encoded word (RFC 2047)."""
+    """Return whether the text needs no encoding in a header; `=?` begins an encoded word (RFC 2047)."""
     return text.isascii() and text.isprintable() and "=?" not in text

@@ -1,7 +1,7 @@
 """
 Hands messages to a provider that is named by an Apprise URL.
 
-A mail goes by aiosmtplib to the server that Apprise's URL names: Apprise always adds a Message-ID of its own, and does not
+Mail is sent with aiosmtplib to the server that Apprise's URL names: Apprise always adds a Message-ID of its own, and does not
 distinguish a permanent refusal from a server that is away.
 """
 
@@ -41,7 +41,7 @@ _MAIL: Final = frozenset({"mailto", "mailtos"})
 _CUSTOM: Final = frozenset({"json", "jsons", "form", "forms"})
 _FROM: Final = "no-reply@tallyhook.local"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9.:@+_~-]+")
-"""Of characters that are the same however often they are decoded, and that Apprise does not split at."""
+"""Text that stays the same however often it is decoded, and that Apprise does not split."""
 _MARK: Final = "recipient0of0tallyhook"
 _PATH: Final = ("fullpath",)
 
@@ -80,12 +80,12 @@ class Sender(Protocol):
 
 
 def check_url(url: str) -> str:
-    """Raises ValueError unless Apprise knows what the URL names, and a mail server can be there that sends for somebody."""
+    """Return the URL. Raises ValueError if Apprise does not know it, or if its mail server or its sender cannot exist."""
     if not _SCHEME.match(url):
         raise ValueError(f"an address in Apprise's notation, like {_MAIL_SERVER}, is expected")
     try:
         plugin = _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
-    except ValueError:  # which may quote the URL
+    except ValueError:  # its text may quote the URL
         raise ValueError("Apprise does not know what to do with this address") from None
     if isinstance(plugin, NotifyEmail):
         if not (is_host(_host_of(plugin)) and is_port(str(plugin.port))):
@@ -95,7 +95,7 @@ def check_url(url: str) -> str:
 
 
 def sender_of(url: str, *, seconds: float, threads: int) -> Sender:
-    """The sender for a URL that `check_url` has passed."""
+    """Return the sender for a URL that `check_url` has accepted."""
     plugin = _plugin_of(url.replace("{to}", "to").replace("{id}", "id"))
     if isinstance(plugin, NotifyEmail):
         return MailSender(plugin, seconds)
@@ -106,7 +106,7 @@ def target_of(url: str, message: Message, times: int = 1) -> str:
     """
     Return the URL with the recipient in place of `{to}`, else as Apprise's target, or as a field for a plain web hook.
 
-    The recipient is quoted so many `times`, since Apprise decodes some parts of its URL twice.
+    The recipient is quoted this number of `times`, since Apprise decodes some parts of its URL twice.
     """
     to, message_id = message.address, quote(message.id, safe="")
     for _ in range(times):
@@ -152,7 +152,7 @@ def _texts(value: object, place: tuple[object, ...] = ()) -> Iterator[tuple[tupl
 
 
 def _holds(found: Mapping[tuple[object, ...], str], wanted: Mapping[tuple[object, ...], str], address: str) -> bool:
-    """Return whether the recipient is, unchanged, at each place of a harmless one; a path is quoted once, and decoded later."""
+    """Return whether the recipient is unchanged where a harmless one was; a path is quoted once, and decoded later."""
     for place, text in wanted.items():
         read = unquote if place == _PATH else str
         if read(found.get(place, "")) != read(text).replace(_MARK, address):
@@ -169,17 +169,17 @@ def recipient_of(address: str) -> Mailbox:
 
 
 def _author_of(server: NotifyEmail) -> Address:
-    """Return whom the mails are from. Raises ValueError, which quotes nothing, where no mail can be from there."""
+    """Return the address that mails are from. Raises ValueError, without quoting the URL, if no mail can come from it."""
     name, address = (str(part or "") for part in server.from_addr)
     local, _, host = address.rpartition("@")
-    # Apprise makes it of the login and of where the server is, without brackets, which its server may take.
+    # Apprise builds it from the login and the server's host; it omits the brackets of an IP address, which are valid there.
     mailbox = mailbox_of(address) or mailbox_of(f"{local}@[{host}]")
     if mailbox is None or not mailbox.ascii:
         raise ValueError("its from= is no address of a mailbox in ASCII, like me@host")
     try:
         return Address(display_name=name, addr_spec=address)
     except (MessageError, ValueError, IndexError):
-        raise ValueError("its name= has a line break or another character that no name of a sender has") from None
+        raise ValueError("its name= has a line break or another character that a sender's name cannot have") from None
 
 
 def _host_of(server: NotifyEmail) -> str:
@@ -207,7 +207,7 @@ class MailSender:
         except SMTPRecipientsRefused as error:
             codes = [refused.code for refused in error.recipients]
             raise SendFailed(SendReason.RECIPIENT_REFUSED, str(error), permanent=min(codes) >= _PERMANENT) from error
-        except (SMTPAuthenticationError, SMTPSenderRefused) as error:  # a fault of ours, which may be mended
+        except (SMTPAuthenticationError, SMTPSenderRefused) as error:  # a fault of our configuration, which can be corrected
             raise SendFailed(SendReason.SMTP_LOGIN_REFUSED, str(error)) from error
         except SMTPResponseException as error:
             raise SendFailed(SendReason.MESSAGE_REFUSED, str(error), permanent=error.code >= _PERMANENT) from error
@@ -219,7 +219,7 @@ class MailSender:
 
 
 class ProviderSender:
-    """Any provider that Apprise can send to; it blocks, so it runs in threads of its own, and it returns only yes or no."""
+    """Any provider that Apprise can send to. Apprise blocks, so it runs in its own threads, and returns only yes or no."""
 
     def __init__(self, url: str, seconds: float, threads: int) -> None:
         self._url = url
@@ -234,10 +234,10 @@ class ProviderSender:
             raise SendFailed(SendReason.PROVIDER_SLOW, f"no answer within {self._seconds} s") from error
         except SendFailed:
             raise
-        except Exception as error:  # whatever a plugin raises is this attempt's failure
+        except Exception as error:  # any error of a plugin is this attempt's failure
             raise SendFailed(SendReason.PROVIDER_FAILED, f"{type(error).__name__}: {error}") from error
         if not taken:
-            raise SendFailed(SendReason.PROVIDER_REFUSED, "the provider is away or has refused it; Apprise does not say which")
+            raise SendFailed(SendReason.PROVIDER_REFUSED, "the provider is away or refuses; Apprise does not report which")
 
     def _notify(self, message: Message) -> bool:
         plugin = plugin_for(self._url, message)
@@ -255,7 +255,7 @@ def _plugin_of(url: str) -> NotifyBase:
             raise ValueError("Apprise does not know what to do with this address")  # pydantic takes a ValueError
         return plugin
     if "@" not in parts.netloc and "from=" not in parts.query:
-        url += f"{'&' if parts.query else '?'}from={_FROM}"  # else Apprise would write as root of this machine
+        url += f"{'&' if parts.query else '?'}from={_FROM}"  # else Apprise would send as root of this machine
     try:
         # By name: Apprise loads all of its plugins, 9 MiB, to find the one for mail.
         return NotifyEmail(**NotifyEmail.parse_url(url))  # type: ignore[no-untyped-call]  # Apprise has no types for it

@@ -12,12 +12,12 @@ from streams.settings import StreamSettings
 
 
 def _check_url(url: str) -> str:
-    from streams.notifications.senders import check_url  # noqa: PLC0415  # every process looks at these settings, few have an address
+    from streams.notifications.senders import check_url  # noqa: PLC0415  # every process reads this, few have an address
 
     return check_url(url)
 
 
-# Apprise reads it in ways of its own: where others have a port, it may have a token.
+# Apprise parses it in its own way: where other URLs have a port, it may have a token.
 ProviderUrl = Annotated[str, AfterValidator(_check_url), Field(repr=False)]
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
 
@@ -34,11 +34,11 @@ class NotificationSettings(StreamSettings):
     notify_email_url: ProviderUrl = ""
     """The mail server in Apprise's notation, `mailto://user:password@host:port/?from=…`; `mailtos://` for TLS."""
     notify_sms_url: ProviderUrl = ""
-    """The SMS provider in Apprise's notation; `{to}` and `{id}` are put in, else the number is added as the target."""
+    """The SMS provider in Apprise's notation; `{to}` and `{id}` are replaced, else the number is added as the target."""
     notify_push_url: ProviderUrl = ""
     """The push provider, likewise."""
     notify_attempts_max: int = Field(default=12, ge=1, le=100)
-    """After so many attempts a notification has failed."""
+    """The number of attempts after which a notification has failed."""
     notify_retry_base: Duration = timedelta(seconds=2)
     """The pause after a first failed attempt is up to this long; it doubles with each one."""
     notify_retry_max: Duration = timedelta(minutes=10)
@@ -48,7 +48,7 @@ class NotificationSettings(StreamSettings):
     notify_concurrency: int = Field(default=16, ge=1, le=200)
     """Messages under way at once, for each channel."""
     notify_poll: Poll = timedelta(milliseconds=500)
-    """How often a channel looks for messages that are due; while none are, every 15 s or when it hears of one."""
+    """How often a channel looks for messages that are due; while none are, every 15 s or when it is notified of one."""
     notify_message_domain: Annotated[str, AfterValidator(_check_domain)] = "tallyhook.local"
     """The right side of every Message-ID."""
 

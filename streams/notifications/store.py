@@ -45,7 +45,7 @@ class Notification(NamedTuple):
     opted_out: bool = False
 
 
-# As one document: to adapt many rows of values takes psycopg longer than all else that a worker does with a command.
+# As one document: adapting many rows of values takes psycopg longer than everything else that a worker does for a command.
 _ENQUEUE: Final = """
 insert into notifications (id, recipient, channel, template, data, address, message_id, status, next_attempt_at, reason,
                            traceparent, locale, updated_at)
@@ -80,7 +80,7 @@ where n.id = v.id and n.attempts = v.attempts and n.status = 'sending' returning
 
 
 async def enqueue(connection: AsyncConnection, notifications: Sequence[Notification]) -> None:
-    """Write notifications down that are due now, and wake the dispatchers."""
+    """Store notifications that are due now, and wake the dispatchers."""
     if notifications:
         await _insert(connection, [(each, "queued", None, None) for each in notifications])
         await announce(connection, DUE_CHANNEL)
@@ -89,7 +89,7 @@ async def enqueue(connection: AsyncConnection, notifications: Sequence[Notificat
 async def refuse(
     connection: AsyncConnection, refused: Sequence[tuple[Notification, NotificationFailed | NotificationSuppressed]]
 ) -> None:
-    """Write notifications down that will not be sent, with their events, and settle their tasks."""
+    """Store notifications that will not be sent, with their events, and settle their tasks."""
     events = [_event(each, news) for each, news in refused]
     rows = [
         (each, STATUS[type(news)], news.reason, event.occurred_at) for (each, news), event in zip(refused, events, strict=True)
@@ -100,7 +100,7 @@ async def refuse(
 
 
 async def suppress(connection: AsyncConnection, notifications: Sequence[Notification], reason: str) -> None:
-    """Write notifications down that are not to be sent, without events: those were published before."""
+    """Store notifications that are not to be sent, without events: those were published before."""
     await _insert(connection, [(each, "suppressed", reason, None) for each in notifications])
     await tasks.finish_all(connection, {each.id: _result(each, "suppressed") for each in notifications})
 
@@ -135,7 +135,7 @@ where n.id = v.id and n.attempts = v.attempts and n.status = 'sending' returning
 
 
 async def renew(connection: AsyncConnection, notifications: Collection[Notification], lease: timedelta) -> list[UUID]:
-    """Extend the claims of notifications under way; returns the ids of those that are not another worker's or settled."""
+    """Extend the claims of notifications under way; return the ids of those that are neither another worker's nor settled."""
     columns = [each.id for each in notifications], [each.attempts for each in notifications]
     return [row[0] for row in await (await connection.execute(_RENEW, (lease, *columns))).fetchall()]
 
@@ -161,9 +161,9 @@ OUTCOMES: Final = STATUS | {Retried: "retried"}
 
 async def settle(connection: AsyncConnection, ended: Sequence[Ended]) -> list[Ended]:
     """
-    Write attempts down with their events, and settle their tasks, in the open transaction.
+    Store attempts with their events, and settle their tasks, in the open transaction.
 
-    Returns those whose claim was not lost.
+    Returns the attempts whose claim was not lost.
     """
     events = [None if isinstance(each.outcome, Retried) else _event(each.row, each.outcome) for each in ended]
     columns = zip(*(_settled(each, event) for each, event in zip(ended, events, strict=True)), strict=True)
@@ -184,7 +184,7 @@ def _settled(ended: Ended, event: Event | None) -> tuple[Any, ...]:
 
 
 async def give_up(connection: AsyncConnection, row: Notification, reason: str, error: str) -> None:
-    """Record that it has failed, without an event: none could be written."""
+    """Store the notification as failed, without an event, since none could be written."""
     values = (row.id, row.attempts, "failed", None, reason, error, datetime.now(UTC))
     await connection.execute(_SETTLE, [[value] for value in values])
 

@@ -1,4 +1,4 @@
-"""Templates into texts: one folder a template code, one file a channel's part."""
+"""Renders templates to texts: one folder per template code, one file per part of a channel's message."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -20,10 +20,10 @@ _STANDARD: Final = "standard"
 
 def money(amount: int, currency: str, *, provider: str | None = None, locale: str | None = None) -> str:
     """
-    An amount in minor units of the provider as text, exact to the last digit.
+    Return an amount in minor units of the provider as text, exact to the last digit.
 
-    `2990` of `eur` is `29.90 EUR`; with a locale (BCP 47, such as `de-DE`) it is written as people there do: `29,90 €`. A locale
-    that is not known counts as none.
+    `2990` of `eur` is `29.90 EUR`; with a locale (BCP 47, such as `de-DE`) it is written as usual there: `29,90 €`. An unknown
+    locale counts as none.
     """
     known = _locale_of(locale) if locale else None
     if known is None:
@@ -37,7 +37,7 @@ def money(amount: int, currency: str, *, provider: str | None = None, locale: st
 
 @lru_cache(maxsize=256)
 def _locale_of(tag: str) -> Locale | None:
-    """The locale of a tag, or the one of its language alone."""
+    """Return the locale of a tag, or the one of its language alone."""
     for candidate in (tag, tag.replace("_", "-").split("-", maxsplit=1)[0]):
         try:
             return Locale.parse(candidate.replace("_", "-"), sep="-")
@@ -56,7 +56,7 @@ _LOCALE: Final = "readers_locale"
 
 
 class Text(NamedTuple):
-    """The text of a message; only a mail has a subject and a page."""
+    """The text of a message; only a mail has a subject and HTML."""
 
     body: str
     subject: str = ""
@@ -67,7 +67,7 @@ class Texts:
     """All templates; one that uses a field that it does not declare fails instead of leaving a gap."""
 
     def __init__(self) -> None:
-        # Here, as the gateway renders one only when an operator asks for it.
+        # Imported here, since the gateway renders a text only when an operator requests it.
         from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape  # noqa: PLC0415
 
         self.environment = Environment(
