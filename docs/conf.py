@@ -1,8 +1,8 @@
 """
-Sphinx's configuration of the documentation site, which `./dev docs` builds from the pages as they lie in the repository.
+Sphinx's configuration of the documentation site, which `./dev docs` builds from the pages of the repository.
 
-A page stays readable on a forge: it is plain Markdown with links between files. Only what a site needs besides is added here,
-while a page is read: lists of pages, diagrams as SVG, and links to folders and code as plain text, for they have no page there.
+A page stays readable on a forge: it is plain Markdown with links between files. The additions for the site are made here while a
+page is read: lists of pages, diagrams as SVG, and links to folders and code as plain text, since the site has no pages for them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _events() -> Iterator[str]:
 
 
 def _draw(fence: re.Match[str]) -> str:
-    """Draw a diagram when the site is built, so that a reader's browser asks no other host for a library."""
+    """Draw a diagram when the site is built, so that a reader's browser loads no library from another host."""
     drawing = mermaidx.render(fence[1]).svg().replace("my-svg", f"diagram-{fence.start()}")  # styles are bound to the id
     width = float(re.search(r'viewBox="\S+ \S+ (\S+) ', drawing)[1])
     drawing = drawing.replace("max-width:", f"min-width: {_READABLE * width:.0f}px; max-width:", 1)
