@@ -44,7 +44,7 @@ PLACES: Final = {
     "ledger": Place(
         "operations.ledger.command",
         "ledger",
-        "Account for all that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered.",
+        "Account for all deliveries: received = rejected + duplicates + ignored + processed + in flight + dead-lettered.",
     ),
     "topology": Place(
         "operations.topology.command",
@@ -69,12 +69,12 @@ PLACES: Final = {
     "erase": Place(
         "operations.erasure.command",
         "erase",
-        "Erase everything that is held of one subject: contents go for good; ids, digests and outcomes stay.",
+        "Erase all stored data about one subject: contents are erased for good; ids, digests and outcomes stay.",
     ),
     "find": Place(
         "operations.find.command",
         "find",
-        "Find everything that has an id: a delivery, an event, a payment, a lead, a message, a dead letter, a user, and so on.",
+        "Find everything that an id names: a delivery, an event, a payment, a lead, a message, a dead letter, a user, and so on.",
     ),
     "rebuild": Place(
         "operations.rebuild.command",
@@ -95,7 +95,7 @@ PLACES: Final = {
     ),
     "partners": Place("ops.commands.partners", "app", "Partners and their CRMs: terms, secrets, waiting leads and probes."),
     "endpoints": Place(
-        "ops.commands.endpoints", "app", "Endpoints of payment providers, each with secrets, a mode and a label of its own."
+        "ops.commands.endpoints", "app", "Endpoints of payment providers, each with its own secrets, mode and label."
     ),
     "secrets": Place("operations.secrets.command", "app", "Our secrets: make new ones, and see which old ones may go."),
     "backfill": Place("operations.backfill.command", "app", "Fetch the events of a provider that never arrived."),

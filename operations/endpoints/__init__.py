@@ -1,1 +1,1 @@
-"""The endpoints of providers, as operators add, change and remove them."""
+"""The endpoints of providers, which operators add, change and remove."""

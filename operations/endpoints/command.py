@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Work = Callable[[AsyncConnection, Registry], Awaitable[Changed]]
 
-app = typer.Typer(no_args_is_help=True, help="Endpoints of payment providers, each with secrets, a mode and a label of its own.")
+app = typer.Typer(no_args_is_help=True, help="Endpoints of payment providers, each with its own secrets, mode and label.")
 app.command("reseal")(reseal)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -64,14 +64,14 @@ def show_endpoint(place: Place, as_json: Json = False) -> None:
 def put(
     place: Place,
     *,
-    label: Annotated[str | None, typer.Option(help="What it is, in your words.")] = None,
+    label: Annotated[str | None, typer.Option(help="A description in your words.")] = None,
     mode: Annotated[str | None, typer.Option(metavar="live|test|any", help="The events that go to the workers.")] = None,
     unset: Annotated[
         list[str] | None, typer.Option(metavar="|".join(_TERMS), help="A field that falls back to its default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add an endpoint, or change what is given of it; `add-secret` gives it the secrets to verify by."""
+    """Add an endpoint, or change the given fields of one; `add-secret` adds the secrets that verify its deliveries."""
     if unknown := {*(unset or ())} - {*_TERMS}:
         raise CommandError(f"--unset takes one of {', '.join(_TERMS)}, not {', '.join(sorted(unknown))}")
     given = {name: value for name, value in {"label": label, "mode": mode}.items() if value is not None}
@@ -100,7 +100,7 @@ def add_secret(
     own: Annotated[bool, typer.Option("--own", help="Read the secret that the provider shows from standard input.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a secret before the others, which stay valid; a fresh one, where the provider takes ours, is shown once."""
+    """Add a secret before the others, which stay valid; a generated one, if the provider accepts ours, is shown once."""
     import msgspec
 
     from operations.endpoints.registry import AddEndpointSecret
@@ -121,10 +121,10 @@ def add_secret(
 @app.command("drop-secret")
 def drop_secret(
     place: Place,
-    secret_id: Annotated[str, typer.Argument(metavar="ID", help="Its public id, as `endpoints show` has it.")],
+    secret_id: Annotated[str, typer.Argument(metavar="ID", help="Its public id, as `endpoints show` lists it.")],
     as_json: Json = False,
 ) -> None:
-    """Forget a secret: what it signs is refused from then on."""
+    """Drop a secret: deliveries that are signed with it are refused from then on."""
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
         return await registry.drop_secret(connection, named(place), secret_id, operator())
@@ -134,7 +134,7 @@ def drop_secret(
 
 @app.command("remove")
 def remove(place: Place, *, yes: Yes = False, as_json: Json = False) -> None:
-    """Remove an endpoint: its deliveries are refused from then on, and what it received stays."""
+    """Remove an endpoint: its deliveries are refused from then on, and those that it received stay."""
     registry, name = registry_of_settings(), named(place)
     if not yes and not typer.confirm(f"Remove {place}?"):
         raise CommandError("nothing was changed")
@@ -149,7 +149,7 @@ def remove(place: Place, *, yes: Yes = False, as_json: Json = False) -> None:
 
 
 def _change(verb: str, work: Work, *, as_json: bool) -> None:
-    """Change one endpoint and show it as it is now."""
+    """Change one endpoint and show its new state."""
     import msgspec
 
     from operations.endpoints import views

@@ -1,4 +1,4 @@
-"""`tallyhook endpoints import`: many endpoints from one file, all of them or none."""
+"""`tallyhook endpoints import`: adds or changes many endpoints from one file, all of them or none."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @app.command("import")
 def import_endpoints(path: File, *, dry_run: DryRun = False, as_json: Json = False) -> None:
     """
-    Add or change many endpoints in one transaction: all of them, or with any fault none.
+    Add or change many endpoints in one transaction: all of them, or none if any has a fault.
 
-    Each has a `provider`, an `id`, and what `PUT /v1/admin/endpoints/{provider}/{id}` takes: label, mode, and in JSON `secrets`.
-    In CSV `secret` is the one secret. Delete the file afterwards if it has secrets.
+    Each has a `provider`, an `id`, and the fields of `PUT /v1/admin/endpoints/{provider}/{id}`: label, mode, and in JSON
+    `secrets`. In CSV, `secret` is the only secret. Delete the file afterwards if it contains secrets.
     """
     from operations.endpoints.registry import Name, PutEndpoint
     from operations.faults import read_fields

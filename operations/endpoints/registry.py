@@ -1,4 +1,4 @@
-"""Endpoints of providers: added, changed and removed in one transaction each; whatever is wrong is said at once."""
+"""Adds, changes and removes endpoints of providers, each in one transaction; an error reports all faults together."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,16 +26,16 @@ class PutEndpoint(Terms, frozen=True, kw_only=True, rename="camel", omit_default
     """An endpoint; the call replaces its label and mode."""
 
     secrets: Annotated[tuple[EndpointSecret, ...], Meta(max_length=SECRETS_MAX)] | None = None
-    """All signing secrets from now on, newest first, as the provider shows them; absent to keep those that there are."""
+    """All signing secrets from now on, newest first, as the provider shows them; absent to keep the present ones."""
     expected_version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
-    """The version that the endpoint must have, 0 for one that does not exist; absent to put it in any case."""
+    """The version that the endpoint must have, 0 for one that does not exist; absent for any version."""
 
 
 class AddEndpointSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A secret to add."""
 
     value: EndpointSecret | None = None
-    """The secret as the provider shows it; absent to have a fresh one made, where the provider takes one of ours."""
+    """The secret as the provider shows it; absent to generate one, if the provider accepts a secret of ours."""
 
 
 class MadeEndpointSecret(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Changed(NamedTuple):
 
 
 class Name(NamedTuple):
-    """An endpoint as a path or a command names it."""
+    """The name of an endpoint in a path or a command."""
 
     provider: str
     id: str
@@ -67,10 +67,10 @@ class Name(NamedTuple):
 
 class Registry(NamedTuple):
     """
-    The rules under which endpoints are kept.
+    Changes endpoints by the rules for them.
 
-    `reserved` are secrets that have another role here; those of a provider's plain path, by its name in `plain`, may be its
-    endpoint's too, since an endpoint may take its place.
+    `reserved` are secrets that have another role here. `plain` are the secrets of each provider's plain path; an endpoint of that
+    provider may use them too, since it may replace the plain path.
     """
 
     seals: Seals
@@ -81,9 +81,9 @@ class Registry(NamedTuple):
         self, connection: AsyncConnection, name: Name, asked: PutEndpoint, by: str, faults: Sequence[Fault] = ()
     ) -> Changed:
         """
-        Add or change an endpoint in the open transaction; `faults` are known already.
+        Add or change an endpoint in the open transaction; `faults` were found by the caller.
 
-        Raises OperationError with everything that is wrong.
+        Raises OperationError with all faults.
         """
         found = [*faults, *await self._faults_of_name(connection, name), *self._faults_of_secrets(name, asked.secrets or ())]
         if self.seals.newest is None:
@@ -99,14 +99,16 @@ class Registry(NamedTuple):
         return Changed(written, vault, (), "changed" if row else "created")
 
     async def add_secret(self, connection: AsyncConnection, name: Name, value: str | None, by: str) -> Changed:
-        """Put a secret before the others, a fresh one unless a value is given. Raises OperationError."""
+        """Add a secret before the others, a generated one unless a value is given. Raises OperationError."""
         row = await self._table.existing(connection, name.place)
         vault = self._table.open(row)
         provider = provider_of(name.provider)
         if len(vault.signing) >= SECRETS_MAX:
-            refuse([Fault(Reason.SECRET_INVALID, f"there are {SECRETS_MAX}: drop one that is not used any more")])
+            text = f"the endpoint has {SECRETS_MAX} secrets already: drop one that is not used any more"
+            refuse([Fault(Reason.SECRET_INVALID, text)])
         if value is None and provider and provider.secret.prefix:
-            refuse([Fault(Reason.SECRET_INVALID, f"{provider.title} makes the secrets of its endpoints: give the one it shows")])
+            text = f"{provider.title} makes the secrets of its endpoints: give the one that it shows"
+            refuse([Fault(Reason.SECRET_INVALID, text)])
         secret = Secret(value or fresh_token())
         refuse([*self._faults_of_secrets(name, (secret.value,))])
         if any(kept.value == secret.value for kept in vault.signing):
@@ -116,7 +118,7 @@ class Registry(NamedTuple):
         return Changed(await self._table.write(connection, row, After(name.place, row.terms, vault, by)), vault, made)
 
     async def drop_secret(self, connection: AsyncConnection, name: Name, secret_id: str, by: str) -> Changed:
-        """Forget a secret: what it signs is refused from then on. Raises OperationError."""
+        """Drop a secret: deliveries that are signed with it are refused from then on. Raises OperationError."""
         row = await self._table.existing(connection, name.place)
         vault = self._table.open(row)
         left = tuple(kept for kept in vault.signing if kept.secret.id != secret_id)
@@ -135,10 +137,10 @@ class Registry(NamedTuple):
         if provider_of(name.provider) is None:
             found.append(Fault(Reason.FIELD_INVALID, f"the provider is not {either(NAMES)}"))
         if not is_slug(name.id):
-            text = f"the id is no slug: 1 to {SLUG_MAX} lower-case letters, digits and single dashes between them"
+            text = f"the id is not a slug: 1 to {SLUG_MAX} lower-case letters, digits and single dashes between them"
             near = slug_of(name.id)
             if near and await ENDPOINTS.read(connection, place_of(name.provider, near)):
-                text += f", and in such letters it would be {near}, which there is already"
+                text += f"; as a slug it would be {near}, which exists already"
             found.append(Fault(Reason.FIELD_INVALID, text))
         return found
 
@@ -148,7 +150,7 @@ class Registry(NamedTuple):
         for place, secret in enumerate(secrets, 1):
             which = f"the secret {place} of {len(secrets)}" if len(secrets) > 1 else "the secret"
             if Secret(secret) in reserved:
-                yield Fault(Reason.SECRET_INVALID, f"{which} is one of our own settings, and each needs one of its own")
+                yield Fault(Reason.SECRET_INVALID, f"{which} is also a secret of our settings, and each role needs its own")
             elif provider and (fault := _fault_of(provider, secret)):
                 yield Fault(Reason.SECRET_INVALID, f"{which} {fault}; {provider.secret.expected} is expected")
 

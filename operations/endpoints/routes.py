@@ -1,4 +1,4 @@
-"""Endpoints, for operators."""
+"""The routes with which operators read and change endpoints."""
 
 from http import HTTPStatus
 
@@ -47,7 +47,7 @@ async def put(request: web.Request) -> web.Response:
     """
     Add an endpoint of a provider, or change it.
 
-    The body replaces label and mode, and the secrets if it has any. Every gateway knows the change within two seconds.
+    The body replaces label and mode, and the secrets if it has any. Every gateway applies the change within two seconds.
     A refusal names every fault of the id and the body.
     """
     asked, faults = await read_with_faults(request, PutEndpoint)
@@ -61,7 +61,7 @@ async def remove(request: web.Request) -> web.Response:
     """
     Remove an endpoint.
 
-    Its deliveries are refused as `endpoint_unknown` from then on, and kept as other refused ones are. What it received stays.
+    Its deliveries are refused as `endpoint_unknown` from then on, and kept like other refused ones. Earlier deliveries stay.
     """
     name = _name(request)
     with refusing(OperationError):
@@ -108,7 +108,7 @@ def _name(request: web.Request) -> Name:
 
 
 def _registry(request: web.Request) -> Registry:
-    """The rules by the settings of now, whose keys may have changed since the start."""
+    """The registry for the current settings, whose keys may have changed since the start."""
     settings = request.app[SETTINGS].newest
     plain = {each.name: settings.webhook_secrets(each) for each in providers()}
     return Registry(Seals(settings.secret_keys), settings.own_secrets, plain)

@@ -1,4 +1,4 @@
-"""The parts that the commands for endpoints share: their names, the registry of the settings, and the audit log."""
+"""The parts that the commands for endpoints share: names of endpoints, the registry, and the audit log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = Annotated[str, typer.Argument(metavar="PROVIDER/ID", help="The endpoint,
 
 
 def named(place: str) -> Name:
-    """The endpoint that a command names. Raises CommandError."""
+    """Parse the name of an endpoint. Raises CommandError."""
     from operations.endpoints.registry import Name
 
     provider, separator, name = place.partition("/")
@@ -30,7 +30,7 @@ def named(place: str) -> Name:
 
 
 def registry_of_settings() -> Registry:
-    """The rules by the settings of this shell, which may not have all that a gateway has."""
+    """The registry for the settings of this shell, which may lack some that a gateway has."""
     from gateway.settings import GatewaySettings
     from operations.endpoints.registry import Registry
     from schemas.providers import providers
@@ -45,7 +45,7 @@ def registry_of_settings() -> Registry:
 
 
 async def note(connection: AsyncConnection, verb: str) -> None:
-    """Write a change into the audit log."""
+    """Record a change in the audit log."""
     from gateway.audit_log import note_command
 
     await note_command(connection, f"tallyhook endpoints {verb}", operator())

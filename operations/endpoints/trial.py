@@ -1,4 +1,4 @@
-"""`tallyhook endpoints test`: an event that no worker handles, signed by each secret of an endpoint and sent to its address."""
+"""`tallyhook endpoints test`: sends an event that no worker handles, once for each secret of an endpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schemas.providers import Provider
 
 KIND: Final = "tallyhook.test"
-"""The type of the event, which no provider has: it is stored as `ignored`, and no worker hears of it."""
+"""The type of the event, which no provider uses: it is stored as `ignored`, and reaches no worker."""
 _TIMEOUT: Final = 15.0  # seconds
 _PORT: Final = "8080"
 
@@ -37,7 +37,7 @@ def try_endpoint(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Sign a test event by each secret of the endpoint, send it there as the provider would, and show what is answered."""
+    """Sign a test event with each secret of the endpoint, send it there as the provider would, and show the answers."""
     provider = provider_of(named(place).provider)
     secrets = _secrets(place)
     if provider is None or not secrets:
@@ -46,12 +46,12 @@ def try_endpoint(
     address = f"{base.rstrip('/')}/v1/webhooks/{place}"
     tried = [_send(address, provider, secret) for secret in secrets]
     show({"url": address, "secrets": tried}, "\n".join([f"POST {address}", *map(_line, tried)]), as_json=as_json)
-    if refused := [each["id"] for each in tried if each["status"] != 200]:  # noqa: PLR2004  # what a provider takes for taken
-        raise CommandError(f"endpoint_refuses: what is signed by {', '.join(refused)} is not taken")
+    if refused := [each["id"] for each in tried if each["status"] != 200]:  # noqa: PLR2004  # the status that a provider expects
+        raise CommandError(f"endpoint_refuses: the event was not accepted with {', '.join(refused)}")
 
 
 def request_of(provider: Provider, secret: Secret, now: int) -> tuple[bytes, dict[str, str]]:
-    """The body and the headers of a test event: type, id and time stand where each provider has them, and no money moves."""
+    """The body and the headers of a test event: type, id and time are in the fields of each provider, and no money moves."""
     event_id = f"evt_tallyhook_test_{new_id().hex}"
     body = json.dumps(
         {"id": event_id, "object": "event", "type": KIND, "event": KIND, "created": now, "created_at": now, "livemode": False}

@@ -1,4 +1,4 @@
-"""Endpoints as operators see them: label, mode, address, and secrets by their public ids."""
+"""The views of endpoints for operators: label, mode, address, and secrets by their public ids."""
 
 from datetime import datetime
 

@@ -1,6 +1,6 @@
 """
-The erasure of one subject, as a person may ask for it: everything that is held of it loses its content and keeps its place.
+The erasure of one subject, which a person may request: all rows about it lose their content, and the rows stay.
 
-What stays is what the books need: ids, types, times, outcomes, amounts, and the digest of each payload, by which a copy of it is
-still known as one.
+The ledger needs the rest: ids, types, times, outcomes, amounts, and the digest of each payload, by which a copy of it is still
+recognized.
 """

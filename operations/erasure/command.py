@@ -22,13 +22,16 @@ _RUNBOOK: Final = "runbooks/erase-a-subject.md"
 
 def erase(
     *,
-    email: Annotated[str | None, typer.Option(help="The person with this address, wherever it is stored.")] = None,
-    user: Annotated[str | None, typer.Option(help="The user of this id, contact included.")] = None,
-    customer: Annotated[str | None, typer.Option(help="The provider's customer of this id, with payments and all.")] = None,
+    email: Annotated[str | None, typer.Option(help="The person with this address, in all stored data.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user with this id, including the contact.")] = None,
+    customer: Annotated[
+        str | None,
+        typer.Option(help="The provider's customer with this id, including payments, subscriptions and invoices."),
+    ] = None,
     lead: Annotated[str | None, typer.Option(metavar="PARTNER/EXTERNAL_ID", help="A partner's lead.")] = None,
-    payment: Annotated[str | None, typer.Option(help="The provider's payment of this id.")] = None,
-    subscription: Annotated[str | None, typer.Option(help="The provider's subscription of this id.")] = None,
-    invoice: Annotated[str | None, typer.Option(help="The provider's invoice of this id.")] = None,
+    payment: Annotated[str | None, typer.Option(help="The provider's payment with this id.")] = None,
+    subscription: Annotated[str | None, typer.Option(help="The provider's subscription with this id.")] = None,
+    invoice: Annotated[str | None, typer.Option(help="The provider's invoice with this id.")] = None,
     reason: Annotated[
         str | None,
         typer.Option(help="The reason, such as the number of the request; it is kept, so it must not name the person."),
@@ -38,9 +41,9 @@ def erase(
     as_json: Json = False,
 ) -> None:
     """
-    Erase everything that is held of one subject: contents go for good; ids, digests and outcomes stay.
+    Erase all stored data about one subject: contents are erased for good; ids, digests and outcomes stay.
 
-    An event that was erased cannot be replayed any more. The reason is kept, and the subject as a digest.
+    An erased event cannot be replayed any more. The reason is kept, and the subject as a digest.
     """
     from operations.erasure.erasures import preview
 
@@ -62,9 +65,8 @@ def erase(
     erasure = _carry_out(subject, (reason or "").strip())
     _print_erasure(erasure, outlook, as_json=as_json)
     if erasure.state != "done":
-        raise CommandError(
-            f"erasure_incomplete: {erasure.waiting} are on their way or parked: see `tallyhook outbox status`, and run it again"
-        )
+        waiting = f"{erasure.waiting} rows are on their way or parked"
+        raise CommandError(f"erasure_incomplete: {waiting}: see `tallyhook outbox status`, and run it again")
 
 
 def _subject(named: dict[str, str]) -> "Subject":
@@ -97,7 +99,7 @@ def _carry_out(subject: "Subject", reason: str) -> "Erasure":
 
 def _there(erasure: "Erasure | None", erasure_id: "UUID") -> "Erasure":
     if erasure is None:
-        raise CommandError(f"the erasure {erasure_id} is not there any more")
+        raise CommandError(f"the erasure {erasure_id} does not exist any more")
     return erasure
 
 
@@ -116,7 +118,7 @@ def _print_outlook(outlook: "Outlook", *, as_json: bool) -> None:
 def _outlook_text(outlook: "Outlook") -> str:
     found = [f"{number:>8,}  {name}" for name, number in outlook.would_erase.items()]
     return "\n".join(
-        ["Would be erased:", *found, *_left(outlook)] if found else ["Nothing is held of this subject.", *_left(outlook)]
+        ["Would be erased:", *found, *_left(outlook)] if found else ["Nothing is stored about this subject.", *_left(outlook)]
     )
 
 
@@ -124,15 +126,16 @@ def _print_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> 
     import msgspec
 
     counts = [f"{number:>8,}  {name}" for name, number in erasure.erased.items()]
-    text = "\n".join(["Erased:", *(counts or ["nothing was held of this subject"]), *_left(outlook), f"erasure {erasure.id}"])
+    text = "\n".join(["Erased:", *(counts or ["nothing was stored about it"]), *_left(outlook), f"erasure {erasure.id}"])
     show(msgspec.to_builtins(erasure) | {"documents": outlook.documents}, text, as_json=as_json)
 
 
 def _left(outlook: "Outlook") -> list[str]:
-    """The places that an erasure here does not reach."""
+    """Describe the copies that this erasure does not remove."""
     lines = []
     if outlook.kafka_until:
-        lines.append(f"Kafka holds copies until {outlook.kafka_until:%Y-%m-%d %H:%M}Z, later of what was replayed: {_RUNBOOK}")
+        until = f"{outlook.kafka_until:%Y-%m-%d %H:%M}Z"
+        lines.append(f"Kafka holds copies until {until}, or longer if events were replayed: {_RUNBOOK}")
     if outlook.documents:
-        lines.append(f"Documents that can be searched for, to be deleted by search/index: {', '.join(outlook.documents)}")
+        lines.append(f"Search documents, which search/index has to delete: {', '.join(outlook.documents)}")
     return lines

@@ -1,8 +1,8 @@
 """
-Content out, marker in: a few rows a transaction, so that nothing waits long.
+Replaces contents by a marker, a few rows per transaction, so that locks are short.
 
-An event that is still on its way to Kafka is not touched, and neither is a lead or a message that is being sent: they wait for
-the next run. What locks an event here keeps a replay from sending it meanwhile, and the other way round.
+An event that is still on its way to Kafka is not touched, and neither is a lead or a message that is being sent: the next run
+erases them. The lock on an event keeps a replay from sending it at the same time, and a replay's lock keeps this from erasing it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ _REFERENCES: Final = "update reconciliations set user_id = null where reference 
 async def erase(
     connection: AsyncConnection, found: Found, erasure: UUID, by: str, progress: Progress = lambda *_: None
 ) -> Erased:
-    """Erase the rows that were found, on a connection in autocommit mode; existing markers stay."""
+    """Erase the found rows, on a connection in autocommit mode; existing markers stay."""
     ids = [event.id for event in found.events]
     counts = {"events": 0}
     waiting = 0
@@ -115,7 +115,7 @@ def _others(found: Found) -> dict[str, tuple[str, Sequence[Any]]]:
 async def _erase_events(connection: AsyncConnection, ids: Sequence[UUID], erasure: UUID) -> tuple[int, int]:
     async with connection.transaction():
         await connection.execute(_LOCK_EVENTS, ([*ids],))
-        # In a statement after the lock, so that it sees what a replay has put on the list before it.
+        # A statement after the lock, so that it sees the pending rows that a replay inserted before the lock.
         erased = await _run(connection, _EVENTS, {"ids": [*ids], "erasure": erasure})
         left = await _run(connection, _LEFT, ([*ids],))
     return len(erased), len(left)
@@ -140,7 +140,7 @@ def _batches(items: Sequence[Item]) -> Iterator[tuple[int, Sequence[Item]]]:
 
 
 def without_contact(state: bytes) -> bytes:
-    """All else stays, byte for byte: a state that is made anew without its contact is the same."""
+    """Remove the contact; the rest stays byte for byte, equal to a state that is folded again without its contact."""
     fields = msgspec.json.decode(state)
     fields.pop("contact", None)
     return msgspec.json.encode(fields)

@@ -1,4 +1,4 @@
-"""Erasures: carried out, and written down with why, by whom and how much; of whom, only as a digest."""
+"""Carries out erasures, and records the reason, the operator and the number of rows of each; its subject only as a digest."""
 
 import asyncio
 from datetime import datetime
@@ -17,8 +17,8 @@ from operations.erasure.subjects import Kind, Subject
 State = Literal["running", "done", "incomplete", "failed"]
 
 PATIENCE: Final = 10
-"""How often, a second apart, what is still on its way is looked at again before an erasure ends incomplete."""
-_QUIET: Final = 60  # seconds without a sign of life after which a running one has been broken off
+"""The number of retries, a second apart, for rows that are still on their way, before an erasure ends incomplete."""
+_QUIET: Final = 60  # seconds without progress, after which a running erasure counts as broken off
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -75,7 +75,7 @@ def outlook_of(found: Found) -> Outlook:
 
 
 async def begin(connection: AsyncConnection, erasure_id: UUID, subject: Subject, *, reason: str, by: str) -> None:
-    """Write down that it begins; the same id again changes nothing."""
+    """Record the beginning of an erasure; the same id again changes nothing."""
     await connection.execute(_BEGIN, (erasure_id, subject.kind, subject.digest, reason, by))
 
 
@@ -89,9 +89,9 @@ async def carry_out(
     patience: int = PATIENCE,
 ) -> Found:
     """
-    Search and erase, on a connection in autocommit mode, while something of it is still on its way; what was found at first.
+    Search and erase, on a connection in autocommit mode, and retry rows that are on their way; return what was found at first.
 
-    It may be broken off and begun again at any time: what is erased stays as it is.
+    It may be stopped and started again at any time: erased rows stay erased.
     """
     try:
         await connection.execute(_STAGE, ("searching", erasure_id))
@@ -119,12 +119,12 @@ async def read(connection: AsyncConnection, erasure_id: UUID) -> Erasure | None:
 
 
 async def read_all(connection: AsyncConnection, first: UUID, before: UUID, limit: int) -> list[Erasure]:
-    """Newest first, those with `first` <= id < `before`."""
+    """Read the erasures with `first` <= id < `before`, newest first."""
     return await _read(connection, f"{_READ} where id >= %s and id < %s order by id desc limit %s", (first, before, limit))
 
 
 async def of_subject(connection: AsyncConnection, subject: Subject) -> list[Erasure]:
-    """Those of the subject, newest first."""
+    """Read the erasures of the subject, newest first."""
     return await _read(connection, f"{_READ} where subject = %s order by id desc", (subject.digest,))
 
 

@@ -1,4 +1,4 @@
-"""Erasures of a subject: begun by a request, carried out in the background, and reported as they proceed."""
+"""The routes of erasures: a request begins one, a background task carries it out, and its progress can be read."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,7 @@ class ErasuresPage(Page[Erasure], frozen=True):
 
 
 class Erasing:
-    """Carries erasures out, one after the other. A gateway that stops breaks its erasure off, which shows as `brokenOff`."""
+    """Carries out erasures, one after the other. A gateway that stops cancels its erasure, which `brokenOff` then reports."""
 
     def __init__(self, url: str, lease: timedelta = DEFAULT_LEASE) -> None:
         self._url = url
@@ -67,7 +67,7 @@ class Erasing:
         self._one = asyncio.Lock()
 
     async def open(self) -> None:
-        """Nothing to start: an erasure is carried out when it is begun."""
+        """Do nothing: an erasure starts when a request begins it."""
 
     def begin(self, erasure_id: UUID, subject: Subject, by: str) -> None:
         task = asyncio.get_running_loop().create_task(self._carry_out(erasure_id, subject, by))
@@ -103,7 +103,7 @@ async def begin(request: web.Request) -> web.Response:
     """
     Erase the data of one subject.
 
-    Contents are erased for good; digests and outcomes stay, so that duplicates are still recognized. With `dryRun` the rows
+    Contents are erased for good; digests and outcomes stay, so that duplicates are still recognized. With `dryRun`, the rows
     are only counted.
     """
     asked = await bodies.read(request, EraseSubject)

@@ -1,8 +1,8 @@
 """
-The search for everything that is held of a subject.
+The search for all stored data about a subject.
 
-The log has no index by what payloads say, so it is read through, a few thousand rows at a time, each in a statement of its own:
-slow on a large log, and in nobody's way.
+The log has no index on the contents of payloads, so all of it is read, a few thousand rows per statement: this is slow on a large
+log, but blocks nothing.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from schemas.topics import TOPICS, Topic
 _PAGE: Final = 2000
 
 Progress = Callable[[str, float], None]
-"""Told what is going on, and how far it is, from 0 to 1."""
+"""Called with the current step and its progress, from 0 to 1."""
 
 
 class Event(NamedTuple):
@@ -32,7 +32,7 @@ class Event(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Everything of one subject; `letters` are dead letters, `deliveries` rejected ones, `states` payments and invoices."""
+    """All rows about one subject; `letters` are dead letters, `deliveries` rejected ones, `states` payments and invoices."""
 
     events: list[Event]
     deliveries: list[UUID]
@@ -49,12 +49,12 @@ class Found(NamedTuple):
         return {name: len(rows) for name, rows in self._asdict().items()}
 
     def unerased(self) -> "Found":
-        """The rows to look at again, since they may have been on their way."""
+        """Return the rows to try again, since they may have been on their way."""
         return self._replace(deliveries=[], letters=[], contacts=[], keys=[], states=[], references=[])
 
     @property
     def documents(self) -> list[str]:
-        """Keys of events about documents that can be searched for: those are deleted by their own command."""
+        """The keys of events about search documents, which a separate command deletes."""
         return sorted({event.key for event in self.events if event.topic == Topic.PROPERTIES})
 
     @property
@@ -79,7 +79,7 @@ _AGGREGATES: Final = {
         select 'invoice', id from invoices where encode(state, 'escape') ~* %(pattern)s
     """,
 }
-# A dispute may hold the payer's name and words, and names its payment only.
+# A dispute may contain the payer's name and words, but of ids only its payment's.
 _OF_PAYMENTS: Final = """
 select 'refund', id from refunds where payment_id = any(%(payments)s) union
 select 'dispute', id from disputes where payment_id = any(%(payments)s)
@@ -102,7 +102,7 @@ _LETTERS: Final = f"""
 select id from dead_letters
 where (event_id = any(%(events)s) or encode(value, 'escape') ~* %(pattern)s) and {is_marker("value")} is not true order by id
 """
-# The record of a letter is stated in an event of its own, made a moment after it.
+# The record of a letter is also in an event on the topic `dead-letters`, which is appended a moment after the letter.
 _RECORDED: Final = """
 select o.id from unnest(%s::uuid[], %s::uuid[], %s::text[]) as l(first, last, key)
   join outbox o on o.id >= l.first and o.id < l.last and o.aggregate_id = l.key
@@ -130,7 +130,7 @@ where a.type = 'invoice' and convert_from(i.state, 'UTF8')::jsonb ->> 'contact' 
 
 
 async def find(connection: AsyncConnection, subject: Subject, progress: Progress = lambda *_: None) -> Found:
-    """Find the rows of the subject that are not erased yet, on a connection in autocommit mode."""
+    """Find the rows about the subject that are not erased yet, on a connection in autocommit mode."""
     values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "pattern": subject.pattern}
     values["lead"] = subject.lead_key if subject.kind == "lead" else None
     aggregates = await _rows(connection, _AGGREGATES[subject.kind], values)
@@ -161,7 +161,7 @@ async def find(connection: AsyncConnection, subject: Subject, progress: Progress
 
 
 def _widened(subject: Subject, aggregates: list[str]) -> str:
-    """The pattern of a subject in events: those of a lead carry its own id, others the name in the request."""
+    """The pattern of a subject in events: those of a lead contain its own id, others the id in the request."""
     if subject.kind != "lead":
         return subject.pattern
     names = [f'"{each}"' for each in aggregates]
@@ -169,7 +169,7 @@ def _widened(subject: Subject, aggregates: list[str]) -> str:
 
 
 async def _scan(connection: AsyncConnection, table: str, column: str, pattern: str, progress: Progress) -> list[UUID]:
-    """Ids of the rows whose payload matches; the ids carry their time, which is how far the scan is."""
+    """Return the ids of the rows whose payload matches; the time in an id gives the progress of the scan."""
     query = f"""
     select id, coalesce(encode({column}, 'escape') ~* %s and not {is_marker(column)}, false)
     from (select id, {column} from {table} where id > %s and {column} is not null order by id limit {_PAGE}) page

@@ -1,4 +1,4 @@
-"""Whom or what an erasure is about, and how a payload that speaks of it is known."""
+"""The subjects of erasures, and the patterns that recognize a payload about one."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from schemas.text import accepts
 
 Kind = Literal["customer", "user", "email", "lead", "payment", "subscription", "invoice"]
 KINDS: Final = get_args(Kind)
-_ID_MIN: Final = 3  # what is shorter would be found everywhere
+_ID_MIN: Final = 3  # a shorter id would match everywhere
 _ID_MAX: Final = 320
 SubjectId = Annotated[str, Meta(min_length=_ID_MIN, max_length=_ID_MAX, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 FORMS: Final[Mapping[Kind, str]] = {"email": r"^[^ ]*@[^ ]*\Z", "lead": r"^[^/]+/[^\x00]+\Z"}
-"""What else the id of a kind looks like."""
+"""The pattern that the ids of a kind match in addition."""
 _USER_KEYS: Final = "(user_id|userid|user|to|recipient)"
 
 
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
 
     @property
     def digest(self) -> bytes:
-        """The digest that the erasure is stored under: naming the subject again finds it; the digest alone reveals nothing."""
+        """The digest under which the erasure is stored: the same subject has the same digest, which does not reveal it."""
         named = self.id.lower() if self.kind == "email" else self.id
         return hashlib.sha256(f"{self.kind}:{named}".encode()).digest()
 
@@ -44,14 +44,14 @@ class Subject(NamedTuple):
 
     @property
     def lead_key(self) -> str:
-        """The lead's key among what has arrived."""
+        """The lead's key in `dedup`."""
         partner, _, external = self.id.partition("/")
         return f"{key_of(partner)}/{external}"
 
 
 def subject_of(kind: str, name: str) -> Subject:
     """
-    The subject that the words name.
+    Return the subject of this kind and id.
 
     Raises OperationError.
     """
@@ -63,7 +63,7 @@ def subject_of(kind: str, name: str) -> Subject:
             Reason.SUBJECT_MALFORMED, f"the id of a subject has {_ID_MIN} to {_ID_MAX} characters, and no control characters"
         )
     if found == "email" and ("@" not in name or " " in name):
-        raise OperationError(Reason.SUBJECT_MALFORMED, "an email has an @ and no blank")
+        raise OperationError(Reason.SUBJECT_MALFORMED, "an email has an @ and no space")
     if found == "lead" and not all(name.partition("/")):
         raise OperationError(Reason.SUBJECT_MALFORMED, "a lead is named PARTNER/EXTERNAL_ID")
     return Subject(found, name)

@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from outbox.tables import metadata
 
-# What was erased when, why and by whom; of whom, only as a digest, which tells whether a subject that is named was erased.
+# The subject is stored only as a digest, which shows whether a given subject was erased.
 erasures = Table(
     "erasures",
     metadata,
@@ -17,9 +17,9 @@ erasures = Table(
     Column("state", Text, nullable=False, server_default=text("'running'")),
     Column("stage", Text, nullable=False, server_default=text("'searching'")),
     Column("erased", JSONB, nullable=False, server_default=text("'{}'")),
-    # Events that could not be erased yet: Kafka does not have them, or a lead or message of theirs is being sent.
+    # Rows that could not be erased yet: events that Kafka does not have, and leads and messages that are being sent.
     Column("waiting", Integer, nullable=False, server_default=text("0")),
-    # Until when Kafka holds copies of what was erased.
+    # The time until which Kafka holds copies of erased events.
     Column("kafka_until", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("touched_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),

@@ -1,1 +1,1 @@
-"""One event: where it came from, what became of it, and what it caused."""
+"""One event: its causes, its journey, and its consequences."""

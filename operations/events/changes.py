@@ -1,8 +1,8 @@
 """
-The change of money by an event: the state before it and with it, folded once more from the log.
+The change of money by an event: the states before it and with it, folded again from the log.
 
-States are kept as they are now. The fold of a payments worker is a pure function of the events, so what they made at any time
-is found by folding those until then.
+Tables hold current states only. The payments worker's fold is a pure function of the events, so the state at any time is the fold
+of the events until then.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from streams.payments.steps import Step, Steps
 from streams.payments.store import Key, Kind, row_of
 
 _EARLIER_MAX: Final = 200
-"""Events of one thing that are folded for a look at another one."""
+"""The maximum number of earlier events of one aggregate that are folded."""
 _BYTES_MAX: Final = 8 * 1024 * 1024
-"""Bytes of events that are folded for one look."""
+"""The maximum number of bytes of events that are folded for one request."""
 _TABLES: Final = {"payment": payments, "refund": refunds, "dispute": disputes, "subscription": subscriptions, "invoice": invoices}
 _KEPT: Final = frozenset({"provider", "id", "version", "updated_at", "state"})
-"""Columns that are no news: they name the row, or change with every event."""
+"""Columns that are not listed as changes: they name the row, or change with every event."""
 _ATTRIBUTES: Final = ", ".join(f"o.{name}" for name in Event.__struct_fields__ if name not in {"replay_id", "content_type"})
 _OWN: Final = f"select {_ATTRIBUTES} from outbox o where o.id = %s"
 _HISTORY: Final = f"""
@@ -56,12 +56,12 @@ class StateChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     id: str  #: The provider's id of the thing.
     provider: str  #: The provider.
     currency: str = NO_CURRENCY  #: The currency of its amounts, ISO 4217 in lower case; `xxx` if unknown or if it has none.
-    fields: list[FieldChange] = []  #: The fields that changed; none where the event had no news.
-    unknown: bool = False  #: True if an earlier event of it cannot be read any more, or there are too many: no field is listed.
+    fields: list[FieldChange] = []  #: The fields that changed; empty if the event changed none.
+    unknown: bool = False  #: True if an earlier event cannot be read any more, or there are too many: no field is listed.
 
 
 async def changes(connection: AsyncConnection, event_id: UUID) -> list[StateChange]:
-    """Return what the event changed, one entry a thing; none of an event that is no provider's, or that cannot be handled."""
+    """Return one change per aggregate; none if the event is not a provider's, or cannot be handled."""
     own = await _events(connection, _OWN, event_id)
     moved = _steps_of([event for event in own if event]) or {}
     found, left = list[StateChange](), _BYTES_MAX
@@ -87,7 +87,7 @@ def _change(key: Key, event_id: UUID, steps: Steps | None) -> StateChange:
 
 
 def _steps_of(events: Sequence[Event]) -> Steps | None:
-    """Return the steps that these make; None where one of them cannot be interpreted, as after an erasure."""
+    """Return the steps of these events; None if one of them cannot be interpreted, for example after an erasure."""
     try:
         return steps_of(events)
     except Poison:

@@ -1,4 +1,4 @@
-"""One event with all that is around it."""
+"""The route that reads one event with its causes, consequences and effects."""
 
 import msgspec
 from aiohttp import web
@@ -21,7 +21,7 @@ class EventsDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     causes: list[Station] = []  #: The events that led to it, the first cause first; at most 20.
     caused: list[Station] = []  #: The events that it caused, directly or not, oldest first; at most 100.
     more: bool = False  #: True if it caused more events than are listed.
-    delivery: Delivery | None = None  #: The call that brought it; absent if it came from within.
+    delivery: Delivery | None = None  #: The call that delivered it; absent if the system made it.
     changes: list[StateChange] = []  #: The changes of money by the event: the values before it and with it.
     touched: list[Touched] = []  #: The tasks, messages, leads, attempts and states that these events began or changed.
 
@@ -31,17 +31,17 @@ async def event(request: web.Request) -> web.Response:
     Read one event with its causes, its consequences and everything that these touched.
 
     The id may be that of the event, of a delivery, or the provider's id of the event; of a payment, refund, dispute, subscription
-    or invoice, the event that changed it last is read. Partition and offset are known of dead letters alone: the log holds none.
+    or invoice, the event that changed it last is read. Only dead letters have partition and offset: the log does not store them.
     """
     async with reading(request) as connection:
         return answer(await detail(connection, request.match_info["id"]))
 
 
 async def detail(connection: AsyncConnection, asked: str) -> EventsDetail:
-    """The event that the id leads to, with all that is around it. Raises GatewayError `not_found`."""
-    found = known(await store.event_behind(connection, asked), "no event is known by this id")
+    """Read the event that the id names, directly or not, with everything about it. Raises GatewayError `not_found`."""
+    found = known(await store.event_behind(connection, asked), "this id names no event")
     journey = await stations.journey(connection, found)
-    own = known(journey.event, "no event is known by this id, or its day is past retention")
+    own = known(journey.event, "this id names no event, or its day is past retention")
     caused = journey.caused[:CAUSED_MAX]
     return EventsDetail(
         event=own,

@@ -1,4 +1,4 @@
-"""The way of events through outbox, Kafka and workers, and the tree of causes that they are in."""
+"""The journey of events through outbox, Kafka and workers, and the tree of their causes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ State = Literal["pending", "parked", "relayed", "stored"]
 CAUSED_MAX: Final = 100  # events; one webhook causes a handful
 _CAUSES_MAX: Final = 20
 
-# Ids are time-ordered, so what was caused has a later id: the condition keeps older partitions out of the search.
+# Ids are time-ordered, so a consequence has a later id: the condition excludes older partitions from the search.
 _CAUSED: Final = """
 with recursive chain as (
   select id from outbox where id = %(id)s
@@ -59,10 +59,10 @@ class EventDeadLetter(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The mark of a worker that has had the effects of an event."""
+    """The mark of a worker that has handled an event."""
 
     consumer: str  #: The worker role.
-    at: datetime | None = None  #: When the transaction of the effects began; absent if that was not kept yet.
+    at: datetime | None = None  #: When the transaction of the effects began; absent for marks of releases that did not store it.
 
 
 class Station(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -80,19 +80,19 @@ class Station(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, k
     causation_id: UUID | None = None  #: The event that caused it.
     parked_reason: str | None = None  #: Why Kafka refused it; absent otherwise.
     consumed_by: list[str] = []  #: The worker roles that have handled it.
-    marks: list[Mark] = []  #: The same with their times.
+    marks: list[Mark] = []  #: The marks of these roles, with their times.
     dead_letters: list[EventDeadLetter] = []  #: The dead letters of the event.
 
 
 class Journey(msgspec.Struct, frozen=True):
-    """The way of an event through the system."""
+    """The journey of an event through the system."""
 
     event: Station | None  #: The event of the delivery; null after its retention.
     caused: list[Station] = []  #: The events that it caused, directly or not, oldest first.
 
 
 async def journey(connection: AsyncConnection, event_id: UUID) -> Journey:
-    """The event and the first events that it caused; one more than `CAUSED_MAX` where there are more."""
+    """Read the event and the first events that it caused; `CAUSED_MAX` + 1 of them mean that there are more."""
     ids = await _ids(connection, _CAUSED, event_id, CAUSED_MAX + 2)
     found = await _stations(connection, ids)
     first = next((station for station in found if station.id == event_id), None)
@@ -100,7 +100,7 @@ async def journey(connection: AsyncConnection, event_id: UUID) -> Journey:
 
 
 async def causes(connection: AsyncConnection, event_id: UUID) -> list[Station]:
-    """The events that led to the event, the first cause first; those that are past retention are left out."""
+    """Read the events that led to the event, the first cause first; those past retention are left out."""
     return await _stations(connection, await _ids(connection, _CAUSES, event_id, _CAUSES_MAX))
 
 
@@ -110,7 +110,7 @@ async def _ids(connection: AsyncConnection, statement: str, event_id: UUID, limi
 
 
 async def _stations(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Station]:
-    """The events as they are at one moment, in this order."""
+    """Read the events in one statement, in this order."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_STATIONS, (list(ids),))
         return [_station(**row) for row in await cursor.fetchall()]

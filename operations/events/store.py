@@ -1,4 +1,4 @@
-"""Rows that one event touches, besides the events around it: found by its id, and by the ids of what it caused."""
+"""The SQL that finds an event by any id, and the rows that it and its consequences began or changed."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from schemas.providers import SOURCES
 
 _TOUCHED_MAX: Final = 500
 
-# An id of ours in any form, of a delivery or an event: a duplicate and a rejected delivery name the event that counts.
+# The id of a delivery: a duplicate has the id of the original event, and a rejected delivery that of its recovery.
 _OF_DELIVERY: Final = "select coalesce(event_id, recovered_as, id) from webhook_deliveries where id = %s"
 _OF_PROVIDER: Final = "select event_id from dedup where source = any(%s) and provider_event_id = %s limit 1"
 _OF_AGGREGATE: Final = "select event_id from history where aggregate_id = %s order by occurred_at desc, event_id desc limit 1"
@@ -60,7 +60,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 async def event_behind(connection: AsyncConnection, asked: str) -> UUID | None:
-    """The event that the id leads to: its own, its delivery's, the provider's, or that of something which it has changed last."""
+    """Find the event by its id, its delivery's id, the provider's id of it, or the id of an aggregate that it changed last."""
     own = _uuid(asked)
     if own is not None:
         found = await _one(connection, _OF_DELIVERY, (own,))
@@ -69,7 +69,7 @@ async def event_behind(connection: AsyncConnection, asked: str) -> UUID | None:
 
 
 async def touched(connection: AsyncConnection, events: Sequence[tuple[UUID, str]]) -> list[Touched]:
-    """The things that these events, each with its key, began or changed, oldest first."""
+    """Read the things that these events, each with its key, began or changed, oldest first."""
     ids, keys = [event[0] for event in events], [event[1] for event in events]
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_TOUCHED, {"ids": ids, "keys": keys, "limit": _TOUCHED_MAX})

@@ -1,1 +1,1 @@
-"""The search for anything by one of its ids."""
+"""The search for everything that an id names."""

@@ -17,7 +17,7 @@ def find(
     wanted: Annotated[str, typer.Argument(metavar="ID", help="An id of any kind, a trace, a user, or an e-mail address.")],
     as_json: Json = False,
 ) -> None:
-    """Find everything that has an id: a delivery, an event, a payment, a lead, a message, a dead letter, a user, and so on."""
+    """Find everything that an id names: a delivery, an event, a payment, a lead, a message, a dead letter, a user, and so on."""
     from operations.find import store
 
     try:

@@ -1,4 +1,4 @@
-"""The question of the search: the same over HTTP, at a shell and in the console."""
+"""The query of the search, which is the same over HTTP, at a shell and in the console."""
 
 from typing import Annotated, Literal
 

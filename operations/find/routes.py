@@ -21,8 +21,8 @@ async def find(request: web.Request) -> web.Response:
     """
     Find everything that an id names.
 
-    An id of ours or of a provider or partner, a trace, a user's id or an e-mail address. Of a user, the payments and messages
-    are found too. A trace that began elsewhere is searched for in the deliveries of the last day.
+    It may be an id of ours or of a provider or partner, a trace, a user's id or an e-mail address. For a user, the payments and
+    messages are found too. A trace that began elsewhere is searched for in the deliveries of the last day.
     """
     query = query_of(request, FindQuery)
     async with reading(request) as connection:

@@ -1,7 +1,7 @@
 """
-Everything that an id names, found by indexes alone.
+Finds everything that an id names, by indexes alone.
 
-A title holds no personal data. What was erased is not found by it any more: its rows do not have it.
+A title contains no personal data. Erased rows are not found any more by ids or addresses that they have lost.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ _LINKS: Final[Mapping[Kind, str]] = {
     "task": "/internal/v1/tasks/",
     "contact": "/internal/v1/contacts/",
 }
-# Our ids: one row of each table at most, and of a daily table one day.
+# Our ids match at most one row of each table, and of a daily table only one day is searched.
 BY_OUR_ID: Final[Mapping[Kind, str]] = {
     "delivery": """
         select id, concat_ws(' ', source, type, outcome, reason) as title, null::timestamptz as at from webhook_deliveries
@@ -83,21 +83,21 @@ where r.reference = %(q)s and p.id <> r.reference
 """
 _ERASED: Final = "erased"
 """The recipient of a message that was erased."""
-_OF_USERS: Final = 3  # contacts that one address may belong to and whose payments and messages are looked for
+_OF_USERS: Final = 3  # contacts whose payments and messages are searched for at most, since several may share an address
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A thing that the id names, or that belongs to it."""
+    """A thing that the id names, or that belongs to a user whom the id names."""
 
     kind: Kind  #: The kind of the thing.
     id: str  #: Its id.
     title: str  #: Its state in a few words, without personal data.
     link: str  #: The path of this API that reads it.
-    at: datetime | None = None  #: Its time: of its arrival, or of its last change; absent if unknown.
+    at: datetime | None = None  #: The time of its arrival, or of its last change; absent if unknown.
 
 
 async def find(connection: AsyncConnection, query: FindQuery) -> list[Finding]:
-    """Everything that the id names, in order of kinds, and then of what belongs to it, newest first."""
+    """Find everything that the id names, in the order of kinds, and then what belongs to it, newest first."""
     values = {"q": query.q, "sources": list(SOURCES), "limit": query.limit}
     own = _own_id(query.q)
     found = await _all(connection, BY_OUR_ID, {"id": own}, " where id = %(id)s") if own else []
@@ -135,14 +135,14 @@ async def _rows(connection: AsyncConnection, kind: Kind, statement: str, values:
 
 
 async def _of_trace(connection: AsyncConnection, query: FindQuery) -> list[Finding]:
-    """The deliveries of the trace, of the time in which the delivery log looks for it."""
+    """Find the deliveries of the trace, in the period that the delivery log searches for it."""
     asked = DeliveriesQuery(trace=query.q.lower(), limit=query.limit)
     rows, _ = await deliveries.deliveries(connection, asked, *asked.span(datetime.now(UTC)))
     return [_finding("delivery", row.id, " ".join(filter(None, (row.source, row.type, row.outcome, row.reason)))) for row in rows]
 
 
 async def _of_user(connection: AsyncConnection, name: str, limit: int) -> list[Finding]:
-    """The payments of a user, and the messages to a user or an address."""
+    """Find the payments of a user, and the messages to a user or an address."""
     ever = Asked(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), limit, values={"user": name})
     payments = await lists.read(connection, lists.PAYMENTS, ever)
     by_id = ever._replace(first=first_id_of(EPOCH), before=UUID(int=(1 << 128) - 1))

@@ -1,1 +1,1 @@
-"""The account of everything that came in: read, swept, and checked against what is there."""
+"""The account of everything that came in, and the sweep that checks it."""

@@ -1,8 +1,8 @@
 """
 The ledger: the account of everything that came in, with its present state.
 
-What was received is counted in the delivery log; what became of it, in the outbox, the marks, the dead letters and the work list,
-of the same moment. The two sides must agree, and every delivery that was taken must have its event: that is what `balanced` says.
+Received deliveries are counted in the delivery log; their present states come from the outbox, its pending rows, the marks and
+the dead letters, all read at one moment. The ledger is `balanced` if both sides agree and every stored delivery has its event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ _UNEXPLAINED_MAX: Final = 100
 
 
 class _Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The present states of the deliveries that came one way."""
+    """The present states of the deliveries of one source or endpoint."""
 
     source: str  #: A provider, such as `stripe`, or `partner`.
     received: int  #: Deliveries in the log: the sum of the six following figures.
     rejected: int  #: Refused.
     duplicates: int  #: Copies of an earlier event.
-    ignored: int  #: Stored, and for no worker.
-    processed: int  #: Handled by every worker that should.
+    ignored: int  #: Stored, but not sent to any worker.
+    processed: int  #: Handled by every worker that has to.
     in_flight: int  #: Accepted, and not handled yet.
     dead_lettered: int  #: Recorded as a dead letter that is open or discarded, or parked.
     recovered: int  #: Rejected deliveries that a replay accepted later; part of `rejected`.
@@ -46,7 +46,7 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SourceLedger(_Figures, frozen=True, kw_only=True, rename="camel"):
-    """The figures of one source, by all of its ways."""
+    """The figures of one source, over its plain path and all of its endpoints."""
 
 
 class EndpointLedger(_Figures, frozen=True, kw_only=True, rename="camel"):
@@ -90,7 +90,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     balanced: bool  #: True if every delivery is accounted for.
     sources: list[SourceLedger]  #: The figures by source.
     endpoints: list[EndpointLedger]
-    """The figures by endpoint, of those that received anything; what came by the plain path of a source is the rest of it."""
+    """The figures of the endpoints that received anything; the rest of a source's figures is its plain path."""
     not_kept: list[NotKept] = msgspec.field(name="rejectedNotKept")
     """Refused deliveries that were only counted, since too many arrived."""
     unexplained: list[Unexplained]  #: Rows without their counterpart.
@@ -125,7 +125,7 @@ select kind, count(*) filter (where status = 'pending') as pending, count(*) fil
        count(*) filter (where status = 'failed') as failed
 from tasks where id >= %(first)s and id < %(before)s group by kind order by kind
 """
-# The first day of which every table still has its partition: one may be dropped a little later than another.
+# The first day for which every table still has its partition: tables drop a day's partition at different times.
 _KEPT_FROM: Final = """
 select max(first) from (
   select min(right(c.relname, 8)) as first from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -135,21 +135,21 @@ select max(first) from (
 
 async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> Ledger:
     """
-    The ledger of what came in at or after `begin` and before `end`, all of it seen at one moment.
+    Read the ledger of the deliveries from `begin`, included, to `end`, excluded, in one snapshot.
 
-    The caller's transaction must not have begun to read. Raises OperationError.
+    The caller's transaction must not have read anything yet. Raises OperationError.
     """
     if begin >= end:
         raise OperationError(Reason.PERIOD_MALFORMED, "the period ends before it begins")
     async with connection.transaction():
         await connection.execute("set transaction isolation level repeatable read, read only")
-        # Hash tables of a day fit; on disk they would take half as long again.
+        # Enough memory for the hash tables of a day; on disk, the query would take 50 % longer.
         await connection.execute("set local work_mem = '64MB'")
         await connection.execute("set local enable_partitionwise_join = on")
         await plan_for_spans(connection)
         kept = await kept_from(connection)
         if end <= kept:
-            raise OperationError(Reason.PERIOD_NOT_KEPT, f"nothing of before {kept:%Y-%m-%d} is kept any more")
+            raise OperationError(Reason.PERIOD_NOT_KEPT, f"nothing from before {kept:%Y-%m-%d} is kept any more")
         covered = max(begin, kept)
         sources, endpoints = await _figures(connection, covered, end)
         balanced = all(source.balanced for source in sources)
@@ -168,10 +168,10 @@ async def read(connection: AsyncConnection, begin: datetime, end: datetime) -> L
 
 
 async def kept_from(connection: AsyncConnection) -> datetime:
-    """The beginning of what the tables still hold."""
+    """Return the beginning of the first day that all tables still hold."""
     row = await (await connection.execute(_KEPT_FROM)).fetchone()
     if row is None or row[0] is None:
-        raise OperationError(Reason.PERIOD_NOT_KEPT, "there are no daily partitions: `tallyhook migrate` makes them")
+        raise OperationError(Reason.PERIOD_NOT_KEPT, "there are no daily partitions: `tallyhook migrate` creates them")
     day = date.fromisoformat(row[0])
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
@@ -184,7 +184,7 @@ on conflict (event_id) do update set since = now()
 
 
 async def expect(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None:
-    """Have the sweep follow webhooks that are on their way once more: their ids are older than what it still looks at."""
+    """Let the sweep follow webhooks that are sent again: it would not look at ids this old by itself."""
     await connection.execute(_EXPECT, (list(event_ids),))
 
 

@@ -30,17 +30,17 @@ _NOTES: Final = {
     "waiting_for_kafka": "of those in flight wait for Kafka",
     "parked": "of the dead-lettered are parked by the relay",
     "discarded": "of the dead-lettered were discarded",
-    "recovered": "of the rejected were verified later and came in again",
+    "recovered": "of the rejected were recovered by a replay",
 }
 
 
 def ledger(
     begin: Annotated[str, typer.Option("--from", help=f"The period's beginning. {WHEN}")] = "24h",
-    end: Annotated[str, typer.Option("--to", help="The period's end, likewise.")] = "0s",
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 when it does not balance.")] = False,
+    end: Annotated[str, typer.Option("--to", help=f"The period's end. {WHEN}")] = "0s",
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if it does not balance.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Account for all that came in: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
+    """Account for all deliveries: received = rejected + duplicates + ignored + processed + in flight + dead-lettered."""
     from operations.ledger import books
     from operations.lost_records import store as lost_search
 
@@ -61,7 +61,7 @@ def _text(found: Ledger) -> str:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    title = f"{_time(found.from_)} to {_time(found.to)}" + (": what is older is past retention" if found.clipped else "")
+    title = f"{_time(found.from_)} to {_time(found.to)}" + (": the older part is past retention" if found.clipped else "")
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     table.add_column("source")
     for name in _COLUMNS.values():
@@ -87,7 +87,7 @@ def _notes(found: Ledger) -> list[str]:
         if (number := getattr(source, field, 0))
     ]
     notes += [
-        f"{source.source}: the oldest in flight came at {_time(source.oldest_in_flight)}"
+        f"{source.source}: the oldest in flight arrived at {_time(source.oldest_in_flight)}"
         for source in found.sources
         if source.oldest_in_flight
     ]
@@ -102,7 +102,8 @@ def _notes(found: Ledger) -> list[str]:
 
 def _loss(loss: OpenLoss) -> str:
     gone = f"Kafka has lost {loss.topic}/{loss.partition} from {loss.from_offset} to {loss.until_offset}"
-    sent = f"{_number(loss.waiting)} events sent again wait for it" if loss.searched else "events are being sent again"
+    waiting = f"{_number(loss.waiting)} events that were sent again are not handled yet"
+    sent = waiting if loss.searched else "events are being sent again"
     return f"{gone}, which the {loss.consumer} worker had not read: {sent}; see runbooks/records-lost.md"
 
 

@@ -1,9 +1,9 @@
 """
-The ledger's sweep: finds webhooks that stay in flight and rows that miss their other half, and follows them to their end.
+The ledger's sweep: finds webhooks that stay in flight and rows without a counterpart, and follows them until they are settled.
 
-Each sweep looks once at what has become old enough since the one before; what is not settled by then is written down, so that the
-price of a sweep is that of a minute's events, not of all that is kept. One relay at a time sweeps, again and again, and exports
-the figures to Prometheus.
+Each sweep checks the deliveries that became older than the grace since the last sweep, and records those that are not settled as
+findings. So a sweep costs as much as a minute's events, not as all that are kept. One relay at a time sweeps, and exports the
+figures to Prometheus.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from runtime.ids import time_of
 from runtime.service import Service, connected, lead
 from schemas.endpoints import place_of
 
-_STEP: Final = timedelta(hours=6)  # of the past, what one transaction sweeps: the first sweep has days before it
+_STEP: Final = timedelta(hours=6)  # the span of the log that one transaction sweeps: the first sweep has to go through days
 
 _KIND: Final = """
 case when not logged then 'unlogged' when state = 'missing' then 'missing' when state = 'inFlight' then 'in_flight'
@@ -60,7 +60,7 @@ on conflict (id) do update set swept_to = excluded.swept_to
 
 
 class Place(NamedTuple):
-    """A source, and the endpoint of it; empty for the plain path."""
+    """A source and one of its endpoints; the endpoint is empty for the plain path."""
 
     source: str
     endpoint: str = ""
@@ -79,7 +79,7 @@ class InFlight(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """The figures of one sweep; a place without any is left out."""
+    """The figures of one sweep; a place whose figures are all 0 is left out."""
 
     in_flight: Mapping[Place, InFlight]
     unbalanced: Mapping[Place, int]
@@ -87,9 +87,9 @@ class Swept(NamedTuple):
 
 async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) -> Swept:
     """
-    Look at what has become older than the grace, follow what was found before, and raise alerts.
+    Check the deliveries that became older than the grace, update the earlier findings, and raise alerts.
 
-    The connection is in autocommit mode; one sweep at a time is the caller's matter.
+    The connection is in autocommit mode; the caller makes sure that only one sweep runs at a time.
     """
     edge = now - grace
     await _advance(connection, edge, now)
@@ -106,9 +106,9 @@ async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) ->
 
 async def _advance(connection: AsyncConnection, edge: datetime, now: datetime) -> None:
     """
-    Write down what is unsettled of the time between the last sweep and the edge.
+    Record the unsettled deliveries of the time between the last sweep and the edge.
 
-    A sweep that got further than now had a wrong clock: everything is looked at again, which changes nothing for what is settled.
+    If the last sweep ended later than now, a clock was wrong: everything is swept again, which changes nothing for settled ones.
     """
     row = await (await connection.execute(_SWEPT_TO)).fetchone()
     kept = await kept_from(connection)
@@ -151,11 +151,11 @@ OPEN_LETTERS: Final = Gauge("tallyhook_dead_letters_open", "Open dead letters.",
 
 _STATEMENT: Final = timedelta(minutes=5)
 _FIRST_AFTER: Final = timedelta(seconds=10)
-"""A relay that starts has a backlog to carry, and the sweep would look at all of it just then: that cost a tenth of its speed."""
+"""A relay that starts may have a backlog; a sweep of it at the same moment made the relay 10 % slower."""
 
 
 def sweeping(settings: RelaySettings) -> Service:
-    """Return the service; a relay that does not lead exports no figures, so that their sum over all relays is right."""
+    """Return the service; only the relay that leads exports figures, so that their sum over all relays is right."""
     every = settings.ledger_sweep.total_seconds()
     first = min(_FIRST_AFTER, settings.ledger_sweep).total_seconds()
     shown = {Place(source) for source in SETTLED_BY}
@@ -179,7 +179,7 @@ def sweeping(settings: RelaySettings) -> Service:
 
 
 def _export(swept: Swept, shown: Collection[Place], now: datetime) -> None:
-    """Show these places: what was above zero once has to be seen to be zero again."""
+    """Export these places: a gauge that was above zero once must return to zero."""
     for place in shown:
         flying = swept.in_flight.get(place)
         IN_FLIGHT.labels(*place).set(flying.number if flying else 0)

@@ -1,4 +1,4 @@
-"""The ledger: where everything is that came in, each figure with a link to the rows behind it."""
+"""The route of the ledger, in which each figure has a link to its rows."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -31,7 +31,7 @@ _ROWS: Final = {
     "deadLettered": {"settled": "deadLettered"},
     "missing": {"settled": "missing"},
 }
-"""By figure: what lists its rows in the delivery log."""
+"""The parameters of the delivery log that list the rows of a figure, by figure."""
 
 
 class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class LedgerView(Ledger, frozen=True, kw_only=True):
     """Records that Kafka lost and that are not all handled yet, of any time."""
     sources: list[SourceView]  # type: ignore[assignment]  # a list of the same with links  #: The figures by source.
     endpoints: list[EndpointView]  # type: ignore[assignment]  # same
-    """The figures by endpoint, of those that received anything; what came by the plain path of a source is the rest of it."""
+    """The figures of the endpoints that received anything; the rest of a source's figures is its plain path."""
 
 
 async def ledger(request: web.Request) -> web.Response:
@@ -100,6 +100,6 @@ def _view(found: Ledger, losses: list[OpenLoss]) -> LedgerView:
 
 
 def _links(found: Ledger, **place: str) -> dict[str, str]:
-    """The deliveries behind the figures of a place, by figure."""
+    """Return the links to the deliveries of a place, by figure."""
     period = {"from": found.from_.isoformat(), "to": found.to.isoformat()}
     return {figure: f"{_DELIVERIES}?{urlencode({**place, **rows, **period})}" for figure, rows in _ROWS.items()}

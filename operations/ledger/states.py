@@ -1,8 +1,8 @@
 """
-The state of each webhook that came in: the one question behind the ledger, its sweep, and the delivery log's `settled`.
+The state of each webhook, as the ledger, its sweep, and the parameter `settled` of the delivery log need it.
 
-`RULES` decides it, the first that holds. The ledger asks it of all webhooks of a span at once, `condition` of the delivery log
-alone, so that Postgres can stop at the end of a page.
+The first of the `RULES` that is true decides. The ledger evaluates them for all webhooks of a period in one query; `condition`
+evaluates them row by row in the delivery log, so that Postgres can stop at the end of a page.
 """
 
 from datetime import datetime, timedelta
@@ -14,10 +14,10 @@ from runtime.ids import first_id_of
 from schemas.providers import providers
 
 SETTLED_BY: Final[dict[str, str]] = {**{provider.name: provider.settled_by for provider in providers()}, "partner": "leads"}
-"""The consumer whose mark says that a webhook of the source has had its effects."""
+"""The consumer whose mark shows that a webhook of the source has had its effects, by source."""
 
 Settled = Literal["processed", "inFlight", "deadLettered", "ignored", "missing"]
-"""The states of a delivery that was taken."""
+"""The states of a delivery that was stored."""
 
 _AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
 
@@ -62,40 +62,40 @@ from joined left join settlers on settlers.source = joined.source
 """
 
 OF_SPAN: Final = _ROWS.format(scope=_SPAN)
-"""A relation: one row for everything that came in within `span_values`, with its state."""
+"""A relation with one row, and its state, for each delivery or event of the span in `span_values`."""
 _OLDEST_FINDING: Final = "select event_id from ledger_findings order by event_id limit 1"
 OF_FINDINGS: Final = _ROWS.format(scope=f"{_SPAN} and id >= ({_OLDEST_FINDING}) and id in (select event_id from ledger_findings)")
 """
-The same of what the sweep follows; the scope bounds each table, so that days without any are left out.
+The same for the findings of the sweep; the scope limits each table, so that days without findings are not read.
 
-After an outage there are many: then whole days are read, and none before the oldest finding may be.
+After an outage there are many findings: then whole days are read, but none from before the oldest finding.
 """
 
 TIME_OF: Final = "to_timestamp(('x' || translate(left({id}::text, 13), '-', ''))::bit(48)::int8 / 1000.0)"
 """The time of an id: the upper 48 bits of a UUIDv7."""
 
-# The same for one row `d` of the delivery log. A subquery that is not bound to the row is asked once.
+# The same tests for one row `d` of the delivery log. Postgres runs a subquery that does not refer to the row only once.
 _ASKED: Final = {
     "event": "exists (select from outbox o where o.id = d.id)",
     "letter": "exists (select from dead_letters l where l.event_id = d.id and l.consumer = {settler} and l.status <> 'retried')",
     "mark": "exists (select from consumed c where c.event_id = d.id and c.consumer = {settler})",
     "parked": "d.id in (select event_id from outbox_pending where parked_at is not null)",
 }
-# Few webhooks have either, and all that have are found at once: without this every row of a page was asked for its event first.
+# Few webhooks are dead-lettered or parked, and one query finds them all; without this, each row's event was looked up first.
 _DEAD: Final = """d.id in (select event_id from dead_letters where event_id is not null and status <> 'retried'
   union all select event_id from outbox_pending where parked_at is not null)"""
 _SETTLER: Final = f"case d.source {' '.join(f'when {source!r} then {by!r}' for source, by in SETTLED_BY.items())} end"
 
 
 def condition(state: Settled) -> str:
-    """The SQL condition that a row `d` of the delivery log is in this state."""
+    """Return the SQL condition for a row `d` of the delivery log in this state."""
     tests = {name: text.format(settler=_SETTLER) for name, text in _ASKED.items()}
     found = _condition(state, [(name, test.format(**tests)) for name, test in RULES])
     return f"{_DEAD} and ({found})" if state == "deadLettered" else found
 
 
 def span_values(begin: datetime, end: datetime) -> dict[str, Any]:
-    """The parameters of a relation of this module."""
+    """Return the parameters of the relations of this module."""
     return {
         "first": first_id_of(begin),
         "before": first_id_of(end),
@@ -106,21 +106,21 @@ def span_values(begin: datetime, end: datetime) -> dict[str, Any]:
 
 async def plan_for_spans(connection: AsyncConnection) -> None:
     """
-    Have Postgres join the tables of a span by hash, until the transaction ends.
+    Let Postgres join the tables of a span by hash until the transaction ends.
 
-    It knows nothing yet of a day that has just begun: it would expect a row of each table, and look for each webhook among all
-    marks, which took 5 s for 15,000 of them.
+    It has no statistics of a day that has just begun, expects one row per table, and would compare each webhook with all marks,
+    which took 5 s for 15,000 of them.
     """
     await connection.execute("set local enable_nestloop = off")
 
 
 def present(now: datetime) -> datetime:
-    """Later than every id that can have been made by now."""
+    """Return a time that is later than that of every id that any process can have made yet."""
     return now + _AHEAD
 
 
 def _condition(state: str, rules: list[tuple[str, str]]) -> str:
-    """The condition as the first rule decides it, else as the others do; rules after the last one of the state do not matter."""
+    """Return the condition by the first rule, else by the others; rules after the last one of the state do not matter."""
     if state not in {name for name, _ in rules}:
         return ""
     (name, test), *others = rules

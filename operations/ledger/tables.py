@@ -1,10 +1,10 @@
-"""The findings of the ledger's sweep, and how far it is."""
+"""The findings of the ledger's sweep, and its progress."""
 
 from sqlalchemy import CheckConstraint, Column, DateTime, SmallInteger, Table, Text, Uuid, text
 
 from outbox.tables import metadata
 
-# What the ledger's sweep found and follows until it is settled: webhooks in flight for long, and rows that miss their other half.
+# The sweep's findings, which it follows until they are settled: webhooks that stay in flight, and rows without their counterpart.
 ledger_findings = Table(
     "ledger_findings",
     metadata,
@@ -16,7 +16,7 @@ ledger_findings = Table(
     CheckConstraint("kind in ('in_flight', 'parked', 'missing', 'unlogged')", name="kind_known"),
 )
 
-# One row: what came before is swept.
+# One row: everything before `swept_to` is swept.
 ledger_sweeps = Table(
     "ledger_sweeps",
     metadata,

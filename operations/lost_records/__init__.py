@@ -1,1 +1,1 @@
-"""Records that Kafka lost before they were read: found again in the log, and sent again."""
+"""Finds in the log the records that Kafka lost before they were read, and sends them again."""

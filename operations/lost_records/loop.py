@@ -1,7 +1,7 @@
 """
-Brings back records that Kafka has lost: one relay at a time looks at all groups every few seconds, and sends at a bounded rate.
+Sends records again that Kafka has lost: one relay at a time checks all groups every few seconds, and sends at a limited rate.
 
-A relay that dies leaves the rest of the work in Postgres, where the next one finds it.
+If the relay dies, the rest of the work is in Postgres, and the next relay continues it.
 """
 
 import asyncio
@@ -44,16 +44,16 @@ _LOOK_EVERY: Final = 10.0  # seconds
 _TURN: Final = 1.0  # seconds
 _STATEMENT: Final = timedelta(minutes=5)
 _REST_MAX: Final = 60.0
-"""Seconds between two looks at the commits while nothing is written to Kafka and all of it has been handled."""
+"""Seconds between two reads of the commits while nothing is written to Kafka and everything has been handled."""
 _CONSUMES: Final[Mapping[str, tuple[str, ...]]] = {each.name: tuple(map(str, each.consumes)) for each in workers()}
 
 
 class Rest:
     """
-    The state of Kafka in which a look has found that everything is handled and nothing is lost.
+    The state of Kafka at the last check, if everything was handled and nothing was lost.
 
-    While topics, begins and ends stay as they were, only an operator can move a commit, which a look finds within a minute: to
-    ask for the commits takes a client for each group.
+    While the topics and the offsets of their partitions do not change, only an operator can move a commit, and a check finds that
+    within a minute. Checks are rare because reading the commits needs a client for each group.
     """
 
     def __init__(self) -> None:
@@ -61,17 +61,17 @@ class Rest:
         self._until = 0.0
 
     def lasts(self, offsets: Offsets, topics: list[str]) -> bool:
-        """Ask Kafka whether all is as it was. Raises BrokerError."""
+        """Return whether topics and offsets are unchanged. Raises BrokerError."""
         if self._known is None or time.monotonic() >= self._until:
             return False
         return self._known == (offsets.topic_ids(topics), offsets.spans(topics))
 
     def end(self) -> None:
-        """Have the next look ask for everything."""
+        """Let the next check read everything."""
         self._known = None
 
     def note(self, found: Look, now: Mapping[str, Seen], consumes: Mapping[str, tuple[str, ...]]) -> None:
-        """Take note of a look that was written down; a rest begins where every worker has handled all."""
+        """Keep the state of a check whose results are stored, if every worker has handled everything."""
         places = [(consumer, place) for consumer, read in consumes.items() for place in found.spans if place.topic in read]
         rests = all(
             found.groups[group_of(consumer)].committed.get(place, 0) == found.spans[place].end for consumer, place in places
@@ -81,7 +81,7 @@ class Rest:
 
 
 def recovering(settings: RelaySettings) -> Service:
-    """Return the service; a relay that does not lead exports no figures."""
+    """Return the service; only the relay that leads exports figures."""
     offsets = Offsets(settings.kafka)
     look_at = 0.0
 
@@ -100,7 +100,7 @@ def recovering(settings: RelaySettings) -> Service:
             return max(0.0, look_at - time.monotonic())
 
         def hear(_: Notify) -> None:
-            """Look at once: a search needs to know where the copies will lie."""
+            """Check at once: the search needs the ends of the partitions from before it sends anything."""
             nonlocal look_at
             look_at = 0.0
             rest.end()
@@ -133,10 +133,10 @@ async def look(
     lease: timedelta = DEFAULT_LEASE,
     rest: Rest | None = None,
 ) -> list[Loss]:
-    """Find and report what was lost to the consumers of these topics; those losses that are new. Raises BrokerError."""
+    """Find the records that these consumers lost, report them, and return the losses that are new. Raises BrokerError."""
     rest = rest or Rest()
     topics = sorted({topic for names in consumes.values() for topic in names})
-    async with kept_alive(connection, lease):  # Kafka may take longer than a holder may be silent
+    async with kept_alive(connection, lease):  # Kafka may take longer than the lease of a silent holder
         if await asyncio.to_thread(rest.lasts, offsets, topics):
             return []
         found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])
@@ -160,14 +160,14 @@ async def look(
 
 
 class Turn(NamedTuple):
-    """One turn: the events that were sent again, and the ranges of which not all has been handled."""
+    """The result of one turn: the number of events that were sent again, and of ranges that are not completely handled."""
 
     sent: int
     open: int
 
 
 async def run_once(connection: AsyncConnection, limit: int) -> Turn:
-    """Send at most so many events again, look which have been handled, and export the figures."""
+    """Send up to `limit` events again, settle those that have been handled, and export the figures."""
     sent, until = 0, time.monotonic() + _TURN
     while sent < limit and time.monotonic() < until and (searches := await lost_search.searches(connection)):
         number = await lost_search.search(connection, searches[0], limit - sent)
@@ -186,7 +186,7 @@ async def run_once(connection: AsyncConnection, limit: int) -> Turn:
 
 
 def _ask(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple[Look, dict[str, Seen]]:
-    """Ids before and offsets after: a topic that is made anew in between is noticed at the next look."""
+    """Read ids before offsets, so that the next check notices a topic that is created again in between."""
     ids = offsets.topic_ids(topics)
     found = offsets.look(topics, groups)
     ends: dict[str, list[int]] = {topic: [] for topic in ids}

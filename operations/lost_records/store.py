@@ -1,8 +1,8 @@
 """
-The SQL of sending records again that Kafka has lost.
+The SQL that sends records again that Kafka has lost.
 
-The log is searched for events of the topic that the consumer has no mark of, and those go on the relay's list again, under
-the same ids: what was handled has its mark, and is not done twice.
+The log is searched for events of the topic without a mark of the consumer, and those become pending rows of the relay again, with
+the same ids: an event that was handled has its mark, so it is not handled twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from outbox.offsets import Place
 from outbox.resend import TYPE as RAW
 from runtime.ids import first_id_of, time_of
 
-_STEP: Final = timedelta(hours=6)  # of the log, what one transaction searches
+_STEP: Final = timedelta(hours=6)  # the span of the log that one transaction searches
 
 
 class OpenLoss(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -40,7 +40,7 @@ class OpenLoss(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Search(NamedTuple):
-    """A topic whose log is to be searched for a consumer; `cursor` is the event it has come to."""
+    """A topic whose log is to be searched for a consumer; `cursor` is the last event that was searched."""
 
     consumer: str
     topic: str
@@ -57,7 +57,7 @@ from lost_ranges where finished_at is null and searched_at is null order by cons
 
 
 async def searches(connection: AsyncConnection) -> list[Search]:
-    """A range of the log to search."""
+    """Return the searches that are not finished."""
     async with connection.cursor(row_factory=class_row(Search)) as cursor:
         return await (await cursor.execute(_SEARCHES)).fetchall()
 
@@ -69,12 +69,12 @@ where r.topic = t.topic and r.partition = t.partition and r.resent_from is null 
 
 
 async def begin(connection: AsyncConnection, ends: Mapping[Place, int]) -> None:
-    """Write down where partitions end before anything is sent again: it will be behind that."""
+    """Store the ends of the partitions before anything is sent again: the copies come after them."""
     columns = [place.topic for place in ends], [place.partition for place in ends], [*ends.values()]
     await connection.execute(_BEGIN, columns)
 
 
-# What was set aside is marked too. A record that went back from the dead letters carries an event of another id.
+# A dead letter has a mark too. The retried record of a dead letter is in an event with another id.
 _UNMARKED: Final = f"""
 with found as (
   (select o.id, o.aggregate_id from outbox o
@@ -89,7 +89,7 @@ with found as (
    order by o.id limit %(limit)s))
 select id, aggregate_id from found order by id limit %(limit)s
 """
-# What nobody handles was stored and never sent; what is on the list goes out anyway; what is erased has nothing to say.
+# Left out are ignored events, which were never sent, pending events, which are sent anyway, and erased events, which are empty.
 _WANTED: Final = f"""
 select o.id from outbox o where o.id = any(%(ids)s) and o.id >= %(first)s and o.id <= %(last)s and not {is_marker("o.data")}
   and not exists (select from outbox_pending p where p.event_id = o.id)
@@ -113,9 +113,9 @@ where consumer = %s and topic = %s and finished_at is null
 
 async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int:
     """
-    Search the next piece of the log and send again what has no mark, in one transaction; how many events.
+    Search the next piece of the log, send the events without a mark again, in one transaction, and return their number.
 
-    Each carries the id of the resending, as those of a replay do: other readers of the topic may have had it before.
+    Each carries the id of the resending, like the events of a replay, since other readers of the topic may have read it before.
     """
     async with connection.transaction():
         first = first_id_of(await kept_from(connection))
@@ -157,7 +157,7 @@ returning consumer, topic, partition
 
 
 async def settle(connection: AsyncConnection) -> list[tuple[str, str, int]]:
-    """Forget what has its mark by now, and end the gaps of which nothing is left; those."""
+    """Delete the events that have their mark now, and finish and return the ranges that have none left."""
     await connection.execute(_SETTLE)
     return await (await connection.execute(_FINISH)).fetchall()
 
@@ -170,13 +170,13 @@ from lost_ranges r where finished_at is null order by consumer, topic, partition
 
 
 async def open_losses(connection: AsyncConnection) -> list[OpenLoss]:
-    """The gaps of which not all has been handled."""
+    """Read the ranges that are not completely handled."""
     async with connection.cursor(row_factory=class_row(OpenLoss)) as cursor:
         return await (await cursor.execute(_OPEN)).fetchall()
 
 
 async def seen(connection: AsyncConnection) -> dict[str, Seen]:
-    """The topics as they were seen last."""
+    """Read the ids and ends of the topics at the last check."""
     rows = await (await connection.execute("select topic, topic_id, ends from seen_topics")).fetchall()
     return {topic: Seen(topic_id, ends) for topic, topic_id, ends in rows}
 
@@ -189,6 +189,6 @@ where (s.topic_id, s.ends) is distinct from (excluded.topic_id, excluded.ends)
 
 
 async def see(connection: AsyncConnection, topics: Mapping[str, Seen]) -> None:
-    """Write down how the topics are now."""
+    """Store the ids and ends of the topics at this check."""
     rows: Sequence[tuple[str, str, list[int]]] = [(topic, found.topic_id, [*found.ends]) for topic, found in topics.items()]
     await connection.cursor().executemany(_SEE, rows)

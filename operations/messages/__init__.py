@@ -1,1 +1,1 @@
-"""The messages to people as their recipients read them."""
+"""The messages to people, as their recipients read them."""

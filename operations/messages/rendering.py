@@ -1,7 +1,7 @@
 """
-A message as its recipient reads it: rendered from its data by the templates of this release, as the worker renders it.
+Renders a message from its data by the templates of this release, as the worker renders it.
 
-What was sent is not kept: only the data is, so a release that changes a template changes what is shown of older messages too.
+Only the data of a message is kept, not its text: a release that changes a template also changes the shown text of older messages.
 """
 
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ SAMPLES: Final[Mapping[str, str | int]] = {
     "summary": "The CRM of acme has not answered for 10 minutes.",
     "runbook": "runbooks/partner-down.md",
 }
-"""A sample of each field that some template uses."""
+"""A sample of each field that any template uses."""
 
 
 def sample_of(template: Template) -> dict[str, str | int]:
-    """Return sample data for the template, with all that it may use."""
+    """Return sample data for the template, with all fields that it may use."""
     return {name: SAMPLES[name] for name in (*template.data, *template.optional)}
 
 

@@ -317,7 +317,7 @@ async def test_what_no_endpoint_can_be_is_refused(start_gateway: StartGateway) -
 async def test_another_spelling_of_an_endpoint_is_not_another_endpoint(gateway: Gateway) -> None:
     await call(gateway, "PUT", "/stripe/eu-west", {})
     status, answer = await call(gateway, "PUT", "/stripe/EU_West", {})
-    assert (status, answer["reason"], "eu-west, which there is already" in answer["detail"]) == (422, "field_invalid", True)
+    assert (status, answer["reason"], "eu-west, which exists already" in answer["detail"]) == (422, "field_invalid", True)
 
 
 async def test_a_secret_of_the_plain_path_may_move_to_its_endpoint(gateway: Gateway) -> None:
