@@ -49,7 +49,7 @@ PLACES: Final = {
     "topology": Place(
         "operations.topology.command",
         "topology",
-        "Show who reads and writes which topic, the progress of each worker, and its lag.",
+        "Show the topics with their readers and writers, and the progress and lag of each worker.",
     ),
     "doctor": Place(
         "ops.commands.doctor",
@@ -99,7 +99,9 @@ PLACES: Final = {
     ),
     "secrets": Place("operations.secrets.command", "app", "Our secrets: make new ones, and see which old ones may go."),
     "backfill": Place("operations.backfill.command", "app", "Fetch the events of a provider that never arrived."),
-    "reconcile": Place("operations.reconcile.command", "app", "Compare what we have with what a provider has, and mend it."),
+    "reconcile": Place(
+        "operations.reconcile.command", "app", "Compare our rows with the objects of a provider, and correct our rows."
+    ),
     "payments": Place("operations.state.command", "payments", "Payments: their states, and whether they were expected."),
     "subscriptions": Place("operations.state.command", "subscriptions", "Subscriptions and their states."),
     "invoices": Place("operations.state.command", "invoices", "Invoices and their states."),

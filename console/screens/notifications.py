@@ -25,7 +25,7 @@ from schemas.templates import TEMPLATES, Template
 from schemas.text import Id, LocaleTag, accepts
 from streams.notifications.texts import Text
 
-_ABSENT: Final = "no notification has this id, or its command is still on the way"
+_ABSENT: Final = "no notification has this id, or its command is not handled yet"
 _LAMPS: Final[Mapping[str, str]] = {"sent": "none", "failed": "much"}
 
 

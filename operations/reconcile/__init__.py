@@ -1,1 +1,1 @@
-"""The provider's present objects compared with our rows, and the repair of differences."""
+"""Compare the provider's present objects with our rows, and correct differences."""

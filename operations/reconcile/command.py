@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from operations.reconcile.lists import StripeLists
     from operations.reconcile.run import Asked, Difference, Report
 
-app = typer.Typer(no_args_is_help=True, help="Compare what we have with what a provider has, and mend it.")
+app = typer.Typer(no_args_is_help=True, help="Compare our rows with the objects of a provider, and correct our rows.")
 
 _SHOWN = 50
 _WORDS = {
@@ -27,24 +27,26 @@ _WORDS = {
 
 @app.callback()
 def reconcile() -> None:
-    """Compare what we have with what a provider has, and mend it."""
+    """Compare our rows with the objects of a provider, and correct our rows."""
 
 
 @app.command("stripe")
 def stripe(
     *,
-    since: Annotated[str, typer.Option("--from", help=f"Objects that were made from then on. {WHEN}")] = "1d",
+    since: Annotated[
+        str, typer.Option("--from", help=f"The start of the period in which the objects were created. {WHEN}")
+    ] = "1d",
     until: Annotated[str, typer.Option("--to", help=f"The end of the period. {WHEN}")] = "0s",
-    apply: Annotated[bool, typer.Option("--apply", help="Hand what Stripe has to the intake, where we differ.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Correct differences: hand Stripe's objects to the intake.")] = False,
     account: Annotated[str | None, typer.Option("--account", help="The connected account to compare, acct_….")] = None,
-    wait: Annotated[str, typer.Option("--wait", help="With --apply: how long the workers are waited for.")] = "1m",
+    wait: Annotated[str, typer.Option("--wait", help="With --apply: how long to wait for the workers.")] = "1m",
     as_json: Json = False,
 ) -> None:
     """
     Compare payments, refunds, disputes, invoices and subscriptions with Stripe's lists.
 
-    The exit code is 0 when both sides are the same, in the end, and 1 when something differs or cannot be compared. Without
-    --apply nothing is changed; with it, a second run finds nothing left to do.
+    The exit code is 0 if both sides are equal at the end, and 1 if something differs or cannot be compared. Without --apply
+    nothing is changed; after a run with it, a second run finds no difference.
     """
     from operations.backfill.settings import StripeSettings
     from operations.reconcile.lists import StripeLists
@@ -53,12 +55,12 @@ def stripe(
     asked = _asked(since, until, wait, account, apply=apply)
     settings = StripeSettings.load(environment())
     if not settings.stripe_api_key:
-        raise CommandError("STRIPE_API_KEY is not set: give it a secret or restricted key that may read what is compared")
+        raise CommandError("STRIPE_API_KEY is not set: set it to a secret or restricted key that may read the compared objects")
     lists = StripeLists(
         settings.stripe_api_key[0].value, settings.stripe_api_base, account=account, rate=settings.stripe_api_rate
     )
     if settings.stripe_mode != "any" and lists.livemode is not None and lists.livemode != (settings.stripe_mode == "live"):
-        raise CommandError(f"STRIPE_API_KEY is not of the mode that STRIPE_MODE={settings.stripe_mode} wants")
+        raise CommandError(f"STRIPE_API_KEY is not a key of the mode of STRIPE_MODE={settings.stripe_mode}")
     report = Report(since=asked.since, until=asked.until, apply=apply)
     _run(lists, asked, report)
     _print_report(report, as_json=as_json)
@@ -81,7 +83,7 @@ def _asked(since: str, until: str, wait: str, account: str | None, *, apply: boo
 def _run(lists: "StripeLists", asked: "Asked", report: "Report") -> None:
     from operations.reconcile.run import reconcile as go
 
-    with bar("asking Stripe") as shown:
+    with bar("reading from Stripe") as shown:
 
         async def work(connection: "AsyncConnection") -> None:
             await go(connection, lists, asked, report, lambda at: shown(description=at))
@@ -106,18 +108,18 @@ def _lines(report: "Report") -> list[str]:
     lines += [f"  {each.kind}s could not be compared: {each.reason}: {each.detail}" for each in report.uncompared]
     lines += [f"{number:,} {_WORDS[what]}" for what, number in report.found.items()]
     if report.apply:
-        lines.append(f"{report.handed_in:,} handed to the intake, {report.mended:,} of them mended by now")
+        lines.append(f"{report.handed_in:,} handed to the intake, {report.mended:,} of them corrected by now")
     if report.waited_for:
-        lines.append(f"{report.waited_for:,} events are still on their way: run it again to see, or look at `tallyhook ledger`")
+        lines.append(f"{report.waited_for:,} events are not handled yet: run the command again later, or see `tallyhook ledger`")
     return [*lines, _verdict(report)]
 
 
 def _verdict(report: "Report") -> str:
     if report.equal:
-        return "both sides are the same"
+        return "both sides are equal"
     if report.remaining:
-        return f"{report.remaining:,} differences remain" + ("" if report.apply else ": --apply mends what Stripe has")
-    return "what could be compared is the same"
+        return f"{report.remaining:,} differences remain" + ("" if report.apply else ": --apply corrects those that Stripe has")
+    return "all objects that could be compared are equal"
 
 
 def _line(each: "Difference") -> str:
@@ -125,7 +127,7 @@ def _line(each: "Difference") -> str:
     if each.what == "missing_here":
         fields = ", ".join(f"{name} {_text_of(theirs)}" for name, (_, theirs) in each.fields.items())
     text = f"{each.kind} {each.id} {_WORDS[each.what]}" + (f": {fields}" if fields else "")
-    return f"{text} (mended)" if each.mended else text
+    return f"{text} (corrected)" if each.mended else text
 
 
 def _text_of(value: Any) -> str:

@@ -1,7 +1,7 @@
 """
 Stripe's lists of objects, newest first, and single objects, through its SDK (https://docs.stripe.com/api/pagination).
 
-Where a list cannot be narrowed to a time, as with some stand-ins of Stripe, the whole of it is read.
+If a list cannot be filtered by time, as with some simulators of Stripe, all of it is read.
 """
 
 import math
@@ -23,19 +23,19 @@ from streams.retry_after import parse_http_date
 _PAGE: Final = 100
 _RETRIES: Final = 2
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    # The intent does not say what was refunded of it, its charge does.
+    # The refunded amount is in the charge, not in the intent.
     "payment_intent": {"expand": ["data.latest_charge"]},
-    # Otherwise those that were canceled are left out.
+    # By default Stripe leaves canceled subscriptions out.
     "subscription": {"status": "all"},
 }
 
 
 class Found(NamedTuple):
     """
-    One object, `body` as Stripe has it, byte for byte.
+    One object; `body` has the bytes that Stripe returned.
 
-    `at` is a time in Unix seconds, by Stripe's clock, before which everything that happened is in it; `created` is None where
-    the object does not say when it was made.
+    `at` is in Unix seconds by Stripe's clock: the object includes every change before it. `created` is None if the object has
+    no time of creation.
     """
 
     kind: str
@@ -63,7 +63,7 @@ _object: Final = Decoder(_Object)
 
 
 class StripeLists:
-    """A client of the API, of one account; at most `rate` calls a second are made."""
+    """A client of the API for one account; it makes at most `rate` calls per second."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class StripeLists:
 
     def pages(self, kind: str, since: datetime, until: datetime) -> Iterator[list[Found]]:
         """
-        The objects of a kind that were made from `since` up to `until`, page by page.
+        Yield the objects of a kind that were created from `since` up to `until`, page by page.
 
         Raises StripeApiError.
         """
@@ -107,7 +107,7 @@ class StripeLists:
             page, found = self._page(kind, path, {**wanted, **narrowed, "starting_after": found[-1].id})
 
     def one(self, kind: str, object_id: str) -> Found | None:
-        """The object as it is now; None where there is none, or no more. Raises StripeApiError."""
+        """Return the present object; None if there is none, or if it was deleted. Raises StripeApiError."""
         try:
             answer, at = self._ask(kind, f"{KINDS[kind].path}{quote(object_id, safe='')}", {})
         except StripeApiError as error:
@@ -154,4 +154,4 @@ def _found(kind: str, body: bytes, at: int, answer: stripe.StripeResponse) -> Fo
 
 
 def _unreadable(error: Exception) -> StripeApiError:
-    return StripeApiError(Reason.STRIPE_FAILED, f"what Stripe answered is no such list or object: {error}")
+    return StripeApiError(Reason.STRIPE_FAILED, f"the answer of Stripe is not a list or object of this kind: {error}")

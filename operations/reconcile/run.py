@@ -1,4 +1,4 @@
-"""A reconciliation: kind by kind and page by page, both sides of every object; what differs is handed to the intake, if asked."""
+"""A reconciliation compares both sides of every object, kind by kind; with `apply`, differing objects go to the intake."""
 
 import asyncio
 from collections import Counter
@@ -37,7 +37,7 @@ from streams.payments.fetching.store import ORIGIN
 
 DifferenceKind = Literal["missing_here", "missing_there", "differs", "unreadable"]
 LISTED_MAX: Final = 1000
-"""How many differences are told one by one; all of them are counted."""
+"""The number of differences that are listed; all of them are counted."""
 _TRIES: Final = 3
 _LOOK_EVERY: Final = 0.5  # seconds
 _PAGE: Final = 500
@@ -45,9 +45,9 @@ _PAGE: Final = 500
 
 class Difference(msgspec.Struct, kw_only=True):
     """
-    An object that is not the same on both sides; `fields` has each that differs as we have it and as the provider does.
+    An object that differs; `fields` has our value and the provider's value of each field that differs.
 
-    What is `unreadable` is what Stripe gave and nothing can be made of.
+    An `unreadable` object is one that Stripe returned and that cannot be understood.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Difference(msgspec.Struct, kw_only=True):
 
 
 class Uncompared(msgspec.Struct, frozen=True):
-    """A kind of object that Stripe did not give."""
+    """A kind of object that Stripe did not return."""
 
     kind: str
     reason: str
@@ -69,8 +69,9 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
     """
     The result of a reconciliation.
 
-    `compared` counts objects by kind, `found` differences by what they are. Of those `handed_in` were put to the intake,
-    `mended` are gone since, and `remaining` are not: with those that nothing can mend, such as what the provider does not have.
+    `compared` counts objects by kind, and `found` counts differences by kind of difference. `handed_in` of them were given to
+    the intake, `mended` have disappeared since, and `remaining` have not, including those that cannot be corrected, such as
+    objects that the provider does not have.
     """
 
     since: datetime = msgspec.field(name="from")
@@ -90,12 +91,12 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
     @property
     def equal(self) -> bool:
-        """True if both sides are known to be the same now."""
+        """True if all objects were compared and no difference remains."""
         return not self.remaining and not self.uncompared
 
 
 class Asked(NamedTuple):
-    """The request; with `apply`, the time to wait for the workers too."""
+    """The options of a reconciliation; `wait` is the time to wait for the workers after `apply`."""
 
     since: datetime
     until: datetime
@@ -115,16 +116,16 @@ class _Handed(NamedTuple):
 
 
 Progress = Callable[[str], None]
-"""Told what it is at."""
+"""Called with a description of the current step."""
 
 
 async def reconcile(
     connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, progress: Progress = lambda _: None
 ) -> Report:
     """
-    Compare all kinds, on a connection in autocommit mode; one that Stripe does not give costs no other one.
+    Compare all kinds, on a connection in autocommit mode; a kind that Stripe does not return is reported, and the others go on.
 
-    Raises StripeApiError where it gives none of them.
+    Raises StripeApiError if Stripe returns none of them.
     """
     if asked.apply:
         await note_command(connection, "tallyhook reconcile stripe", asked.operator)
@@ -146,7 +147,7 @@ class _Work:
         self._handed: list[_Handed] = []
 
     async def compare_kind(self, compared: Compared) -> StripeApiError | None:
-        """Both sides of all objects of a kind; the reason where Stripe does not give them."""
+        """Compare both sides of all objects of a kind; return the error if Stripe does not return them."""
         seen: set[str] = set()
         self._report.compared.setdefault(compared.kind, 0)
         pages = self._lists.pages(compared.kind, self._asked.since, self._asked.until)
@@ -191,7 +192,7 @@ class _Work:
             await self._hand_in(compared, difference, theirs)
 
     async def _theirs(self, compared: Compared, found: Found) -> Theirs | None:
-        """The provider's side, or None where the object is compared as a part of another, or states nothing by itself."""
+        """Return the provider's side, or None if the object is compared as a part of another one, or states nothing by itself."""
         try:
             if is_part_of_another(found):
                 return None
@@ -209,7 +210,7 @@ class _Work:
             self._report.differences.append(difference)
 
     async def _hand_in(self, compared: Compared, difference: Difference, theirs: Theirs) -> None:
-        """Return the event as the webhook route would have received it, but without a signature."""
+        """Record the events of an object as the webhook route would have received them, but without a signature."""
         waiting = [received_of(event, new_id(), new_trace().traceparent) for event in theirs.events]
         events: list[UUID] = []
         for _ in range(_TRIES):
@@ -226,11 +227,11 @@ class _Work:
         self._handed.append(_Handed(compared, difference, theirs, events))
 
     async def confirm(self) -> None:
-        """Wait for the workers, and count the differences that are gone."""
+        """Wait for the workers, and count the differences that have disappeared."""
         events = {event for handed in self._handed for event in handed.events}
         deadline = asyncio.get_running_loop().time() + self._asked.wait.total_seconds()
         while events:
-            self._progress(f"{len(events):,} events on their way to the worker")
+            self._progress(f"waiting for the worker to handle {len(events):,} events")
             events -= await store.handled(self._connection, list(events))
             if not events or asyncio.get_running_loop().time() >= deadline:
                 break

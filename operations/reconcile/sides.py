@@ -1,7 +1,7 @@
 """
-The two sides of one object: its row here, and the row that the provider's present state alone would make.
+The two sides of one object: our row, and the row that the provider's present state alone would make.
 
-Both are the same fold's, so a difference is never one of words. Pure functions.
+Both rows are made by the same fold, so their values can be compared directly. Pure functions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 class Compared(NamedTuple):
-    """A kind of Stripe's objects, what it is to us, and the columns of its table that are compared."""
+    """A kind of Stripe's objects, our kind for it, and the columns of its table that are compared."""
 
     kind: str
     ours: Kind
@@ -46,12 +46,12 @@ TABLES: Final = {
     "payment": payments, "refund": refunds, "dispute": disputes, "invoice": invoices, "subscription": subscriptions,
 }  # fmt: skip
 _NAMES: Final = {kind: [column.name for column in table.columns] for kind, table in TABLES.items()}
-# Stripe has no word for an open invoice whose last attempt failed, which we have from an event.
+# For Stripe an invoice whose last attempt failed is still open; we know of the failure from an event.
 _SAME: Final = {("invoice", "status", "payment_failed"): "open"}
 
 
 class Theirs(NamedTuple):
-    """The provider's side: the events of its state, and the row that they make; no row where they do not state the object."""
+    """The provider's side: the events of its state, and the row that they make; None if they do not state the object."""
 
     id: str
     events: Sequence[bytes]
@@ -73,23 +73,23 @@ _event: Final = Decoder(StripeEvent)
 
 
 def is_part_of_another(found: Found) -> bool:
-    """True for a charge of an intent, which is compared with that. Raises msgspec.DecodeError."""
+    """Return true for a charge of an intent: it is compared with the intent. Raises msgspec.DecodeError."""
     return found.kind == "charge" and bool(_charge.decode(found.body).payment_intent)
 
 
 def unexpanded_charge(found: Found) -> str | None:
-    """The id of the charge behind an intent, where the list has not put it in. Raises msgspec.DecodeError."""
+    """Return the id of an intent's charge if the list does not include the charge itself. Raises msgspec.DecodeError."""
     charge = _charge_in(found)
     return msgspec.json.decode(charge, type=str) if charge.startswith(b'"') else None
 
 
 def _charge_in(found: Found) -> bytes:
-    """The row as JSON, null where there is none."""
+    """Return the charge of an intent as JSON, null if there is none."""
     return bytes(_intent.decode(found.body).latest_charge) if found.kind == "payment_intent" else b"null"
 
 
 def theirs_of(compared: Compared, found: Found, charge: Found | None = None, account: str | None = None) -> Theirs:
-    """The provider's side of an object, with its charge beside it. Raises msgspec.DecodeError, Poison."""
+    """Return the provider's side of an object, including its charge. Raises msgspec.DecodeError, Poison."""
     bodies = [found.body]
     if charge is not None:
         bodies.append(charge.body)
@@ -105,15 +105,15 @@ def theirs_of(compared: Compared, found: Found, charge: Found | None = None, acc
 
 
 def is_deleted(compared: Compared, ours: Row) -> bool:
-    """True for an invoice that we know to be deleted, or voided, which is the same to us."""
+    """Return true for an invoice that is deleted or voided: both have the same status here."""
     return compared.kind == "invoice" and ours["status"] == "void"
 
 
 def deleted(compared: Compared, object_id: str, ours: Row, at: datetime, account: str | None) -> Theirs | None:
     """
-    The provider's side of a draft invoice that it does not have any more (https://docs.stripe.com/api/invoices/delete).
+    Return the provider's side of a deleted draft invoice (https://docs.stripe.com/api/invoices/delete).
 
-    None for anything else: it cannot have been deleted, so the key, the account or the mode is another.
+    Return None for any other object: it cannot have been deleted, so the key is one of another account or mode.
     """
     if compared.kind != "invoice" or ours["status"] != "draft":
         return None
@@ -134,7 +134,7 @@ def _columns(compared: Compared, state: State) -> Row:
 
 
 def differences(compared: Compared, ours: Row, theirs: Row) -> dict[str, tuple[Any, Any]]:
-    """The fields that are not the same, each as we have it and as the provider does."""
+    """Return the fields that differ, each with our value and the provider's value."""
     return {
         field: (_plain(ours[field]), _plain(theirs[field]))
         for field in compared.fields
@@ -151,5 +151,5 @@ def _plain(value: Any) -> Any:
 
 
 def plain(row: Row) -> dict[str, Any]:
-    """A row as JSON has it."""
+    """Return a row with values that JSON can represent."""
     return {field: _plain(value) for field, value in row.items()}

@@ -1,4 +1,4 @@
-"""Our side of a reconciliation."""
+"""The SQL of a reconciliation: our rows, and the marks of the payments worker."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from operations.reconcile.sides import TABLES, Compared
 from schemas.stripe import SOURCE
 
-# By its first event: nobody keeps when the object was made.
+# The time of the first event stands in for the creation of the object, which is not stored.
 _FIRST_SEEN: Final = """
 select t.id from {table} t where t.provider = %s and t.updated_at >= %s and ({of_kind})
   and t.account is not distinct from %s and (t.livemode is null or t.livemode is not distinct from coalesce(%s, t.livemode))
@@ -20,12 +20,12 @@ select t.id from {table} t where t.provider = %s and t.updated_at >= %s and ({of
 order by t.id
 """
 _OF_KIND: Final = {"payment_intent": "t.id like 'pi\\_%%'", "charge": "t.id not like 'pi\\_%%'"}
-# What is set aside has its mark too.
+# An event that became a dead letter has a mark too.
 _HANDLED: Final = "select event_id from consumed where consumer = 'payments' and event_id = any(%s)"
 
 
 async def rows(connection: AsyncConnection, compared: Compared, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Those of the objects that we have, by id, with the columns that are compared."""
+    """Return the rows of these objects by id, with the columns that are compared."""
     columns = ", ".join(compared.fields)
     query = f"select id, {columns} from {TABLES[compared.ours].name} where provider = %s and id = any(%s)"
     async with connection.cursor(row_factory=dict_row) as cursor:
@@ -42,12 +42,12 @@ class Scope(NamedTuple):
 async def first_seen(
     connection: AsyncConnection, compared: Compared, scope: Scope, since: datetime, until: datetime
 ) -> list[str]:
-    """The ids of the objects that we first heard of in the period, by the provider's clock."""
+    """Return the ids of the objects whose first event is in the period, by the provider's clock."""
     query = _FIRST_SEEN.format(table=TABLES[compared.ours].name, of_kind=_OF_KIND.get(compared.kind, "true"))
     values = (SOURCE, since, *scope, compared.ours, since, compared.ours, until)
     return [row[0] for row in await (await connection.execute(query.encode(), values)).fetchall()]
 
 
 async def handled(connection: AsyncConnection, events: Sequence[UUID]) -> set[UUID]:
-    """Those of the events that the payments worker has handled or set aside."""
+    """Return the events that the payments worker has handled or set aside."""
     return {row[0] for row in await (await connection.execute(_HANDLED, (list(events),))).fetchall()}

@@ -1,1 +1,1 @@
-"""The retention as operators see it: what is gone, what is kept, and its next run."""
+"""The retention as operators see it: deleted records, kept records, and the next run."""

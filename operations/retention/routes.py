@@ -11,8 +11,8 @@ async def retention(request: web.Request) -> web.Response:
     """
     Read the records that the retention keeps, and its next run.
 
-    Relays run it every hour. The answer has the day up to which each kind of records is deleted, and the days that are out of
-    use and can still come back.
+    Relays run the retention every hour. The answer has the day up to which each kind of records is deleted, and the detached
+    days, which can still be attached again.
     """
     async with reading(request) as connection:
         return answer(await store.read(connection))

@@ -1,4 +1,4 @@
-"""The state of the retention, as the upkeep of the relays left it in Postgres; the settings behind it are theirs."""
+"""The state of the retention, as the upkeep of the relays stored it in Postgres; only the relays know its settings."""
 
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -16,7 +16,7 @@ _AWAY: Final = "select partition, detached_at from detached_partitions order by 
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Unknown values are left out."""
+    """A part of the answer; unknown values are left out."""
 
 
 class Kept(_View, frozen=True, kw_only=True):
@@ -28,24 +28,24 @@ class Kept(_View, frozen=True, kw_only=True):
 
 
 class Away(_View, frozen=True, kw_only=True):
-    """A day of a table that is out of use. It can come back until it is dropped, RETENTION_GRACE after it was detached."""
+    """A detached day of a table. It can be attached again until it is dropped, RETENTION_GRACE after it was detached."""
 
-    partition: str  #: The name of the table's day, such as `outbox_20261124`.
-    detached_at: datetime  #: The time since which it is out of use.
+    partition: str  #: The name of the partition, such as `outbox_20261124`.
+    detached_at: datetime  #: The time at which it was detached.
 
 
 class Retention(_View, frozen=True, kw_only=True):
-    """The records that are kept, those that are out of use, and the runs of the upkeep."""
+    """The kept records, the detached days, and the runs of the upkeep."""
 
     at: datetime  #: The time of the answer, by Postgres' clock.
     kept: list[Kept]  #: The kinds of records; empty before the first run.
-    away: list[Away]  #: The days that are out of use, oldest first.
+    away: list[Away]  #: The detached days, oldest first.
     last_run: datetime | None = None  #: The last run that moved on; absent before the first.
     next_run: datetime | None = None  #: The time at which the next run is due: a relay runs one every hour.
 
     @property
     def overdue(self) -> bool:
-        """Tell whether the next run should have been long ago: no relay runs."""
+        """True if the next run is long overdue, so no relay runs."""
         return self.next_run is not None and self.at > self.next_run + EVERY
 
 

@@ -1,1 +1,1 @@
-"""The secrets as operators see them: made, listed, and safe to drop or not."""
+"""The secrets as operators see them: making new ones, and listing them with their use."""

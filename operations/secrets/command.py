@@ -83,7 +83,7 @@ def _known(kind: str) -> str:
 @app.command("new")
 def new(
     kind: Annotated[
-        str, typer.Option("--for", metavar="|".join(_KINDS), callback=_known, help="What the secret is for.")
+        str, typer.Option("--for", metavar="|".join(_KINDS), callback=_known, help="The use of the secret.")
     ] = "internal",
     as_json: Json = False,
 ) -> None:
@@ -102,7 +102,7 @@ _RUNBOOK: Final = "runbooks/rotate-secrets.md"
 
 @app.command("list")
 def list_secrets(as_json: Json = False) -> None:
-    """Every secret in the settings of this shell by its public id, how it is used, and whether it is safe to drop."""
+    """List every secret in the settings of this shell by its public id, its use, and whether it is safe to drop."""
     import msgspec
 
     found = with_database(_read)

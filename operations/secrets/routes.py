@@ -1,4 +1,4 @@
-"""Our secrets, by their public ids: how they are used, and which may be dropped."""
+"""The route that lists our secrets by their public ids, with their use and whether they may be dropped."""
 
 from aiohttp import web
 

@@ -1,4 +1,4 @@
-"""The standing of every secret: how it is used, over all gateways, and whether it may go."""
+"""The state of every secret: its use over all gateways, and whether it may be dropped."""
 
 from datetime import UTC, datetime
 

@@ -32,7 +32,7 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def _group(name: str, record: type[StateQuery], about: str) -> typer.Typer:
-    """The group of commands about one list."""
+    """Return the group of commands of one list."""
     options = [field.encode_name for field in msgspec.structs.fields(record) if field.name not in {"limit", "cursor"}]
 
     @asks(record, *options)
@@ -50,13 +50,13 @@ def _group(name: str, record: type[StateQuery], about: str) -> typer.Typer:
         show({"items": items}, _table(name, items), as_json=as_json)
 
     group = typer.Typer(no_args_is_help=True, help=about)
-    group.callback()(lambda: None)  # so that `list` stays a word of its own, though it is the only one
+    group.callback()(lambda: None)  # keeps `list` as a subcommand, although it is the only one
     group.command("list", help=f"List {name}, newest first.")(list_items)
     return group
 
 
 async def _read(connection: AsyncConnection, which: List[Any], query: StateQuery, limit: int) -> list[Any]:
-    """So many items, over as many pages as that takes."""
+    """Read up to `limit` items, page by page."""
     from projections import lists
 
     found: list[Any] = []
@@ -74,7 +74,7 @@ def _table(name: str, items: Sequence[dict[str, Any]]) -> str:
     rows = [[str(item.get(column, "-")) for column in columns] for item in items]
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in [columns, *rows]]
-    return "\n".join(lines if rows else [f"no {name} fit this"])
+    return "\n".join(lines if rows else [f"no {name} match"])
 
 
 payments = _group("payments", PaymentsQuery, "Payments: their states, and whether they were expected.")

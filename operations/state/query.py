@@ -1,4 +1,4 @@
-"""The queries of the lists of current state: the same over HTTP, at a shell and in the console."""
+"""The queries of the lists of current state, shared by the HTTP API, the commands and the console."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -18,14 +18,14 @@ from schemas.partners import key_of
 from schemas.providers import Mode, ProviderName
 from schemas.text import Currency, Filter, PartnerId, RecipientFilter
 
-_NAMES: Final = 2  # of a row of money, beside its time: the id and the provider
+_NAMES: Final = 2  # parts of a cursor of payments, subscriptions or invoices besides the time: the id and the provider
 
 
 class StateQuery(Paged, frozen=True, kw_only=True):
     """Narrows a list of current state."""
 
     def asked(self, now: datetime) -> Asked:
-        """The page that is asked for. Raises GatewayError `query_malformed`."""
+        """Return the requested page. Raises GatewayError `query_malformed`."""
         raise NotImplementedError
 
 
@@ -39,7 +39,7 @@ class _OfMoney(StateQuery, frozen=True, kw_only=True):
 
     def asked(self, now: datetime) -> Asked:
         del now
-        # The provider's clock may be ahead, and a time without an end has none.
+        # The provider's clock may be ahead of ours, so without an end the period is unlimited.
         begin, end = self.period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
         values = _given(self, "status", "provider", "customer", "account", "user", "reconciliation", "subscription")
         if currency := getattr(self, "currency", None):
@@ -53,7 +53,7 @@ class _OfMoney(StateQuery, frozen=True, kw_only=True):
             return None
         at, *names = place_of(self.cursor)
         if len(names) != _NAMES:
-            raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that this list gave out")
+            raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that this list returned")
         return (at, *names)
 
 
@@ -85,7 +85,7 @@ class InvoicesQuery(_OfMoney, frozen=True, kw_only=True):
 
 
 class _OfIds(StateQuery, frozen=True, kw_only=True):
-    """A list in the order of its ids, which carry the time at which a thing came."""
+    """A list in the order of its ids, which include the time of arrival."""
 
     def asked(self, now: datetime) -> Asked:
         begin, end = self.period(EPOCH, up_to(now))
@@ -122,7 +122,7 @@ class NotificationsQuery(_OfIds, frozen=True, kw_only=True):
 
 
 def cursor_after(last: Key | None) -> str | None:
-    """Return the cursor of the page that follows one whose `last` is this; None after the last page."""
+    """Return the cursor of the page after the item `last`; None after the last page."""
     if last is None:
         return None
     first, *names = last

@@ -29,18 +29,18 @@ Read = Callable[[AsyncConnection, str], Awaitable[msgspec.Struct | None]]
 
 
 def _view(summary: str, description: str, read: Read) -> Handler:
-    """The handler that answers with what is read of the id; its texts are published, as a docstring is."""
+    """Return the handler of the state with the id of the path; its texts are published in the OpenAPI document."""
 
     async def view(request: web.Request) -> web.Response:
         async with reading(request) as connection:
-            return answer(known(await read(connection, request.match_info["id"]), "nothing is known by this id"))
+            return answer(known(await read(connection, request.match_info["id"]), "nothing has this id"))
 
     view.__doc__ = f"{summary}\n\n{description}"
     return view
 
 
 def _folded(thing: str, read: Read, more: str = "") -> Handler:
-    """The view of a state that is the result of a provider's events."""
+    """Return the view of a state that is the result of a provider's events."""
     any_order = "The state is the result of all of the provider's events so far, in any order of arrival."
     return _view(f"Read the state of {thing}, with the events that produced it.", more or any_order, read)
 
@@ -61,12 +61,12 @@ async def notification(request: web.Request) -> web.Response:
     """
     Read the state of a notification, with its events.
 
-    The notification exists as soon as the notifications worker has taken the command.
+    The notification exists as soon as the notifications worker has handled the command.
     """
     asked = asked_id(request, "notification")
     async with reading(request) as connection:
         found = await notifications.notification(connection, asked)
-    return answer(known(found, "no notification has this id, or its command is still on the way"))
+    return answer(known(found, "no notification has this id, or its command is not handled yet"))
 
 
 class PaymentsPage(Page[PaymentItem], frozen=True):
@@ -90,11 +90,11 @@ class NotificationsPage(Page[NotificationItem], frozen=True):
 
 
 _SHORT: str = f"""
-A page may be shorter than `limit`, or empty, and have a `next` all the same: a page looks at {lists.LOOKED:,} rows at most."""
+A page may be shorter than `limit`, or empty, and still have a `next`: a page reads at most {lists.LOOKED:,} rows."""
 
 
 def _list(summary: str, description: str, which: lists.List[Any], query: type[StateQuery], page: type[Page[Any]]) -> Handler:
-    """The handler that answers with a page of the list; its texts are published, as a docstring is."""
+    """Return the handler of a page of the list; its texts are published in the OpenAPI document."""
 
     async def view(request: web.Request) -> web.Response:
         asked = query_of(request, query).asked(datetime.now(UTC))
@@ -109,7 +109,7 @@ def _list(summary: str, description: str, which: lists.List[Any], query: type[St
 _CHANGED = "`from` and `to` are about the time of the last change, by the provider's clock."
 payments = _list(
     "List the payments, the last changed first.",
-    f"With `reconciliation`, those that were not expected or not as expected. {_CHANGED}",
+    f"With `reconciliation`, only payments with this result of the comparison with their expectation. {_CHANGED}",
     lists.PAYMENTS, PaymentsQuery, PaymentsPage,
 )  # fmt: skip
 subscriptions = _list(

@@ -1,4 +1,4 @@
-"""The question of the statistics: the same over HTTP and in the console."""
+"""The query of the statistics, shared by the HTTP API and the console."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, NamedTuple
@@ -29,7 +29,7 @@ class Period(NamedTuple):
 
 
 class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The figures that are asked for, their period and the size of a bucket."""
+    """The requested figures, their period and the size of a bucket."""
 
     of: Annotated[
         Of,
@@ -52,7 +52,7 @@ class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     )
 
     def period(self, now: datetime) -> Period:
-        """The whole buckets that hold the period. Raises GatewayError `query_malformed`."""
+        """Return the whole buckets that cover the period. Raises GatewayError `query_malformed`."""
         width = WIDTHS[self.bucket]
         end = -(-((self.until or now) - EPOCH) // width)
         begin = (self.since - EPOCH) // width if self.since else max(0, end - _BUCKETS)

@@ -16,7 +16,7 @@ from operations.stats.store import Series
 class Stats(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
     """The figures of the period, in whole buckets."""
 
-    of: Of  #: The figures that were asked for.
+    of: Of  #: The requested figures.
     bucket: Bucket  #: The size of a bucket.
     since: datetime  #: The beginning of the first bucket.
     until: datetime  #: The end of the last bucket.
@@ -27,8 +27,9 @@ async def stats(request: web.Request) -> web.Response:
     """
     Count deliveries, effects, attempts or notifications in buckets of time.
 
-    The figures of `effects` are by the arrival of the event, and their `p50Ms` and `p99Ms` are the time from there to the effect;
-    those of `attempts` are the time until the CRM has answered. Refused deliveries that were only counted are in no bucket.
+    The figures of `effects` are grouped by the arrival of the event, and their `p50Ms` and `p99Ms` are the time from the
+    arrival to the effect; those of `attempts` are the time until the answer of the CRM. Rejected deliveries that were only
+    counted are in no bucket.
     """
     query = query_of(request, StatsQuery)
     period = query.period(datetime.now(UTC))

@@ -1,7 +1,7 @@
 """
 Counts in buckets of time, each from the rows of an indexed range.
 
-What is in daily tables is bounded by its ids, so that no other day is read. A question that takes too long is given up.
+Rows of daily tables are selected by a range of ids, so that no other day is read. A query that takes too long is cancelled.
 """
 
 from collections import defaultdict
@@ -27,9 +27,9 @@ from webhook_deliveries where id >= %(first)s and id < %(before)s
 """
 ROWS: Final[Mapping[Of, str]] = {
     "deliveries": _DELIVERIES.format(name="source"),
-    # The type of a rejected delivery is what anybody has written.
+    # Rejected deliveries are left out: anyone can write anything as their type.
     "types": _DELIVERIES.format(name="concat_ws(' ', source, type)") + " and outcome <> 'rejected'",
-    # An event that became a dead letter is marked too, and so counted as handled; the letter counts as the failure.
+    # An event that became a dead letter has a mark too, so it counts as handled; the dead letter counts as the failure.
     "effects": f"""
         select consumer as name, {TIME_OF.format(id="event_id")} as at, 'handled' as outcome, false as failed,
           extract(epoch from c.at - {TIME_OF.format(id="event_id")})::float8 * 1000 as took
@@ -70,19 +70,19 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     number: int  #: Number of rows.
     failures: int  #: Number of those that failed: rejected, recorded as a dead letter, or without success.
     outcomes: dict[str, int]  #: Number of rows by outcome.
-    p50_ms: float | None = None  #: Half took no longer, in milliseconds; absent where nothing is timed.
-    p99_ms: float | None = None  #: 99 of 100 took no longer, in milliseconds; absent where nothing is timed.
+    p50_ms: float | None = None  #: The median duration in milliseconds; absent if durations are not measured.
+    p99_ms: float | None = None  #: The 99th percentile of the duration in milliseconds; absent if durations are not measured.
 
 
 class Series(msgspec.Struct, frozen=True):
     """The buckets of one source, type, worker, partner or channel."""
 
-    name: str  #: Its name; `(others)` for the rest of more than 50.
+    name: str  #: Its name; `(others)` for the series after the 50 largest.
     points: list[Point]  #: The buckets that have any row, oldest first.
 
 
 async def count(connection: AsyncConnection, of: Of, period: Period, name: str | None = None) -> list[Series]:
-    """Count what is asked for, or the one series of that name; those with the largest numbers come first."""
+    """Count the requested figures, or only the series of that name; the largest series come first."""
     async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_LIMIT)
         await cursor.execute(statement(of), values_of(period, name), prepare=False)
@@ -97,12 +97,12 @@ async def count(connection: AsyncConnection, of: Of, period: Period, name: str |
 
 
 def statement(of: Of) -> str:
-    """The query of the figures."""
+    """Return the query of the figures."""
     return _COUNTED.replace("{rows}", ROWS[of])
 
 
 def values_of(period: Period, name: str | None = None) -> dict[str, Any]:
-    """The parameters of the query."""
+    """Return the parameters of the query."""
     ids = {"first": first_id_of(period.begin), "before": first_id_of(period.end)}
     return {**ids, "name": name, "begin": period.begin, "end": period.end, "width": period.width}
 
@@ -123,7 +123,7 @@ def _rounded(milliseconds: float | None) -> float | None:
 
 
 def _merged(points: list[Point]) -> list[Point]:
-    """The sums by bucket; what took how long cannot be added."""
+    """Return the sums by bucket; percentiles cannot be added, so they are left out."""
     buckets: dict[datetime, list[Point]] = defaultdict(list)
     for point in points:
         buckets[point.at].append(point)

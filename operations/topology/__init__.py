@@ -1,1 +1,1 @@
-"""The graph of who reads and writes what, with Kafka's figures."""
+"""The graph of agents and the topics that they read and write, with Kafka's figures."""

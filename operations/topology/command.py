@@ -26,17 +26,17 @@ _COLOURS: Final[dict["Level", str]] = {
 def topology(
     as_json: Json = False,
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
-    as_html: Annotated[bool, typer.Option("--html", help="Print the page with the drawing, to be kept as a file.")] = False,
-    partitions: Annotated[bool, typer.Option("--partitions", help="A line for every partition.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Print the page with the drawing, to be saved as a file.")] = False,
+    partitions: Annotated[bool, typer.Option("--partitions", help="Print one line for every partition.")] = False,
 ) -> None:
     """
-    Show who reads and writes which topic, the progress of each worker, and its lag.
+    Show the topics with their readers and writers, and the progress and lag of each worker.
 
-    It asks Kafka itself, so its figures are right even if none of our processes runs. Without Kafka it prints the graph as it is
-    declared, and fails.
+    The figures are read from Kafka, so they are right even if none of our processes runs. Without Kafka the command prints the
+    declared graph, and fails.
     """
     if as_json + as_mermaid + as_html > 1:
-        raise CommandError("one of --json, --mermaid and --html, please")
+        raise CommandError("give only one of --json, --mermaid and --html")
     from outbox.offsets import Offsets
     from runtime.kafka import KafkaSettings
     from topology.survey import take
@@ -73,11 +73,11 @@ def _show(seen: "Topology", *, partitions: bool) -> None:
         console.print(f"on Kafka, the name of each topic and group begins with {seen.kafka.prefix}")
     for topic in seen.topics:
         if topic.missing:
-            console.print(f"[bold red]missing[/] {topic.name}: make it with `tallyhook topics ensure`")
+            console.print(f"[bold red]missing[/] {topic.name}: create it with `tallyhook topics ensure`")
 
 
 def _flow(seen: "Topology") -> "RenderableType":
-    """One branch for each agent, with the topics that it reads and writes."""
+    """Return a tree with one branch for each agent, with the topics that it reads and writes."""
     from rich.tree import Tree
 
     root = Tree("[bold]Tallyhook[/]", guide_style="dim")
@@ -86,12 +86,12 @@ def _flow(seen: "Topology") -> "RenderableType":
             continue
         branch = root.add(f"[bold]{agent.title}[/]{_group_state(agent)}")
         if agent.consumes:
-            branch.add(f"reads [cyan]{'[/], [cyan]'.join(agent.consumes)}[/]")
+            branch.add(f"reads  [cyan]{'[/], [cyan]'.join(agent.consumes)}[/]")
         emitted = [edge.target for edge in seen.edges if edge.source == agent.name and edge.via and not edge.trouble]
         if emitted:
-            branch.add(f"says  [blue]{'[/], [blue]'.join(emitted)}[/]")
+            branch.add(f"writes [blue]{'[/], [blue]'.join(emitted)}[/]")
         if agent.feeds:
-            branch.add(f"to    {', '.join(each.title for each in seen.agents if each.name in agent.feeds)}")
+            branch.add(f"feeds  {', '.join(each.title for each in seen.agents if each.name in agent.feeds)}")
     return root
 
 
@@ -102,9 +102,9 @@ def _group_state(agent: "AgentView") -> str:
     if group is None:
         return ""
     if group.state is None:
-        return "  [dim]not known[/]"
+        return "  [dim]unknown[/]"
     if not group.members:
-        return f"  [bold red]nobody reads[/] [dim]({group.state})[/]  lag {group.lag:,}"
+        return f"  [bold red]no process reads[/] [dim]({group.state})[/]  lag {group.lag:,}"
     number = len(group.members)
     word = f"{number} process{'' if number == 1 else 'es'}, {group.state.replace('_', ' ')}"
     return f"  [dim]{word}[/]  [{_COLOURS[level_of(group.lag)]}]lag {group.lag:,}[/]"
@@ -130,7 +130,7 @@ def _tables(seen: "Topology", *, partitions: bool) -> "list[Table]":
 
 
 def _lines(seen: "Topology", *, partitions: bool) -> list[tuple[str, str, str, int, int | None, int]]:
-    """Worker, topic, partition or their number, end, committed and lag; of a whole topic the sums."""
+    """Return worker, topic, partition (or their number), end, committed and lag; the figures of a whole topic are sums."""
     lines: list[tuple[str, str, str, int, int | None, int]] = []
     for agent in seen.agents:
         for topic in agent.consumes:

@@ -1,4 +1,4 @@
-"""The topology of the system: who reads and writes which topic, and how far every worker is."""
+"""The topology of the system: the readers and writers of each topic, and the progress of every worker."""
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -33,7 +33,7 @@ class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def survey_of(kafka: Cluster | None) -> Survey:
-    """The survey of Kafka for the route; it asks nothing before the first call."""
+    """Return the survey of Kafka for the route; it sends no request before the first call."""
     return Survey(Offsets(kafka, _PATIENCE) if kafka else None)
 
 
@@ -51,7 +51,7 @@ async def topology(request: web.Request) -> web.Response:
         headers = _HEADERS | {"Content-Security-Policy": CONTENT_SECURITY}
         return web.Response(text=page, content_type="text/html", status=status, headers=headers)
     if seen.kafka.reason is not None:
-        raise GatewayError(Reason.KAFKA_UNAVAILABLE, f"{seen.kafka.detail}; with from=declared the graph comes without offsets")
+        raise GatewayError(Reason.KAFKA_UNAVAILABLE, f"{seen.kafka.detail}; from=declared returns the graph without offsets")
     return web.Response(body=msgspec.json.encode(seen), content_type="application/json", headers=_HEADERS)
 
 

@@ -35,14 +35,14 @@ def test_the_command_says_it_in_words_in_data_and_in_its_exit_code(api: StripeAp
     assert (
         f"invoice {world.invoice.id} missing here: status paid, amount_due 2990, amount_paid 2990, currency eur" in first.stdout
     )
-    assert "1 differences remain: --apply mends what Stripe has" in first.stdout
+    assert "1 differences remain: --apply corrects those that Stripe has" in first.stdout
     with worker(database_url):
         second = reconcile_command(api, database_url, "--from", "2h", "--apply", "--json")
     assert second.returncode == 0, second.stderr
     data = json.loads(second.stdout)
     assert (data["handedIn"], data["mended"], data["remaining"], data["equal"]) == (1, 1, 0, True)
     third = reconcile_command(api, database_url, "--from", "2h")
-    assert (third.returncode, third.stdout.splitlines()[-1]) == (0, "both sides are the same")
+    assert (third.returncode, third.stdout.splitlines()[-1]) == (0, "both sides are equal")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_command_says_it_in_words_in_data_and_in_its_exit_code(api: StripeAp
         (["--from", "soon"], {}, "'soon' is neither a time"),
         (["--wait", "long"], {}, "--wait: a duration"),
         ([], {"STRIPE_API_KEY": ""}, "STRIPE_API_KEY is not set"),
-        ([], {"STRIPE_MODE": "live"}, "STRIPE_API_KEY is not of the mode that STRIPE_MODE=live wants"),
+        ([], {"STRIPE_MODE": "live"}, "STRIPE_API_KEY is not a key of the mode of STRIPE_MODE=live"),
         ([], {"STRIPE_API_KEY": "rk_wrong_but_secret"}, "stripe_key_refused: Stripe does not know this STRIPE_API_KEY"),
         ([], {"STRIPE_API_BASE": "http://127.0.0.1:1"}, "stripe_unreachable"),
     ],
