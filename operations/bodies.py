@@ -5,10 +5,10 @@ from aiohttp import web
 
 from gateway import bodies
 from gateway.errors import GatewayError, Reason
-from operations.faults import Asked, Fault, read_fields
+from operations.faults import Fault, Record, read_fields
 
 
-async def read_with_faults(request: web.Request, record: type[Asked]) -> tuple[Asked, list[Fault]]:
+async def read_with_faults(request: web.Request, record: type[Record]) -> tuple[Record, list[Fault]]:
     """
     Read the body into the record and return the faults of all fields; with faults, the record has only the valid fields.
 
@@ -22,7 +22,7 @@ async def read_with_faults(request: web.Request, record: type[Asked]) -> tuple[A
         return _each_field(await request.read(), record, error)
 
 
-def _each_field(body: bytes, record: type[Asked], error: GatewayError) -> tuple[Asked, list[Fault]]:
+def _each_field(body: bytes, record: type[Record], error: GatewayError) -> tuple[Record, list[Fault]]:
     """The valid fields of a body that `error` refused, and the faults of the others; raises `error` if no field has a fault."""
     try:
         given = msgspec.json.decode(body)
@@ -30,7 +30,7 @@ def _each_field(body: bytes, record: type[Asked], error: GatewayError) -> tuple[
         raise error from None
     if not isinstance(given, dict):
         raise error
-    asked, faults = read_fields(record, given)
+    valid, faults = read_fields(record, given)
     if not faults:
         raise error
-    return asked, faults
+    return valid, faults

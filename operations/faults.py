@@ -7,7 +7,7 @@ import msgspec
 
 from operations.errors import OperationError, Reason
 
-Asked = TypeVar("Asked", bound=msgspec.Struct)
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class Fault(NamedTuple):
@@ -27,7 +27,7 @@ def refuse(faults: Sequence[Fault]) -> None:
         raise OperationError(reason, "; ".join(f"{fault.reason}: {fault.text}" for fault in faults))
 
 
-def read_fields(record: type[Asked], given: Mapping[str, Any]) -> tuple[Asked, list[Fault]]:
+def read_fields(record: type[Record], given: Mapping[str, Any]) -> tuple[Record, list[Fault]]:
     """Build the record, whose fields all have defaults, from the valid fields; return it and the faults of the others."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(record)}
     valid: dict[str, Any] = {}

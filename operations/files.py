@@ -27,7 +27,7 @@ _STDIN: Final = "-"
 _DIGITS_MAX: Final = 400  # digits of an integer; Python refuses to parse some thousands, and no field of ours needs so many
 
 
-def rows_of(path: Path, *, columns: Collection[str] = (), typed: Collection[str] = ()) -> list[Row]:
+def read_rows(path: Path, *, columns: Collection[str] = (), typed: Collection[str] = ()) -> list[Row]:
     """
     Read the objects of a JSON file, or of a CSV file if its name ends in `.csv`; `-` is standard input, as JSON.
 
@@ -48,7 +48,7 @@ def rows_of(path: Path, *, columns: Collection[str] = (), typed: Collection[str]
         raise OperationError(Reason.FILE_MALFORMED, f"{name}: {why}{hint}") from error
 
 
-def typed_line() -> str:
+def read_line() -> str:
     """
     Read the first line of standard input, without the white space around it.
 
@@ -90,7 +90,9 @@ def _json_rows(text: str, data: bytes) -> list[Row]:
     if is_too_deep(data):
         raise ValueError(f"it is nested more than {DEPTH_MAX} levels deep")
     try:
-        rows = json.loads(text, parse_constant=_no_number, parse_float=_float, parse_int=_whole, object_pairs_hook=_object)
+        rows = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_float, parse_int=_integer, object_pairs_hook=_object
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: not JSON: {error.msg}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -101,7 +103,7 @@ def _json_rows(text: str, data: bytes) -> list[Row]:
     return rows
 
 
-def _no_number(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
@@ -111,14 +113,14 @@ def _float(text: str) -> float:
     return number
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     if len(text) > _DIGITS_MAX:
         raise ValueError("it has a number that is too large")
     return int(text)
 
 
 def _object(fields: Sequence[tuple[str, Any]]) -> Row:
-    if (twice := _first_twice([name for name, _ in fields])) is not None:
+    if (twice := _first_duplicate([name for name, _ in fields])) is not None:
         raise ValueError(f"the field {twice!r} comes twice in one object")
     return dict(fields)
 
@@ -129,7 +131,7 @@ def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> It
     line, names = next(lines)
     if missing := [column for column in columns if column not in names]:
         raise ValueError(f"line {line}: there is no column {missing[0]!r}; the first line has the names, comma-separated")
-    if twice := _first_twice([name for name in names if name]):  # in a file without a header line it may be a secret
+    if twice := _first_duplicate([name for name in names if name]):  # in a file without a header line it may be a secret
         raise ValueError(f"line {line}: {f'the column {twice!r}' if twice in {*columns, *typed} else 'a column'} comes twice")
     for place, fields in lines:
         if any(fields[len(names) :]):  # spreadsheets write empty fields at the end of a row
@@ -156,7 +158,7 @@ def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
             yield line, fields
 
 
-def _first_twice(names: Sequence[str]) -> str | None:
+def _first_duplicate(names: Sequence[str]) -> str | None:
     seen: set[str] = set()
     for name in names:
         if name in seen:

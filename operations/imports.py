@@ -28,7 +28,7 @@ File = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, and change nothing.")]
 
 
-def take(
+def import_rows(
     what: str,
     rows: Sequence[Row],
     read: Callable[[Row], tuple[str, Callable[[AsyncConnection], Awaitable[Changed]]]],
@@ -53,13 +53,13 @@ def take(
                 except OperationError as error:
                     faults.append(f"{place}: {error.reason}: {error}")
             if faults and not dry_run:
-                raise CommandError(_refused(what, faults))
+                raise CommandError(_refusal(what, faults))
             await note(connection, f"import of {len(changed)}")
         return changed
 
     changed = with_database(work)
     if faults:
-        raise CommandError(_refused(what, faults))
+        raise CommandError(_refusal(what, faults))
     return changed
 
 
@@ -82,6 +82,6 @@ def _read_all(
     return list(found.values()), faults
 
 
-def _refused(what: str, faults: Sequence[str]) -> str:
+def _refusal(what: str, faults: Sequence[str]) -> str:
     lines = "\n".join(f"  {each}" for each in faults)
     return f"nothing was changed, since {len(faults)} of the {what}s cannot be imported:\n{lines}"

@@ -13,7 +13,7 @@ from operations.output import WHEN, CommandError, parse_moment
 from schemas.fields import Field, FieldMalformed, fields_of, record_of
 
 
-def asks(record: type[msgspec.Struct], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def options_from(record: type[msgspec.Struct], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """
     Decorate a command whose first argument is the record: the fields with these names become options of the command.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from operations.backfill.run import Asked, Report
+    from operations.backfill.run import BackfillRequest, Report
     from operations.backfill.stripe_api import Listed
 
 app = typer.Typer(no_args_is_help=True, help="Fetch the events of a provider that never arrived.")
@@ -53,13 +53,13 @@ def stripe(
     from operations.backfill.stripe_api import StripeApiError, StripeEvents
 
     settings = StripeSettings.load(environment())
-    asked = _asked(since, until, types or [], rate, dry_run=dry_run)._replace(mode=settings.stripe_mode)
+    request = _request_of(since, until, types or [], rate, dry_run=dry_run)._replace(mode=settings.stripe_mode)
     if not settings.stripe_api_key:
         raise CommandError("STRIPE_API_KEY is not set: give it a secret or restricted key that may read events")
     client = StripeEvents(settings.stripe_api_key[0].value, settings.stripe_api_base)
-    report = Report(since=asked.since, until=asked.until, dry_run=dry_run)
+    report = Report(since=request.since, until=request.until, dry_run=dry_run)
     try:
-        _run(client.pages(asked.since, asked.until, asked.types), asked, report)
+        _run(client.pages(request.since, request.until, request.types), request, report)
     except StripeApiError as error:
         if report.seen:
             raise CommandError(f"{error.reason}: {error}; {report.put_in} were recorded before that: run it again") from error
@@ -70,13 +70,13 @@ def stripe(
         raise CommandError(f"{report.failed} could not be recorded: {reasons}")
 
 
-def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bool) -> "Asked":
-    from operations.backfill.run import Asked
-    from operations.backfill.stripe_api import KEPT, TYPES_MAX
+def _request_of(since: str, until: str, types: list[str], rate: float, *, dry_run: bool) -> "BackfillRequest":
+    from operations.backfill.run import BackfillRequest
+    from operations.backfill.stripe_api import LISTED_FOR, TYPES_MAX
 
     now = datetime.now(UTC)
     begin, end = parse_period(("--since", since), ("--until", until), now)
-    oldest = now - KEPT + timedelta(minutes=1)
+    oldest = now - LISTED_FOR + timedelta(minutes=1)
     if end <= oldest:
         raise CommandError("Stripe lists events of the last 30 days only: its API does not have older ones")
     if begin < oldest:
@@ -84,21 +84,21 @@ def _asked(since: str, until: str, types: list[str], rate: float, *, dry_run: bo
     wanted = [part.strip() for text in types for part in text.split(",") if part.strip()]
     if len(wanted) > TYPES_MAX:
         raise CommandError(f"Stripe's list can be narrowed to {TYPES_MAX} types, and --types names {len(wanted)}: leave it out")
-    return Asked(max(begin, oldest), end, wanted, rate, dry_run, operator())
+    return BackfillRequest(max(begin, oldest), end, wanted, rate, dry_run, operator())
 
 
-def _run(pages: "Iterator[list[Listed]]", asked: "Asked", report: "Report") -> None:
+def _run(pages: "Iterator[list[Listed]]", request: "BackfillRequest", report: "Report") -> None:
     from operations.backfill.run import backfill as run_backfill
 
-    end = int(asked.until.timestamp())
-    with bar("reading Stripe's events", end - int(asked.since.timestamp()), counted=False) as shown:
+    end = int(request.until.timestamp())
+    with bar("reading Stripe's events", end - int(request.since.timestamp()), counted=False) as shown:
 
         def progress(created: int) -> None:
             back = f"back to {datetime.fromtimestamp(created, UTC):%m-%d %H:%M}"
             shown(completed=end - created, description=f"{back}, {report.seen:,} seen, {report.missing:,} missing")
 
         async def work(connection: "AsyncConnection") -> None:
-            await run_backfill(connection, pages, asked, report, progress)
+            await run_backfill(connection, pages, request, report, progress)
 
         with_database(work)
 

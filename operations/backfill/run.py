@@ -61,7 +61,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
     failures: list[Failed] = []
 
 
-class Asked(NamedTuple):
+class BackfillRequest(NamedTuple):
     """The request: without `types`, all events that a worker handles; at most `rate` events a second are recorded."""
 
     since: datetime
@@ -78,30 +78,36 @@ Progress = Callable[[int], None]
 
 
 async def backfill(
-    connection: AsyncConnection, pages: Iterator[list[Listed]], asked: Asked, report: Report, progress: Progress = lambda _: None
+    connection: AsyncConnection,
+    pages: Iterator[list[Listed]],
+    request: BackfillRequest,
+    report: Report,
+    progress: Progress = lambda _: None,
 ) -> Report:
     """
     Record the missing events of all pages, on a connection in autocommit mode. Raises the errors of `pages`.
 
     The report is updated page by page, so it is right wherever this stops.
     """
-    if not asked.dry_run:
-        await note_command(connection, "tallyhook backfill stripe", asked.operator)
+    if not request.dry_run:
+        await note_command(connection, "tallyhook backfill stripe", request.operator)
     while (page := await asyncio.to_thread(next, pages, None)) is not None:
         began = asyncio.get_running_loop().time()
-        missing = await _sort(connection, page, asked, report)
-        if not asked.dry_run:
-            await _put_in(connection, missing, report)
-            await asyncio.sleep(max(0.0, len(missing) / asked.rate - (asyncio.get_running_loop().time() - began)))
+        missing = await _find_missing(connection, page, request, report)
+        if not request.dry_run:
+            await _record_missing(connection, missing, report)
+            await asyncio.sleep(max(0.0, len(missing) / request.rate - (asyncio.get_running_loop().time() - began)))
         if page:
             progress(page[-1].created)
     return report
 
 
-async def _sort(connection: AsyncConnection, page: Sequence[Listed], asked: Asked, report: Report) -> list[Received]:
-    source = STRIPE._replace(mode=asked.mode)
-    known = await store.known(connection, SOURCE, [listed.id for listed in page])
-    wanted = [listed for listed in page if _is_wanted(source.ignores(listed.type, listed.livemode), asked)]
+async def _find_missing(
+    connection: AsyncConnection, page: Sequence[Listed], request: BackfillRequest, report: Report
+) -> list[Received]:
+    source = STRIPE._replace(mode=request.mode)
+    known = await store.find_known(connection, SOURCE, [listed.id for listed in page])
+    wanted = [listed for listed in page if _is_wanted(source.ignores(listed.type, listed.livemode), request)]
     ignored = Counter(listed.type for listed in page) - Counter(listed.type for listed in wanted)
     report.seen += len(page)
     report.ignored += ignored.total()
@@ -116,9 +122,9 @@ async def _sort(connection: AsyncConnection, page: Sequence[Listed], asked: Aske
     return missing
 
 
-def _is_wanted(ignored: str | None, asked: Asked) -> bool:
+def _is_wanted(ignored: str | None, request: BackfillRequest) -> bool:
     """An event of a requested type is stored even if no worker handles it."""
-    return ignored is None or (ignored == UNHANDLED and bool(asked.types))
+    return ignored is None or (ignored == UNHANDLED and bool(request.types))
 
 
 def _received(source: Source, listed: Listed, report: Report) -> Received | None:
@@ -131,12 +137,12 @@ def _received(source: Source, listed: Listed, report: Report) -> Received | None
         return None
 
 
-async def _put_in(connection: AsyncConnection, missing: Sequence[Received], report: Report) -> None:
+async def _record_missing(connection: AsyncConnection, missing: Sequence[Received], report: Report) -> None:
     waiting = list(missing)
     for _ in range(_TRIES):
         if not waiting:
             return
-        outcomes = await _write(connection, waiting, report)
+        outcomes = await _record_batch(connection, waiting, report)
         report.put_in += sum(outcome is not None and outcome.outcome != "duplicate" for outcome in outcomes.values())
         arrived = sum(outcome is not None and outcome.outcome == "duplicate" for outcome in outcomes.values())
         report.known += arrived
@@ -147,19 +153,19 @@ async def _put_in(connection: AsyncConnection, missing: Sequence[Received], repo
         _fail(report, received.provider_event_id, "intake_undecided")
 
 
-async def _write(connection: AsyncConnection, batch: Sequence[Received], report: Report) -> dict[str, Recorded | None]:
+async def _record_batch(connection: AsyncConnection, batch: Sequence[Received], report: Report) -> dict[str, Recorded | None]:
     """Return the outcomes by the provider's event id; if Postgres refuses an event, only that one is counted as failed."""
     origin = {ORIGIN: "backfill"}
     try:
-        outcomes = await store.put_in(connection, batch, origin)
+        outcomes = await store.record_missing(connection, batch, origin)
     except (DataError, ProgramLimitExceeded, ValueError):
         if len(batch) == 1:
             report.missing -= 1
             _fail(report, batch[0].provider_event_id, "event_unstorable")
             return {}
         middle = len(batch) // 2
-        first = await _write(connection, batch[:middle], report)
-        return first | await _write(connection, batch[middle:], report)
+        first = await _record_batch(connection, batch[:middle], report)
+        return first | await _record_batch(connection, batch[middle:], report)
     return {received.provider_event_id: outcome for received, outcome in zip(batch, outcomes, strict=True)}
 
 

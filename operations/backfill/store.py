@@ -12,13 +12,13 @@ _KNOWN: Final = "select provider_event_id from dedup where source = %s and provi
 _NOTE: Final = "update webhook_deliveries set headers = %s where id = any(%s) and headers is null"
 
 
-async def known(connection: AsyncConnection, source: str, ids: Sequence[str]) -> set[str]:
+async def find_known(connection: AsyncConnection, source: str, ids: Sequence[str]) -> set[str]:
     """Return those of the provider's event ids that have ever arrived."""
     rows = await (await connection.execute(_KNOWN, (source, list(ids)))).fetchall()
     return {row[0] for row in rows}
 
 
-async def put_in(connection: AsyncConnection, batch: Sequence[Received], origin: dict[str, str]) -> list[Recorded | None]:
+async def record_missing(connection: AsyncConnection, batch: Sequence[Received], origin: dict[str, str]) -> list[Recorded | None]:
     """
     Record the events that never arrived, with their origin, in one transaction.
 

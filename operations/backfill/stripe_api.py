@@ -17,13 +17,13 @@ from operations.errors import OperationError, Reason
 from runtime.outgoing import ca_bundle
 from schemas.foreign_json import UNREADABLE, Decoder
 
-KEPT: Final = timedelta(days=30)
+LISTED_FOR: Final = timedelta(days=30)
 """Stripe lists an event for this long."""
 TYPES_MAX: Final = 20
 """One list can be narrowed to this number of types."""
 _PAGE: Final = 100
 _RETRIES: Final = 4
-_AWAY: Final = (
+_UNREACHABLE: Final = (
     "no connection to STRIPE_API_BASE: check the address, the network, and that this machine trusts its certificate; "
     "SSL_CERT_FILE and HTTPS_PROXY are used"
 )
@@ -79,12 +79,12 @@ class StripeEvents:
         if types:
             params["types"] = list(types)
         events = self._client.v1.events
-        page = ask(lambda: events.list(params), self._pauses)  # type: ignore[arg-type]  # the SDK types it as a TypedDict
+        page = call_with_retries(lambda: events.list(params), self._pauses)  # type: ignore[arg-type]  # the SDK types it as a TypedDict
         while True:
             yield _listed(page)
             if not page.has_more:
                 return
-            page = ask(page.next_page, self._pauses)
+            page = call_with_retries(page.next_page, self._pauses)
 
 
 def client_of(key: str, base: str, retries: int) -> stripe.StripeClient:
@@ -93,7 +93,7 @@ def client_of(key: str, base: str, retries: int) -> stripe.StripeClient:
     return stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=retries)
 
 
-def ask(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str = "events") -> Result:
+def call_with_retries(call: Callable[[], Result], pauses: Sequence[float] = PAUSES, what: str = "events") -> Result:
     """
     Return the result of the call, which is repeated after pauses while Stripe limits its rate. `what` names it in errors.
 
@@ -133,7 +133,7 @@ def _error_of(error: stripe.StripeError, what: str) -> StripeApiError:
     if isinstance(error, stripe.PermissionError):
         return StripeApiError(Reason.STRIPE_KEY_REFUSED, f"this STRIPE_API_KEY may not read {what}: give it that permission")
     if isinstance(error, stripe.APIConnectionError):
-        return StripeApiError(Reason.STRIPE_UNREACHABLE, _AWAY)
+        return StripeApiError(Reason.STRIPE_UNREACHABLE, _UNREACHABLE)
     if isinstance(error, stripe.InvalidRequestError) and error.http_status == HTTPStatus.NOT_FOUND:
         return StripeApiError(Reason.STRIPE_KNOWS_NONE, _one_line(error))
     if isinstance(error, stripe.InvalidRequestError):

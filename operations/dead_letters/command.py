@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from operations.dead_letters.query import DeadLettersQuery, Status
-from operations.options import asks
+from operations.options import options_from
 from operations.output import CommandError, Json, operator, show, with_database
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command("list")
-@asks(DeadLettersQuery, *_NARROWING, "from", "to")
+@options_from(DeadLettersQuery, *_NARROWING, "from", "to")
 def list_items(
     asked: DeadLettersQuery,
     *,
@@ -69,7 +69,7 @@ def show_item(item_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: J
 
 
 @app.command("retry")
-@asks(DeadLettersQuery, *_NARROWING)
+@options_from(DeadLettersQuery, *_NARROWING)
 def retry(
     asked: DeadLettersQuery,
     ids: Ids = None,
@@ -89,7 +89,7 @@ def retry(
 
 
 @app.command("discard")
-@asks(DeadLettersQuery, *_NARROWING)
+@options_from(DeadLettersQuery, *_NARROWING)
 def discard(
     asked: DeadLettersQuery,
     ids: Ids = None,

@@ -104,9 +104,9 @@ def add_secret(
     import msgspec
 
     from operations.endpoints.registry import AddEndpointSecret
-    from operations.files import typed_line
+    from operations.files import read_line
 
-    value = typed_line() if own else None
+    value = read_line() if own else None
     try:
         asked = msgspec.convert({"value": value}, AddEndpointSecret)
     except msgspec.ValidationError as error:

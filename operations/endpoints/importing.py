@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from operations.endpoints.command import app
 from operations.endpoints.shell import note, registry_of_settings
-from operations.files import rows_of
-from operations.imports import DryRun, File, take
+from operations.files import read_rows
+from operations.imports import DryRun, File, import_rows
 from operations.output import Json, operator, show
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def import_endpoints(path: File, *, dry_run: DryRun = False, as_json: Json = Fal
         asked, faults = read_fields(PutEndpoint, row)
         return name.place, partial(registry.put, name=name, asked=asked, by=operator(), faults=faults)
 
-    changed = take("endpoint", rows_of(path, columns=("provider", "id")), read, note, dry_run=dry_run)
+    changed = import_rows("endpoint", read_rows(path, columns=("provider", "id")), read, note, dry_run=dry_run)
     added = sum(each.was == "created" for each in changed)
     text = f"{added} endpoints {'would be' if dry_run else 'are'} added, {len(changed) - added} changed"
     show({"dryRun": dry_run, "added": added, "changed": len(changed) - added}, text, as_json=as_json)

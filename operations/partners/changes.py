@@ -102,10 +102,10 @@ def add_secret(
     """Add a secret before the others of its kind, which stay valid; a newly made one is shown once."""
     import msgspec
 
-    from operations.files import typed_line
+    from operations.files import read_line
     from operations.partners.views import AddSecret
 
-    value = typed_line() if own else None
+    value = read_line() if own else None
     try:
         asked = msgspec.convert({"kind": kind, "value": value}, AddSecret)
     except msgspec.ValidationError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from operations.files import rows_of
-from operations.imports import DryRun, File, take
+from operations.files import read_rows
+from operations.imports import DryRun, File, import_rows
 from operations.output import Json, operator, show
 from operations.partners.command import app
 from operations.partners.shell import key_named, made_secret, note, registry_of_settings, secret_lines, terms_of
@@ -35,7 +35,7 @@ def import_partners(path: File, *, dry_run: DryRun = False, as_json: Json = Fals
         key = key_named(name := str(row.pop("id", "")))
         return key, partial(registry.put, partner=name, asked=terms_of(row), by=operator())
 
-    changed = take("partner", rows_of(path, columns=("id",), typed=_TYPED), read, note, dry_run=dry_run)
+    changed = import_rows("partner", read_rows(path, columns=("id",), typed=_TYPED), read, note, dry_run=dry_run)
     made = [] if dry_run else [(each.row.id, secret) for each in changed for secret in each.made]
     added = sum(each.was == "created" for each in changed)
     text = f"{added} partners {'would be' if dry_run else 'are'} added, {len(changed) - added} changed"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 import stripe
 
-from operations.backfill.stripe_api import PAUSES, StripeApiError, ask, client_of
+from operations.backfill.stripe_api import PAUSES, StripeApiError, call_with_retries, client_of
 from operations.errors import Reason
 from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.stripe_snapshots import KINDS, mode_of
@@ -139,7 +139,7 @@ class StripeLists:
             answer: stripe.StripeResponse = self._client.raw_request("get", path, **params, **self._options)
             return answer
 
-        answer = ask(call, self._pauses, f"{kind}s")
+        answer = call_with_retries(call, self._pauses, f"{kind}s")
         return answer, _moment(answer, time.monotonic() - began)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from psycopg import AsyncConnection, DataError
 
 from gateway.audit_log import note_command
-from operations.backfill.store import put_in
+from operations.backfill.store import record_missing
 from operations.backfill.stripe_api import StripeApiError
 from operations.reconcile import store
 from operations.reconcile.lists import Found, StripeLists
@@ -215,7 +215,7 @@ class _Work:
         events: list[UUID] = []
         for _ in range(_TRIES):
             try:
-                outcomes = await put_in(self._connection, waiting, {ORIGIN: "reconcile"})
+                outcomes = await record_missing(self._connection, waiting, {ORIGIN: "reconcile"})
             except (DataError, ValueError):
                 difference.what = "unreadable"
                 return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from operations.options import asks
+from operations.options import options_from
 from operations.output import Json, show, with_database
 from operations.state.query import InvoicesQuery, LeadsQuery, NotificationsQuery, PaymentsQuery, StateQuery, SubscriptionsQuery
 
@@ -35,7 +35,7 @@ def _group(name: str, record: type[StateQuery], about: str) -> typer.Typer:
     """Return the group of commands of one list."""
     options = [field.encode_name for field in msgspec.structs.fields(record) if field.name not in {"limit", "cursor"}]
 
-    @asks(record, *options)
+    @options_from(record, *options)
     def list_items(
         asked: StateQuery,
         *,

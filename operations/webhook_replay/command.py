@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import typer
 
-from operations.options import asks
+from operations.options import options_from
 from operations.output import CommandError, Json, bar, operator, show, with_database
 from operations.webhook_replay.filters import ReplayWebhooks
 
@@ -32,7 +32,9 @@ _MODES: Final = {True: "  live", False: "  test", None: ""}
 Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="As `replay webhooks` printed it.")]
 
 
-@asks(ReplayWebhooks, "ids", "source", "types", "status", "mode", "account", "endpoint", "from", "to", "limit", "rate", "reason")
+@options_from(
+    ReplayWebhooks, "ids", "source", "types", "status", "mode", "account", "endpoint", "from", "to", "limit", "rate", "reason"
+)
 def webhooks(
     asked: ReplayWebhooks,
     *,

@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.webhooks.intake import Intake
 from gateway.webhooks.sources import Arrival
 from gateway.webhooks.sources.stripe import translate
-from operations.backfill.run import Asked, Report, backfill
+from operations.backfill.run import BackfillRequest, Report, backfill
 from operations.backfill.stripe_api import StripeApiError, StripeEvents
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -34,10 +34,10 @@ NO_PAUSES: Final = (0.0, 0.0)
 
 
 async def run(connection: psycopg.AsyncConnection, api: StripeApi, **changes: Any) -> Report:
-    asked = Asked(**{"since": SINCE, "until": NOW, "rate": 10_000.0, **changes})
-    report = Report(since=asked.since, until=asked.until, dry_run=asked.dry_run)
-    pages = StripeEvents(KEY, api.url, pauses=NO_PAUSES, retries=2).pages(asked.since, asked.until, asked.types)
-    return await backfill(connection, pages, asked, report)
+    request = BackfillRequest(**{"since": SINCE, "until": NOW, "rate": 10_000.0, **changes})
+    report = Report(since=request.since, until=request.until, dry_run=request.dry_run)
+    pages = StripeEvents(KEY, api.url, pauses=NO_PAUSES, retries=2).pages(request.since, request.until, request.types)
+    return await backfill(connection, pages, request, report)
 
 
 def figures(report: Report) -> tuple[int, ...]:

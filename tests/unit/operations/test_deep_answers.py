@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from operations.backfill.stripe_api import StripeApiError, _listed, ask
+from operations.backfill.stripe_api import StripeApiError, _listed, call_with_retries
 from operations.errors import Reason
 from operations.reconcile.lists import Found, StripeLists
 from operations.reconcile.run import Asked, Report, _Work
@@ -34,7 +34,7 @@ def lists(monkeypatch: pytest.MonkeyPatch, body: str) -> StripeLists:
 @pytest.mark.parametrize(
     "read",
     [
-        lambda _: ask(lambda: json.loads(DEEP)),
+        lambda _: call_with_retries(lambda: json.loads(DEEP)),
         lambda _: _listed(cast("Any", SimpleNamespace(last_response=SimpleNamespace(body=PAGE)))),
         lambda patch: next(lists(patch, PAGE).pages("payment_intent", NOW, NOW)),
         lambda patch: lists(patch, OBJECT).one("payment_intent", "pi_1"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from operations.errors import OperationError, Reason
-from operations.files import rows_of, typed_line
+from operations.files import read_line, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ LINES_OF_PYTHON_ALONE: Final = "a\x0bb\x0cc\x1cd\x1de\x85f\u2028g\u2029h"
 
 def read(folder: Path, name: str, data: bytes) -> list[dict[str, Any]]:
     (folder / name).write_bytes(data)
-    return rows_of(folder / name, columns=("id",), typed=("count", "paused"))
+    return read_rows(folder / name, columns=("id",), typed=("count", "paused"))
 
 
 def refused(folder: Path, name: str, data: bytes) -> str:
@@ -130,7 +130,7 @@ def test_typed_fields_of_csv_are_read_as_json_and_none_makes_a_traceback(tmp_pat
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, path: str, text: str) -> None:
     with pytest.raises(OperationError) as caught:
-        rows_of(tmp_path / path)
+        read_rows(tmp_path / path)
     assert (caught.value.reason, str(caught.value)) == (Reason.FILE_UNREADABLE, f"{tmp_path / path}: {text}")
 
 
@@ -142,15 +142,15 @@ class Typed(io.TextIOWrapper):
 def test_standard_input_has_the_same_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dash = type(tmp_path)("-")
     monkeypatch.setattr("sys.stdin", Typed(b"\xef\xbb\xbf" + json.dumps([{"id": "a"}]).encode()))
-    assert rows_of(dash) == [{"id": "a"}]
+    assert read_rows(dash) == [{"id": "a"}]
     monkeypatch.setattr("sys.stdin", Typed(b"[\n\xff"))
     with pytest.raises(OperationError, match=r"^standard input: line 2: it is not UTF-8; "):
-        rows_of(dash)
+        read_rows(dash)
 
 
 def test_a_secret_that_is_typed_is_one_line_of_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Typed(b"\xef\xbb\xbf a-secret \r\nmore\n"))
-    assert typed_line() == "a-secret"
+    assert read_line() == "a-secret"
     for data, text in (
         (b"\xff\xfea\0", "it is UTF-16"),
         (b"s\xe4cret\n", "line 1: it is not UTF-8"),
@@ -158,5 +158,5 @@ def test_a_secret_that_is_typed_is_one_line_of_utf_8(monkeypatch: pytest.MonkeyP
     ):
         monkeypatch.setattr("sys.stdin", Typed(data))
         with pytest.raises(OperationError, match=text) as caught:
-            typed_line()
+            read_line()
         assert caught.value.reason is Reason.FILE_MALFORMED

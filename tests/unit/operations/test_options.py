@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from operations.options import asks
+from operations.options import options_from
 from operations.output import CommandError
 from operations.webhook_replay.filters import ReplayWebhooks
 
@@ -25,7 +25,7 @@ def asked_by(words: Sequence[str]) -> ReplayWebhooks:
     app = typer.Typer()
 
     @app.command()
-    @asks(ReplayWebhooks, *_NAMES)
+    @options_from(ReplayWebhooks, *_NAMES)
     def replay(asked: ReplayWebhooks, *, loud: bool = False) -> None:
         assert not loud
         found.append(asked)
