@@ -9,11 +9,11 @@ from psycopg import AsyncConnection
 
 from streams.leads.delivery_store import SUSPECT_AFTER
 
-_HASTENED: Final = 500
+_MADE_DUE_MAX: Final = 500
 """The most leads that one statement makes due."""
 
 
-class Seen(NamedTuple):
+class BreakerState(NamedTuple):
     """The state of a breaker: `probe_at` is None where it is closed, `error` is the latest failure of the CRM."""
 
     partner: str
@@ -33,9 +33,9 @@ on conflict (partner) do update set probe_at = excluded.probe_at, failures = exc
 """
 
 
-async def write(connection: AsyncConnection, seen: Seen) -> None:
-    """Store the state of a breaker after an attempt, or after a requested probe has closed it."""
-    await connection.execute(_WRITE, seen._asdict())
+async def write(connection: AsyncConnection, state: BreakerState) -> None:
+    """Store the state of a breaker after an attempt, or after an operator's request has closed it."""
+    await connection.execute(_WRITE, state._asdict())
 
 
 _OPEN: Final = "select partner, failures from lead_breakers where opened_at is not null and partner = any(%s)"
@@ -46,14 +46,14 @@ async def read_open(connection: AsyncConnection, partners: Collection[str]) -> d
     return dict(await (await connection.execute(_OPEN, (list(partners),))).fetchall())
 
 
-_ASKED: Final = """
+_PROBE_REQUESTS: Final = """
 select partner from lead_breakers where partner = any(%s) and asked_at > coalesce(tried_at, '-infinity')
 """
 
 
-async def read_asked(connection: AsyncConnection, partners: Collection[str]) -> list[str]:
+async def read_probe_requests(connection: AsyncConnection, partners: Collection[str]) -> list[str]:
     """Return those of the partners whose CRM an operator wants to be probed now."""
-    return [row[0] for row in await (await connection.execute(_ASKED, (list(partners),))).fetchall()]
+    return [row[0] for row in await (await connection.execute(_PROBE_REQUESTS, (list(partners),))).fetchall()]
 
 
 _PULL: Final = f"""
@@ -71,7 +71,7 @@ async def pull(connection: AsyncConnection, partner: str, now: datetime) -> tupl
     return (row[0], row[1]) if row else None
 
 
-_HASTEN: Final = """
+_MAKE_DUE: Final = """
 update leads set next_attempt_at = %(now)s where id in (
   select id from leads
   where partner = %(partner)s and next_attempt_at > %(now)s and status = 'retrying' and updated_at <= %(since)s
@@ -79,10 +79,10 @@ update leads set next_attempt_at = %(now)s where id in (
 """
 
 
-async def hasten(connection: AsyncConnection, partner: str, since: datetime, now: datetime) -> bool:
+async def make_due(connection: AsyncConnection, partner: str, since: datetime, now: datetime) -> bool:
     """Make leads due that have waited since before the CRM came back; return whether there may be more of them."""
-    values = {"partner": partner, "since": since, "now": now, "limit": _HASTENED}
-    return (await connection.execute(_HASTEN, values)).rowcount == _HASTENED
+    values = {"partner": partner, "since": since, "now": now, "limit": _MADE_DUE_MAX}
+    return (await connection.execute(_MAKE_DUE, values)).rowcount == _MADE_DUE_MAX
 
 
 def probe_time(open_until: float | None, moment: float, now: datetime) -> datetime | None:

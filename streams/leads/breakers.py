@@ -18,7 +18,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from streams.leads import breaker_store
-from streams.leads.breaker_store import Seen
+from streams.leads.breaker_store import BreakerState
 from streams.leads.decisions import Answer
 
 State = Literal["closed", "open", "half_open"]
@@ -84,7 +84,7 @@ class Breakers:
         self._breakers: defaultdict[str, Breaker] = defaultdict(make)
         self._held: dict[str, datetime] = {}
         self._taken_over: set[str] = set()
-        self._asked: set[str] = set()
+        self._probes_requested: set[str] = set()
         self._unrecorded: dict[str, str | None] = {}
         self._back_since: dict[str, datetime] = {}
         self._pulled: dict[UUID, datetime] = {}
@@ -94,7 +94,7 @@ class Breakers:
         """Return how many more attempts to the partner may begin."""
         return 0 if self._is_held(partner) else self._breakers[partner].room(time.monotonic(), busy, cap)
 
-    def is_left_alone(self, partner: str) -> bool:
+    def is_blocked(self, partner: str) -> bool:
         return self._breakers[partner].state(time.monotonic()) != "closed" or self._is_held(partner)
 
     def _is_held(self, partner: str) -> bool:
@@ -105,7 +105,7 @@ class Breakers:
         """Forget the state of its CRM: another worker observes it now, or the partner is gone."""
         self._breakers.pop(partner, None)
         self._taken_over.discard(partner)
-        self._asked.discard(partner)
+        self._probes_requested.discard(partner)
         self._unrecorded.pop(partner, None)
         self._held.pop(partner, None)
 
@@ -115,9 +115,9 @@ class Breakers:
         was_closed = breaker.state(moment) == "closed"
         breaker.note(moment, healthy=answer.healthy)
         is_closed = breaker.state(moment) == "closed"
-        if not (was_closed and is_closed) or partner in self._asked:
+        if not (was_closed and is_closed) or partner in self._probes_requested:
             self._unrecorded[partner] = None if answer.healthy else answer.error or f"http_{answer.status}"
-            self._asked.discard(partner)
+            self._probes_requested.discard(partner)
         if is_closed and not was_closed:
             log.info("breaker_closed", partner=partner)
             self._back_since[partner] = self._now()
@@ -131,7 +131,7 @@ class Breakers:
         """Return when the lead of an attempt that has ended would have been due; None where it was not pulled forward."""
         return self._pulled.pop(lead_id, None)
 
-    def next_trial(self, partners: Iterable[str]) -> float | None:
+    def next_try(self, partners: Iterable[str]) -> float | None:
         """Return the seconds until one of these CRMs that gets no leads now may be tried, or None where there is none."""
         moment, now = time.monotonic(), self._now()
         known = {*partners}
@@ -152,10 +152,10 @@ class Breakers:
             self._taken_over |= fresh
         if at_rest or time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY
-            for partner in await breaker_store.read_asked(connection, mine):
+            for partner in await breaker_store.read_probe_requests(connection, mine):
                 self._breakers[partner].probe(time.monotonic())
                 self._held.pop(partner, None)
-                self._asked.add(partner)
+                self._probes_requested.add(partner)
 
     async def pull(self, connection: AsyncConnection, idle: Iterable[str]) -> bool:
         """
@@ -166,12 +166,12 @@ class Breakers:
         before = len(self._pulled)
         for partner in idle:
             breaker = self._breakers[partner]
-            if partner in self._asked or breaker.state(time.monotonic()) == "half_open":
+            if partner in self._probes_requested or breaker.state(time.monotonic()) == "half_open":
                 if pulled := await breaker_store.pull(connection, partner, self._now()):
                     self._pulled[pulled[0]] = pulled[1]
-                elif partner in self._asked:  # no lead waits for it: the next one is the probe
+                elif partner in self._probes_requested:  # no lead waits for it: the next one is the probe
                     breaker.close()
-                    self._asked.discard(partner)
+                    self._probes_requested.discard(partner)
                     self._unrecorded[partner] = None
         return len(self._pulled) > before
 
@@ -185,9 +185,9 @@ class Breakers:
         for partner, error in [*self._unrecorded.items()]:
             breaker, now = self._breakers[partner], self._now()
             probe_at = breaker_store.probe_time(breaker.open_until, time.monotonic(), now)
-            await breaker_store.write(connection, Seen(partner, probe_at, breaker.failures, error, now))
+            await breaker_store.write(connection, BreakerState(partner, probe_at, breaker.failures, error, now))
             self._unrecorded.pop(partner, None)
         for partner, since in [*self._back_since.items()]:
-            if not await breaker_store.hasten(connection, partner, since, self._now()):
+            if not await breaker_store.make_due(connection, partner, since, self._now()):
                 del self._back_since[partner]
         return back

@@ -113,16 +113,16 @@ class Crm:
                 answer = Answer(
                     status=response.status,
                     error=None if response.status in SUCCESSES else f"http_{response.status}",
-                    retry_after=parse_retry_after(_only(response.headers.getall("Retry-After", [])), self._now()),
+                    retry_after=parse_retry_after(_single(response.headers.getall("Retry-After", [])), self._now()),
                 )
                 return answer._replace(excerpt=await _excerpt(response))
         except ClaimOver:
             return UNSENT
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
-            return Answer(error=word_of(error))
+            return Answer(error=reason_of(error))
 
 
-def _only(values: Sequence[str]) -> str | None:
+def _single(values: Sequence[str]) -> str | None:
     """Return the one value of a header; a repeated header is ambiguous, and counts as absent."""
     return values[0] if len(values) == 1 else None
 
@@ -164,7 +164,7 @@ def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: da
     }
 
 
-def word_of(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the reason for which there was no answer, as a stable word."""
     if isinstance(error, TimeoutError):
         return "timeout"

@@ -105,7 +105,7 @@ def given_up(interruptions: int, policy: Policy) -> bool:
     return interruptions >= max(_INTERRUPTIONS_MIN, policy.max_attempts)
 
 
-def decide_without(answer: Answer, failures: int, now: datetime, policy: Policy) -> Decision:
+def fallback_decision(answer: Answer, failures: int, now: datetime, policy: Policy) -> Decision:
     """Decide if `decide` itself fails: likewise, but with the longest pause."""
     if answer.delivered:
         return Delivered()

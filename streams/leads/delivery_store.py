@@ -140,12 +140,12 @@ async def next_due(connection: AsyncConnection, partners: Sequence[str], now: da
     return row[0] if row else None
 
 
-_STRANGERS: Final = "select distinct partner from leads where next_attempt_at <= %s and partner <> all(%s) limit %s"
+_UNKNOWN: Final = "select distinct partner from leads where next_attempt_at <= %s and partner <> all(%s) limit %s"
 
 
-async def strangers(connection: AsyncConnection, known: Sequence[str], now: datetime, limit: int) -> list[str]:
+async def unknown_partners(connection: AsyncConnection, known: Sequence[str], now: datetime, limit: int) -> list[str]:
     """Return some partners of due leads that the settings do not name: their attempts fail, which raises alerts."""
-    return [row[0] for row in await (await connection.execute(_STRANGERS, (now, list(known), limit))).fetchall()]
+    return [row[0] for row in await (await connection.execute(_UNKNOWN, (now, list(known), limit))).fetchall()]
 
 
 _MOVE: Final = """
@@ -183,13 +183,13 @@ async def give_up(connection: AsyncConnection, lead: Claimed, error: str, now: d
     return (await connection.execute(_GIVE_UP, values)).rowcount > 0
 
 
-_REMEMBER: Final = """
+_ADD_HISTORY: Final = """
 insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
 select 'lead', t.* from unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) as t
 """
 
 
-async def remember(connection: AsyncConnection, events: Sequence[Event]) -> None:
+async def add_history(connection: AsyncConnection, events: Sequence[Event]) -> None:
     """Write events of leads into their history."""
     ids = [event.id for event in events]
     columns = [
@@ -199,4 +199,4 @@ async def remember(connection: AsyncConnection, events: Sequence[Event]) -> None
         [e.type for e in events],
         [e.occurred_at for e in events],
     ]
-    await connection.execute(_REMEMBER, columns)
+    await connection.execute(_ADD_HISTORY, columns)

@@ -39,7 +39,7 @@ from streams.leads.decisions import (
     Policy,
     RetryAt,
     decide,
-    decide_without,
+    fallback_decision,
     given_up,
 )
 from streams.leads.delivery_store import Claimed, Room
@@ -66,9 +66,9 @@ SUPERSEDED = prometheus_client.Counter(
 
 log = structlog.get_logger()
 
-_STRANGERS_EVERY: Final = 5.0  # seconds
-_STRANGERS: Final = 20  # partners at a time
-_STRANGERS_ROOM: Final = 50  # leads of each
+_UNKNOWN_EVERY: Final = 5.0  # seconds
+_UNKNOWN_MAX: Final = 20  # partners at a time
+_UNKNOWN_ROOM: Final = 50  # leads of each
 
 
 class Limits(NamedTuple):
@@ -115,7 +115,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         self._breakers = Breakers(self._new_breaker, now)
         self._known: set[str] = set()
         self._claiming: Collection[str] = ()
-        self._strangers_at = 0.0
+        self._unknown_at = 0.0
 
     def busy(self) -> set[str]:
         """Return the partners with attempts under way, or about to be."""
@@ -125,10 +125,10 @@ class Dispatcher(DueSender[Claimed, Ended]):
         mine_now = [key for key in self._partners if self._holds(key)]
         await self._breakers.look(connection, mine_now, at_rest=not self._under_way)
         rooms = mine = self._rooms()
-        if time.monotonic() >= self._strangers_at:
-            self._strangers_at = time.monotonic() + _STRANGERS_EVERY
-            found = await delivery_store.strangers(connection, list(self._partners), self._now(), _STRANGERS)
-            room = Room(_STRANGERS_ROOM, self._part, idle=True)
+        if time.monotonic() >= self._unknown_at:
+            self._unknown_at = time.monotonic() + _UNKNOWN_EVERY
+            found = await delivery_store.unknown_partners(connection, list(self._partners), self._now(), _UNKNOWN_MAX)
+            room = Room(_UNKNOWN_ROOM, self._bytes_per_partner, idle=True)
             rooms = rooms | {key: room for key in found if not self._paused(key)}
         self._claiming = rooms
         try:
@@ -159,7 +159,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
     async def next_due(self, connection: AsyncConnection) -> float | None:
         mine = [key for key in self._partners if self._holds(key) and not self._paused(key)]
         due = await delivery_store.next_due(connection, mine, self._now())
-        return min((seconds for seconds in (due, self._breakers.next_trial(mine)) if seconds is not None), default=None)
+        return min((seconds for seconds in (due, self._breakers.next_try(mine)) if seconds is not None), default=None)
 
     async def renew(self, connection: AsyncConnection, rows: Collection[Claimed]) -> list[UUID]:
         return await delivery_store.renew(connection, rows, self._now() + self._claims.duration)
@@ -188,7 +188,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
         return current
 
     @property
-    def _part(self) -> int:
+    def _bytes_per_partner(self) -> int:
         """Return the bytes of leads that one partner may have under way."""
         return self._limits.size // max(1, len(self._partners))
 
@@ -204,16 +204,16 @@ class Dispatcher(DueSender[Claimed, Ended]):
             if not self._holds(key) and not busy[key]:
                 self._breakers.forget(key)
             UNDER_WAY.labels(key).set(busy[key])
-            BREAKER.labels(key).set(self._breakers.is_left_alone(key))
+            BREAKER.labels(key).set(self._breakers.is_blocked(key))
             room = self._breakers.room(key, busy[key], partner.concurrency or self._limits.cap)
             if room and self._holds(key) and not self._paused(key):
-                rooms[key] = Room(room, self._part - size[key], idle=not busy[key])
+                rooms[key] = Room(room, self._bytes_per_partner - size[key], idle=not busy[key])
         return rooms
 
     def _forget_removed(self) -> None:
         """Remove the breakers and the metrics of partners that no longer exist."""
         for key in self._known - self._partners.keys():
-            self._strangers_at = 0.0
+            self._unknown_at = 0.0
             self._breakers.forget(key)
             UNDER_WAY.remove(key)
             BREAKER.remove(key)
@@ -256,7 +256,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
             return decide(answer, lead.failures, now, self._policy(lead.partner), self._draw)
         except Exception:  # the settings' own policy has bounds that were checked when this process began
             log.exception("decision_failed", reason=ATTEMPT_FAILED, lead=str(lead.id), partner=lead.partner)
-            return decide_without(answer, lead.failures, now, self._limits.policy)
+            return fallback_decision(answer, lead.failures, now, self._limits.policy)
 
     def _ended_by(self, lead: Claimed, answer: Answer, decision: Decision, *, counted: bool = True) -> Ended:
         partner = lead.partner if lead.partner in self._partners else "unknown"

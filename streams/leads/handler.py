@@ -39,10 +39,10 @@ class LeadsHandler:
     consumer: Final = "leads"
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
-        came = [_lead(e.id, e.data, e.traceparent, e.occurred_at) for e in events if e.type == RECEIVED]
+        received = [_lead(e.id, e.data, e.traceparent, e.occurred_at) for e in events if e.type == RECEIVED]
         commands = [(event.id, data_of(event, DeliverLead)) for event in events if event.type == DELIVER]
-        if came:
-            await store.take_in(connection, came)
+        if received:
+            await store.insert(connection, received)
         for task_id, command in commands:
             await _deliver(connection, task_id, command, datetime.now(UTC))
 
@@ -56,7 +56,7 @@ class LeadsHandler:
         for event in events:
             if event.type == RECEIVED:
                 lead = _lead(event.id, event.data, event.traceparent, event.occurred_at)
-                await store.take_in(connection, [lead], held=REPLAYED)
+                await store.insert(connection, [lead], held=REPLAYED)
             elif event.type in OUTCOMES:
                 await store.apply(connection, own_event_of(event), REPLAYED)
             elif event.type == DELIVER:
@@ -66,7 +66,7 @@ class LeadsHandler:
         """Bring the leads to the state of their own events and commands, due as they were, in tables that no worker uses."""
         for event in events:
             if event.type == RECEIVED:
-                await store.take_in(connection, [_lead(event.id, event.data, event.traceparent, event.occurred_at)])
+                await store.insert(connection, [_lead(event.id, event.data, event.traceparent, event.occurred_at)])
             elif event.type in OUTCOMES:
                 await store.apply(connection, own_event_of(event))
             elif event.type == DELIVER:
@@ -81,13 +81,13 @@ async def _deliver(connection: AsyncConnection, task_id: UUID, command: DeliverL
         await tasks.fail(connection, task_id, "lead_of_another_partner")
     elif lead.erased:
         await tasks.fail(connection, task_id, "lead_erased")
-    elif (made := made_already(lead, command.attempt)) is not None:
+    elif (made := attempt_made(lead, command.attempt)) is not None:
         await tasks.finish(connection, task_id, {"delivered": lead.status == "delivered", "attempt": made})
     else:
-        await store.hurry(connection, command.lead_id, task_id, now, afresh=command.afresh)
+        await store.make_due(connection, command.lead_id, task_id, now, afresh=command.afresh)
 
 
-def made_already(lead: LockedLead, requested: int | None) -> int | None:
+def attempt_made(lead: LockedLead, requested: int | None) -> int | None:
     """Return the attempt to report instead of making one: the last of a delivered lead, else `requested` if it has ended."""
     if lead.status == "delivered":
         return lead.attempts
@@ -98,7 +98,7 @@ def made_already(lead: LockedLead, requested: int | None) -> int | None:
 async def _find(connection: AsyncConnection, lead_id: UUID) -> LockedLead | None:
     found = (await store.lock(connection, [lead_id])).get(lead_id)
     if found is None and (event := await store.received(connection, lead_id)):
-        await store.take_in(connection, [_lead(lead_id, *event)])
+        await store.insert(connection, [_lead(lead_id, *event)])
         found = (await store.lock(connection, [lead_id])).get(lead_id)
     return found
 

@@ -32,7 +32,7 @@ async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
 
     async def write(part: Sequence[Ended]) -> int:
         with tracing.unit(_causes(part)):
-            return await _write_down(pool, part)
+            return await _store_ended(pool, part)
 
     return await settle_in_parts(batch, write, partial(_settle_culprit, pool))
 
@@ -47,7 +47,7 @@ async def _settle_culprit(pool: Pool, ended: Ended, error: Exception) -> int:
     log.error(UNWRITABLE, reason=UNWRITABLE, lead=str(lead.id), partner=lead.partner, exc_info=error)
     plain = ended._replace(answer=ended.answer._replace(error=ended.answer.error and UNWRITABLE, excerpt=None))
     try:
-        return await _write_down(pool, [plain])
+        return await _store_ended(pool, [plain])
     except Exception as again:
         if passing_reason(again) is not None:
             raise
@@ -65,7 +65,7 @@ async def _give_up(pool: Pool, ended: Ended) -> bool:
         return held
 
 
-async def _write_down(pool: Pool, batch: Sequence[Ended]) -> int:
+async def _store_ended(pool: Pool, batch: Sequence[Ended]) -> int:
     async with pool.connection() as connection, connection.transaction():
         locked = await store.lock(connection, [ended.lead.id for ended in batch])
         current = [each for each in batch if _is_current(each, locked)]
@@ -73,7 +73,7 @@ async def _write_down(pool: Pool, batch: Sequence[Ended]) -> int:
         if outcomes:
             await delivery_store.move(connection, [outcome.move for outcome in outcomes])
             events = [event for outcome in outcomes for event in outcome.events]
-            await delivery_store.remember(connection, events)
+            await delivery_store.add_history(connection, events)
             await append(connection, events + [outcome.alert for outcome in outcomes if outcome.alert])
         await _count(connection, current)
         for ended in current:

@@ -34,7 +34,7 @@ class LockedLead(NamedTuple):
     erased: bool = False
 
 
-_TAKE_IN: Final = """
+_INSERT: Final = """
 with v as (
   select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::timestamptz[])
     as t(id, partner, partner_id, external_lead_id, payload, traceparent, received_at)),
@@ -49,9 +49,9 @@ select 'lead', id::text, id, external_lead_id, 'lead.partner.received', received
 """
 
 
-async def take_in(connection: AsyncConnection, leads: Sequence[NewLead], *, held: str | None = None) -> None:
+async def insert(connection: AsyncConnection, leads: Sequence[NewLead], *, held: str | None = None) -> None:
     """Store new leads, due at once or `held` back for that reason; a lead that exists stays as it is."""
-    await connection.execute(_TAKE_IN, [*(list(column) for column in zip(*leads, strict=True)), held])
+    await connection.execute(_INSERT, [*(list(column) for column in zip(*leads, strict=True)), held])
     if held is None:
         await announce(connection, DUE_CHANNEL)
 
@@ -115,7 +115,7 @@ async def lock(connection: AsyncConnection, lead_ids: Sequence[UUID]) -> dict[UU
     return {row[0]: LockedLead(*row[1:]) for row in rows}
 
 
-_HURRY: Final = """
+_MAKE_DUE: Final = """
 update leads set task_ids = task_ids || %s::uuid, suppressed = null, failures = case when %s then 0 else failures end,
   interruptions = 0,
   next_attempt_at = case when status = 'delivering' then next_attempt_at else %s end,
@@ -124,7 +124,7 @@ where id = %s
 """
 
 
-async def hurry(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime, *, afresh: bool = False) -> None:
+async def make_due(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime, *, afresh: bool = False) -> None:
     """Make a lead due now, so that its next outcome settles the task; `afresh` gives it all of its attempts again."""
-    await connection.execute(_HURRY, (task_id, afresh, now, lead_id))
+    await connection.execute(_MAKE_DUE, (task_id, afresh, now, lead_id))
     await announce(connection, DUE_CHANNEL)
