@@ -32,7 +32,7 @@ class Connections:
     async def send(self, mail: bytes, sender: str, recipient: str) -> None:
         """Send a mail to exactly one recipient, even if its headers could be read otherwise. Raises what aiosmtplib raises."""
         options = [] if (sender + recipient).isascii() else ["SMTPUTF8", "BODY=8BITMIME"]
-        async with self._one() as client:
+        async with self._connection() as client:
             await client.sendmail(sender, [recipient], mail, mail_options=options)
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Connections:
         self._close_idle()
 
     @asynccontextmanager
-    async def _one(self) -> AsyncIterator[SMTP]:
+    async def _connection(self) -> AsyncIterator[SMTP]:
         client, mails = await self._reused() or (await self._connected(), 0)
         serves = False
         try:

@@ -56,20 +56,20 @@ def decide(command: SendNotification, known: Sequence[Contact], configured: Coll
         return Suppress("opted_out")
     address = _address(command, known) or _fallback(command, known)
     if address is None:
-        return Fail(_why_nobody(command, known))
+        return Fail(_reason_without_address(command, known))
     if command.channel not in configured:
         return Fail("channel_not_configured")
     return Queue(address)
 
 
-def _why_nobody(command: SendNotification, known: Sequence[Contact]) -> str:
+def _reason_without_address(command: SendNotification, known: Sequence[Contact]) -> str:
     """Return the reason: there is no address, or none that a mail server could accept; `@zoe` may be the id of a user."""
     if known:
-        never_one = command.channel == "EMAIL" and any(contact.email for contact in known)
-        return SendReason.ADDRESS_INVALID if never_one else "address_unknown"
+        is_invalid = command.channel == "EMAIL" and any(contact.email for contact in known)
+        return SendReason.ADDRESS_INVALID if is_invalid else "address_unknown"
     named = (command.to, command.fallback or "")
-    never_one = command.channel == "EMAIL" and any("@" in text.strip("@") for text in named)
-    return SendReason.ADDRESS_INVALID if never_one else "contact_unknown"
+    is_invalid = command.channel == "EMAIL" and any("@" in text.strip("@") for text in named)
+    return SendReason.ADDRESS_INVALID if is_invalid else "contact_unknown"
 
 
 def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:
@@ -81,8 +81,8 @@ def _address(command: SendNotification, known: Sequence[Contact]) -> str | None:
     if command.channel == "EMAIL":
         return address if mailbox_of(address) else None
     # A device's token has no recognisable form, so PUSH needs a contact.
-    is_somebodys = own is not None or any(contact.address(command.channel) == address for contact in known)
-    return address if is_somebodys or (command.channel == "SMS" and accepts(Phone, address)) else None
+    is_of_contact = own is not None or any(contact.address(command.channel) == address for contact in known)
+    return address if is_of_contact or (command.channel == "SMS" and accepts(Phone, address)) else None
 
 
 def _fallback(command: SendNotification, known: Sequence[Contact]) -> str | None:

@@ -110,7 +110,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         return self._after(row, SendFailed(SendReason.ATTEMPT_FAILED, described(error)))
 
     async def settle(self, ended: Sequence[Ended]) -> int:
-        return await settle_in_parts(ended, self._write, self._lose)
+        return await settle_in_parts(ended, self._write, self._give_up)
 
     async def _send(self, notification: Notification, check: Callable[[], None]) -> None:
         message, sender = self._message(notification), self.sender
@@ -156,7 +156,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         self._count([store.OUTCOMES[type(each.outcome)] for each in held] + ["lost"] * (len(ended) - len(held)))
         return len(held)
 
-    async def _lose(self, ended: Ended, error: Exception) -> int:
+    async def _give_up(self, ended: Ended, error: Exception) -> int:
         """Give up an outcome that cannot be written: its row is due again when its claim ends, unless it has no attempt left."""
         row = ended.row
         log.error(UNWRITABLE, reason=UNWRITABLE, notification=str(row.id), trace_id=trace_id_of(row.traceparent), exc_info=error)

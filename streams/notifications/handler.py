@@ -53,10 +53,10 @@ class NotificationsHandler:
         queued: list[Notification] = []
         refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []
         for event, command in commands:
-            meant = _named_by(command, by_name)
-            decision = decide(command, meant, self.configured)
+            named = _named_by(command, by_name)
+            decision = decide(command, named, self.configured)
             notification = self._notification(event, command, decision.address if isinstance(decision, Queue) else None)
-            notification = notification._replace(locale=next((contact.locale for contact in meant if contact.locale), None))
+            notification = notification._replace(locale=next((contact.locale for contact in named if contact.locale), None))
             if isinstance(decision, Queue):
                 queued.append(notification)
             else:

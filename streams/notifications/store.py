@@ -22,7 +22,7 @@ DUE_CHANNEL: Final = "notifications_due"
 SOURCE: Final = "/workers/notifications"
 
 
-News = NotificationSent | NotificationFailed | NotificationSuppressed
+FinalOutcome = NotificationSent | NotificationFailed | NotificationSuppressed
 
 
 class Notification(NamedTuple):
@@ -90,9 +90,10 @@ async def refuse(
     connection: AsyncConnection, refused: Sequence[tuple[Notification, NotificationFailed | NotificationSuppressed]]
 ) -> None:
     """Store notifications that will not be sent, with their events, and settle their tasks."""
-    events = [_event(each, news) for each, news in refused]
+    events = [_event(each, outcome) for each, outcome in refused]
     rows = [
-        (each, STATUS[type(news)], news.reason, event.occurred_at) for (each, news), event in zip(refused, events, strict=True)
+        (each, STATUS[type(outcome)], outcome.reason, event.occurred_at)
+        for (each, outcome), event in zip(refused, events, strict=True)
     ]
     await _insert(connection, rows)
     await append(connection, events)
@@ -151,7 +152,7 @@ class Ended(NamedTuple):
     """An attempt that is over, and what follows from it."""
 
     row: Notification
-    outcome: News | Retried
+    outcome: FinalOutcome | Retried
     error: str | None = None
 
 
@@ -212,22 +213,24 @@ async def _insert(connection: AsyncConnection, rows: Sequence[tuple[Notification
         await connection.execute(_ENQUEUE, (json.dumps(documents),))
 
 
-async def _settle_tasks(connection: AsyncConnection, ended: Sequence[tuple[Notification, News]]) -> None:
+async def _settle_tasks(connection: AsyncConnection, ended: Sequence[tuple[Notification, FinalOutcome]]) -> None:
     """Settle the tasks of those that came as commands: one statement for all that are done, one for each that failed."""
-    done = {each.id: _result(each, STATUS[type(news)]) for each, news in ended if not isinstance(news, NotificationFailed)}
+    done = {
+        each.id: _result(each, STATUS[type(outcome)]) for each, outcome in ended if not isinstance(outcome, NotificationFailed)
+    }
     await tasks.finish_all(connection, done)
-    for each, news in ended:
-        if isinstance(news, NotificationFailed):
-            await tasks.fail(connection, each.id, news.reason)
+    for each, outcome in ended:
+        if isinstance(outcome, NotificationFailed):
+            await tasks.fail(connection, each.id, outcome.reason)
 
 
 def _result(each: Notification, status: str) -> dict[str, str]:
     return {"status": status, "messageId": each.message_id}
 
 
-def _event(each: Notification, news: News) -> Event:
+def _event(each: Notification, outcome: FinalOutcome) -> Event:
     return event_of(
-        news,
+        outcome,
         aggregate_id=str(each.id),
         source=SOURCE,
         occurred_at=datetime.now(UTC),
