@@ -1,1 +1,1 @@
-"""Kept deliveries, verified and sent again: as a job with a rate, progress and a dry run."""
+"""Replays of stored deliveries: jobs that verify them and send them again, with a rate, progress and a dry run."""

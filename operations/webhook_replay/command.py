@@ -1,4 +1,4 @@
-"""`tallyhook replay webhooks`, `show` and `cancel`: deliveries are taken up again by a running gateway, and followed here."""
+"""`tallyhook replay webhooks`, `show` and `cancel`: a running gateway replays deliveries, and the command shows the progress."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from operations.webhook_replay.verification import Sources
 
 _LOOK_EVERY: Final = 0.3
-_QUIET: Final = 15.0  # seconds without progress after which the reason for it is guessed at
+_QUIET: Final = 15.0  # seconds without progress after which a likely reason is printed
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
 _PAGE: Final = "runbooks/replay-webhooks.md"
 _MODES: Final = {True: "  live", False: "  test", None: ""}
 
-Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="As `replay webhooks` printed it.")]
+Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="The id that `replay webhooks` printed.")]
 
 
 @options_from(
@@ -38,15 +38,15 @@ Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="As `replay webhoo
 def webhooks(
     asked: ReplayWebhooks,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and change nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it until it has ended.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the deliveries that match; change nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Show the progress until the replay has ended.")] = True,
     as_json: Json = False,
 ) -> None:
     """
-    Take deliveries up again: those that fit all options, of which at least one has to narrow them.
+    Replay the deliveries that match all options; at least one filter is required.
 
-    What was taken goes out again under the same id, and what has had its effects does not have them twice. What was rejected is
-    verified again by the secrets that the gateway has now. A running gateway does it.
+    Accepted deliveries are sent to Kafka again with the same ids, so effects are not repeated. Rejected deliveries are verified
+    again with the present secrets of the gateway. A running gateway does the work.
     """
     if dry_run:
         found = with_database(lambda connection: _preview(connection, asked.filters))
@@ -55,7 +55,9 @@ def webhooks(
     replay_id, matched = with_database(lambda connection: _begin(connection, asked))
     if not wait:
         data = {"replayId": str(replay_id), "matched": matched}
-        show(data, f"replay {replay_id}: {matched} deliveries\nfollow it by: tallyhook replay show {replay_id}", as_json=as_json)
+        show(
+            data, f"replay {replay_id}: {matched} deliveries\nfollow it with: tallyhook replay show {replay_id}", as_json=as_json
+        )
         return
     if not as_json:
         typer.echo(f"replay {replay_id}: {matched} deliveries", err=True)
@@ -63,7 +65,7 @@ def webhooks(
 
 
 def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLAY_ID]")] = None, as_json: Json = False) -> None:
-    """Show the progress of a replay of webhooks, or without an id the latest ones."""
+    """Show the progress of a replay of webhooks; without an id, list the latest ones."""
     from operations.webhook_replay import jobs
 
     if replay_id is not None:
@@ -75,7 +77,7 @@ def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLA
 
 
 def cancel(replay_id: Id, as_json: Json = False) -> None:
-    """Cancel a replay of webhooks: it sends nothing more, and what it has sent is still handled."""
+    """Cancel a replay of webhooks: it sends no more deliveries; those that it has sent are still handled."""
     found = with_database(lambda connection: _cancel(connection, replay_id))
     show(msgspec.to_builtins(found), _summary(found), as_json=as_json)
 
@@ -88,7 +90,7 @@ async def _preview(connection: AsyncConnection, filters: Filters) -> Preview:
 
 
 async def _sources(connection: AsyncConnection) -> Sources | None:
-    """Those of the gateway, as far as this environment has its settings."""
+    """Return the sources of the gateway, or None if this environment lacks its settings."""
     from gateway.settings import GatewaySettings
     from gateway.webhooks.sources.live import LiveSources
     from projections.senders import Senders
@@ -104,7 +106,7 @@ async def _sources(connection: AsyncConnection) -> Sources | None:
 
 
 async def _begin(connection: AsyncConnection, asked: ReplayWebhooks) -> tuple[UUID, int]:
-    """The job and its row in the audit log, together."""
+    """Create the job and its row in the audit log in one transaction."""
     from gateway.audit_log import note_command
     from operations.webhook_replay import jobs
     from runtime.ids import new_id
@@ -125,7 +127,7 @@ async def _cancel(connection: AsyncConnection, replay_id: UUID) -> Replay:
         cancelled = await jobs.cancel(connection, replay_id)
         found = await _read(connection, replay_id)
         if not cancelled and found.state != "cancelled":
-            raise CommandError(f"replay_ended: it is {found.state} already")
+            raise CommandError(f"replay_ended: the replay is already {found.state}")
         await note_command(connection, f"tallyhook replay cancel {replay_id}", operator())
     return found
 
@@ -140,11 +142,11 @@ async def _read(connection: AsyncConnection, replay_id: UUID) -> Replay:
 
 
 def _followed(replay_id: UUID) -> Replay:
-    """The replay once it has ended, with a bar on a terminal meanwhile."""
+    """Wait until the replay has ended and return it; on a terminal a progress bar is shown."""
     try:
         return with_database(lambda connection: _follow(connection, replay_id))
     except KeyboardInterrupt:
-        typer.echo(f"the replay goes on without us; follow it by: tallyhook replay show {replay_id}", err=True)
+        typer.echo(f"the replay goes on; follow it with: tallyhook replay show {replay_id}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -165,12 +167,12 @@ async def _follow(connection: AsyncConnection, replay_id: UUID) -> Replay:
 
 def _why_quiet(found: Replay) -> str:
     if found.waiting:
-        return f"nothing moves: {found.waiting} wait for a gateway that takes them up; is one running?"
-    return f"nothing moves: {found.in_flight} wait for their worker; is it running, and the relay?"
+        return f"no progress: {found.waiting} deliveries wait for a gateway; is one running?"
+    return f"no progress: {found.in_flight} deliveries wait for their worker; do the worker and the relay run?"
 
 
 def _print_replay(found: Replay, *, as_json: bool) -> None:
-    """Print it; where something in it failed, fail."""
+    """Print the replay, and fail if a part of it failed."""
     lines = [f"replay {found.replay_id}: {_summary(found)}"]
     lines += [f"{number:>8}  {reason}" for reason, number in sorted(found.failures.items())]
     show(msgspec.to_builtins(found), "\n".join(lines), as_json=as_json)
@@ -194,8 +196,8 @@ def _preview_text(found: Preview) -> str:
     rejected = found.rejected
     lines = [
         f"{found.matched} match",
-        f"{found.unchanged:>8}  have had their effects: nothing would change",
-        f"{found.unprocessed:>8}  have not, and would have them now",
+        f"{found.unchanged:>8}  have had their effects: they would change nothing",
+        f"{found.unprocessed:>8}  have not had their effects, and would have them now",
         f"{rejected.matched:>8}  were rejected, and would be verified again",
         "by source, outcome and type:",
     ]
@@ -204,8 +206,8 @@ def _preview_text(found: Preview) -> str:
         for group in found.groups
     ]
     if rejected.checked:
-        lines.append(f"of the rejected, {rejected.recoverable} of the {rejected.checked} that were looked at verify now")
+        lines.append(f"of the rejected, {rejected.recoverable} of the {rejected.checked} that were checked verify now")
         lines += [f"{number:>8}  still {reason}" for reason, number in sorted(rejected.still_refused.items())]
     elif rejected.matched:
-        lines.append("whether the rejected verify now is not known: this environment has no secrets of the gateway")
+        lines.append("the rejected were not checked: this environment has no secrets of the gateway")
     return "\n".join([*lines, "nothing was changed"])

@@ -45,7 +45,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     status: Annotated[Outcome, Meta(description="The outcome of the delivery.")] | None = None
     mode: Annotated[Mode, Meta(description="`live` or `test`, as the event states it.")] | None = None
     account: Annotated[Word, Meta(description="The provider's account, as the event states it.")] | None = None
-    endpoint: Annotated[Word, Meta(description="The provider's endpoint by which they came, such as `eu`.")] | None = None
+    endpoint: Annotated[Word, Meta(description="The provider's endpoint at which they arrived, such as `eu`.")] | None = None
     since: (
         Annotated[datetime, Meta(description="The earliest time of arrival, included; UTC unless it has an offset.")] | None
     ) = msgspec.field(default=None, name="from")
@@ -59,15 +59,15 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
     def check(self) -> None:
         """
-        Refuse what selects everything or nothing.
+        Refuse filters that select every delivery, or none.
 
-        Raises OperationError.
+        Raises OperationError `filter_missing`, `filter_contradictory`.
         """
         if all(getattr(self, name) is None for name in Filters.__struct_fields__ if name != "limit"):
-            raise OperationError(Reason.FILTER_MISSING, f"name the deliveries by at least one of {', '.join(_NARROWING)}")
+            raise OperationError(Reason.FILTER_MISSING, f"give at least one of {', '.join(_NARROWING)}")
         for name in _UNKNOWN_OF_REJECTED:
             if getattr(self, name) and self.status == "rejected":
-                text = f"the {name.removesuffix('s')} of a rejected delivery is not known: leave {name} out"
+                text = f"the {name.removesuffix('s')} of a rejected delivery is unknown: leave {name} out"
                 raise OperationError(Reason.FILTER_CONTRADICTORY, text)
         if self.since and self.until and self.since >= self.until:
             raise OperationError(Reason.FILTER_CONTRADICTORY, "from is not before to")
@@ -77,7 +77,7 @@ class ReplayWebhooks(Filters, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
     The deliveries to replay: those that match every filter; one besides `limit` is required.
 
-    `from` has to be before `to`. `types`, `mode` and `account` are unknown of rejected deliveries.
+    `from` has to be before `to`. `types`, `mode` and `account` are unknown for rejected deliveries.
     """
 
     rate: Annotated[
@@ -100,7 +100,7 @@ class ReplayWebhooks(Filters, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def filters(self) -> Filters:
-        """The deliveries that are meant."""
+        """The filters without the other options; a time without an offset is UTC."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in Filters.__struct_fields__}
         return Filters(**fields | {"since": _utc(self.since), "until": _utc(self.until)})
 

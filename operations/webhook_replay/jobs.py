@@ -1,7 +1,7 @@
 """
-The jobs that take deliveries up again: what they match, and their progress.
+The replay jobs: the deliveries that they match, and their progress.
 
-What is matched is settled when a replay is asked for, and written down with it: every figure of a replay is a count of its items.
+The matching deliveries are stored as items when a replay is requested, so every figure of a replay is a count of its items.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -32,19 +32,19 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     replay_id: UUID  #: The id of the replay.
     state: State  #: The current state; `failed` if a part of it failed.
     matched: int  #: Deliveries that the filters match: the sum of `waiting`, `inFlight`, `processed`, `unchanged` and `failed`.
-    waiting: int  #: Not taken up yet.
-    enqueued: int  #: Sent to Kafka again.
-    in_flight: int  #: Sent to Kafka again, and not handled yet.
-    processed: int  #: Handled by their workers.
-    unchanged: int  #: Had had their effects before.
-    failed: int  #: Failed.
+    waiting: int  #: Number of deliveries that are not processed yet.
+    enqueued: int  #: Number of deliveries that were sent to Kafka again.
+    in_flight: int  #: Number of deliveries that were sent to Kafka again, and are not handled yet.
+    processed: int  #: Number of deliveries that their workers have handled.
+    unchanged: int  #: Number of deliveries that had had their effects before.
+    failed: int  #: Number of deliveries that failed.
     failures: dict[str, int]  #: Number of failures, by reason.
     rate: float  #: Deliveries per second.
     filters: Filters  #: The filters of the replay.
     requested_by: str  #: The public id of the operator's token.
     reason: str | None  #: The operator's reason; null if none was given.
-    created_at: datetime  #: When it was requested.
-    finished_at: datetime | None  #: When it ended; null before.
+    created_at: datetime  #: The time of the request.
+    finished_at: datetime | None  #: The time of its end; null before.
     failure: str | None  #: The error that ended the replay, in words; null otherwise.
 
 
@@ -68,11 +68,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     delivery_id: UUID  #: The id of the delivery.
     source: str  #: A provider, such as `stripe`, or `partner`.
     type: str | None  #: The provider's type of the event; null if unreadable.
-    outcome: Outcome  #: The outcome of the delivery when it was matched.
+    outcome: Outcome  #: The outcome of the delivery at the time of the match.
     ce_id: UUID | None  #: The event's id; null if it has none.
     state: ItemState  #: The current state.
-    reason: str | None  #: Why it failed or was unchanged; null otherwise.
-    enqueued_at: datetime | None  #: When it was sent to Kafka again; null before.
+    reason: str | None  #: The reason for which it failed or was unchanged; null otherwise.
+    enqueued_at: datetime | None  #: The time at which it was sent to Kafka again; null before.
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -138,9 +138,9 @@ _CANCEL: Final = "update webhook_replays set state = 'cancelled', finished_at = 
 
 async def create(connection: AsyncConnection, replay_id: UUID, asked: ReplayWebhooks, by: str) -> int:
     """
-    Match the deliveries and write the job down, in the caller's transaction; a gateway takes it up. Returns how many matched.
+    Match the deliveries and store the job in the caller's transaction; a gateway will work on it. Returns the number of matches.
 
-    The same id again changes nothing. Raises OperationError.
+    A second call with the same id changes nothing. Raises OperationError.
     """
     filters = asked.filters
     filters.check()
@@ -175,7 +175,7 @@ async def preview(connection: AsyncConnection, filters: Filters) -> list[Group]:
 
 
 async def refused(connection: AsyncConnection, filters: Filters, limit: int) -> list[UUID]:
-    """The oldest matched deliveries that are rejected and were not recovered, to be looked at before a replay."""
+    """Return the oldest matched deliveries that were rejected and not recovered, to be checked before a replay."""
     query = sql.SQL("select id from ({}) m where outcome = 'rejected' and recovered_as is null order by id limit {}")
     cursor = await _search(connection, query.format(_matched(filters), sql.Literal(limit)))
     return [row[0] for row in await cursor.fetchall()]
@@ -187,7 +187,7 @@ async def read(connection: AsyncConnection, replay_id: UUID) -> Replay | None:
 
 
 async def read_all(connection: AsyncConnection, before: UUID, limit: int) -> list[Replay]:
-    """Newest first, those with an id smaller than `before`."""
+    """Return the replays with an id below `before`, newest first, with their progress."""
     return await _replays(connection, "r.id < %(before)s", {"before": before, "limit": limit})
 
 
@@ -199,24 +199,24 @@ async def jobs(connection: AsyncConnection, before: UUID, limit: int) -> list[Jo
 
 
 async def items(connection: AsyncConnection, replay_id: UUID, *, state: ItemState | None, after: int, limit: int) -> list[Item]:
-    """The items of a replay in their order, those after number `after`."""
+    """Return the items of a replay after number `after`, in their order."""
     async with connection.cursor(row_factory=class_row(Item)) as cursor:
         query = {"replay_id": replay_id, "state": state, "after": after, "limit": limit}
         return await (await cursor.execute(_ITEMS, query)).fetchall()
 
 
 async def cancel(connection: AsyncConnection, replay_id: UUID) -> bool:
-    """Take nothing up any more; what has gone out goes on. False where it is not running."""
+    """Cancel a replay: waiting items are not sent, those in flight are still handled. Returns false if it is not running."""
     return (await connection.execute(_CANCEL, (replay_id,))).rowcount == 1
 
 
 def forget_replays(connection: Connection, before: datetime) -> int:
-    """Delete the replays that ended before, items included; how many."""
+    """Delete the replays that ended before this time, with their items, and return how many."""
     return connection.execute("delete from webhook_replays where finished_at < %s", (before,)).rowcount
 
 
 def _matched(filters: Filters) -> sql.Composed:
-    """The deliveries that fit; values are literals, so that Postgres leaves out the days that cannot hold any."""
+    """Return the query of the matching deliveries; values are literals, so that Postgres skips days without any of them."""
     first = first_id_of(max(filters.since, EPOCH)) if filters.since else None
     before = first_id_of(max(filters.until or datetime.now(UTC) + _AHEAD, EPOCH))
     conditions: list[tuple[LiteralString, Any]] = [
@@ -250,5 +250,5 @@ async def _replays(connection: AsyncConnection, where: LiteralString, values: di
 
 
 def _stored(filters: dict[str, Any]) -> Filters:
-    """The filters of a job, without the checks of today: those of an older release may have been others."""
+    """Return the filters of a job without checking them: an older release may have had other rules."""
     return Filters(**{field.name: filters.get(field.encode_name) for field in msgspec.structs.fields(Filters)})

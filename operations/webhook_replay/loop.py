@@ -1,8 +1,8 @@
 """
-The loop that works on replays, one gateway at a time, in small batches, at the rate that was asked for.
+The loop that works on replays, in one gateway at a time, in small batches, at the requested rate.
 
-The gateway that leads holds a lock on its own connection and does everything on that connection. When it dies, at any point, or
-is silent for the lease, the last batch is committed as a whole or not at all, and another gateway goes on.
+The leading gateway holds a lock on a connection and does all of the work on that connection. If it dies at any point, or does not
+respond for the length of the lease, the last batch is committed completely or not at all, and another gateway continues.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from runtime.sessions import DEFAULT_LEASE
 
 
 class Pace:
-    """A rate a second that holds over any span of time, with at most `burst` at once; `now` is a clock that only goes forward."""
+    """Limits a rate per second over any time span, with at most `burst` at once; `now` is the time of a monotonic clock."""
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._rate = rate
@@ -39,13 +39,13 @@ class Pace:
         self._at = now
 
     def room(self, now: float) -> int:
-        """The number that may go at this moment."""
+        """Return the number of items that may be sent at this moment."""
         self._room = min(self._burst, self._room + (now - self._at) * self._rate)
         self._at = now
         return int(self._room)
 
     def spend(self, number: int) -> None:
-        """So many went."""
+        """Count items as sent."""
         self._room -= number
 
 
@@ -56,15 +56,15 @@ ITEMS = prometheus_client.Counter(
 )
 
 BATCH: Final = 50
-_TURN: Final = 0.05  # seconds between two turns of the one that leads
+_TURN: Final = 0.05  # seconds between two turns of the leader
 _SETTLE_EVERY: Final = 0.5
 _SETTLE_BATCH: Final = 500
-_LOOK_EVERY: Final = 1.0  # seconds between two looks for work, where there was none or another one leads
+_LOOK_EVERY: Final = 1.0  # seconds between two checks for work if there was none, or if another gateway leads
 _REFUSED: Final = (DataError, ProgramLimitExceeded, ValueError, OverflowError)  # errors that concern a value
 
 
 class _Progress:
-    """The state of a replay in memory while this gateway leads it; losing it loses nothing."""
+    """The state of a replay in the memory of the leader; it can be lost without harm."""
 
     def __init__(self, job: Job, now: float) -> None:
         self.pace = Pace(job.rate, BATCH, now)
@@ -73,7 +73,7 @@ class _Progress:
 
 
 class Replays:
-    """Works on every replay that is running, in turns, until it is closed."""
+    """Works on every running replay in turn, until it is closed."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Replays:
         self.open, self.wake = self._service.open, self._service.wake
 
     async def close(self) -> None:
-        """Finish the batch under way; another gateway goes on."""
+        """Finish the present batch; another gateway continues."""
         self._closing = True
         await self._service.close()
 
@@ -129,7 +129,7 @@ class Replays:
                 await self._settle(connection, job, progress)
         except UNAVAILABLE:
             raise
-        except Exception:  # one replay that our code cannot go on with must not hold up the others
+        except Exception:  # an error in one replay must not block the others
             log.exception("replay_given_up", reason="internal_error", replay_id=str(job.id))
             await work.give_up(connection, job.id, "internal_error")
 
@@ -140,7 +140,7 @@ class Replays:
         return len(deliveries)
 
     async def _decide(self, connection: AsyncConnection, job: Job, judged: Judged) -> None:
-        """Commit a batch; if Postgres refuses a value of a recovered delivery, commit one by one, to find which it is."""
+        """Commit a batch; if Postgres refuses a value of a recovered delivery, commit them one by one to find it."""
         try:
             await self._commit(connection, job, judged)
         except _REFUSED as error:
@@ -156,7 +156,7 @@ class Replays:
                 await self._decide(connection, job, Judged([], [recovery], []))
 
     async def _commit(self, connection: AsyncConnection, job: Job, judged: Judged) -> None:
-        """Rows of the outbox and progress, together or not at all."""
+        """Write the rows of the outbox and the progress in one transaction."""
         async with connection.transaction():
             if not await work.hold(connection, job.id):
                 return

@@ -28,19 +28,19 @@ class Rejections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """With `dryRun`: the deliveries that a replay would send again; nothing has changed."""
+    """The deliveries that a replay would send again; returned with `dryRun`, when nothing is changed."""
 
     dry_run: bool = True  #: Always true.
     matched: int  #: Deliveries that match: the sum of `unchanged`, `unprocessed` and `rejected.matched`.
-    unchanged: int  #: Have had their effects, or go to no worker.
-    unprocessed: int  #: Have not had their effects; a replay would bring them about.
+    unchanged: int  #: Number of deliveries that have had their effects, or go to no worker.
+    unprocessed: int  #: Number of deliveries that have not had their effects; a replay would cause them.
     rejected: Rejections  #: The rejected deliveries.
     groups: list[Group]  #: The matched deliveries by kind.
 
 
 async def preview(connection: AsyncConnection, filters: Filters, sources: Sources | None) -> Preview:
     """
-    Look at what matches, in the caller's transaction; without sources no signature is judged.
+    Count the matching deliveries in the caller's transaction; without sources no signature is verified.
 
     Raises OperationError.
     """

@@ -1,4 +1,4 @@
-"""Replays of webhooks: asked for, looked at beforehand, followed and called off."""
+"""The routes that preview, begin, show and cancel replays of webhooks."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -28,7 +28,7 @@ from runtime.ids import first_id_of
 REPLAYS: Final = web.AppKey("replays", Replays)
 
 _NOUN: Final = "replay"
-_ABSENT: Final = "no replay has this id, or it ended longer ago than anything is kept"
+_ABSENT: Final = "no replay has this id, or it is past retention"
 
 
 class ReplayQuery(Limited, frozen=True):
@@ -42,10 +42,10 @@ class ItemsQuery(Limited, frozen=True, kw_only=True):
 
     @property
     def after(self) -> int:
-        """The number of the last item of the page before. Raises GatewayError `query_malformed`."""
+        """The number of the last item of the previous page. Raises GatewayError `query_malformed`."""
         cursor = self.cursor or "0"
         if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(MATCHED_MAX))):
-            raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out")
+            raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that this list returned")
         return int(cursor)
 
 
@@ -87,7 +87,7 @@ async def replay(request: web.Request) -> web.Response:
     """
     Read a replay and its progress.
 
-    A replay ends as `done`, `cancelled`, or `failed` if a part of it failed.
+    A replay ends as `done` or `cancelled`, or as `failed` if a part of it failed.
     """
     asked = asked_id(request, _NOUN)
     async with transaction(request) as connection:
@@ -123,7 +123,7 @@ async def cancel(request: web.Request) -> web.Response:
     """
     Cancel a replay.
 
-    Deliveries that were already sent continue; the others are not taken up.
+    Deliveries that were already sent are still handled; the others are not sent.
     """
     return answer(await cancelled(request, asked_id(request, _NOUN)))
 
@@ -134,5 +134,5 @@ async def cancelled(request: web.Request, replay_id: UUID) -> Replay:
         done = await jobs.cancel(connection, replay_id)
         found = known(await jobs.read(connection, replay_id), _ABSENT)
     if not done and found.state != "cancelled":
-        raise GatewayError(Reason.REPLAY_ENDED, f"this replay has ended: it is {found.state}")
+        raise GatewayError(Reason.REPLAY_ENDED, f"this replay has ended as {found.state}")
     return found

@@ -1,4 +1,4 @@
-"""The outcomes of the items that were sent: looked up from time to time, until none is open."""
+"""Look up the outcomes of sent items from time to time, until none is open."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -10,9 +10,9 @@ from operations.webhook_replay.store import OUTSIDE_RETENTION, Verdict, events_o
 
 async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit: int) -> int:
     """
-    See what became of items that were sent, those after number `after`, in the open transaction.
+    Record the outcomes of sent items after number `after`, in the open transaction.
 
-    Returns the number to go on after; 0 where the last one was reached.
+    Returns the number to continue after, or 0 if the last item was reached.
     """
     query = """select n, event_id from webhook_replay_items
                where replay_id = %s and state = 'sent' and n > %s order by n limit %s"""
@@ -23,7 +23,7 @@ async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit
 
 
 async def finish(connection: AsyncConnection, replay_id: UUID) -> str | None:
-    """End a replay of which nothing is open any more; its state then."""
+    """End a replay without open items, and return its final state."""
     query = """update webhook_replays r set finished_at = now(), state = case when exists (
                  select from webhook_replay_items i where i.replay_id = r.id and i.state = 'failed') then 'failed' else 'done' end
                where id = %s and state = 'running' and not exists (
@@ -34,7 +34,7 @@ async def finish(connection: AsyncConnection, replay_id: UUID) -> str | None:
 
 
 async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[tuple[int, UUID]]) -> list[Verdict]:
-    """The verdicts on items; a dead letter comes before its mark, since a dead letter is marked too."""
+    """Return the verdicts on items; dead letters are checked before marks, since a dead letter has a mark too."""
     events = await events_of(connection, [event_id for _, event_id in sent])
     done = await marked(connection, events)
     letters = await _failures(connection, replay_id, [event_id for _, event_id in sent])
@@ -50,7 +50,7 @@ async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[
 
 
 async def _failures(connection: AsyncConnection, replay_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
-    """Why an event of the replay went no further: a dead letter since then, or Kafka refuses it."""
+    """Return the reasons of events that failed: they became dead letters since the replay began, or Kafka refuses them."""
     query = """select event_id, reason from outbox_pending where replay_id = %(id)s and parked_at is not null
                union all
                select event_id, reason from dead_letters where event_id = any(%(ids)s) and status = 'open'

@@ -1,8 +1,8 @@
 """
-The steps of a replay: each takes a few items, and commits rows and progress in one transaction.
+The steps of a replay: each handles a few items, and commits rows and progress in one transaction.
 
-All of it runs on the one connection that holds the lead, so a gateway that loses it has lost the lead as well, and nothing
-is sent twice.
+All steps run on the connection that holds the leader's lock. A gateway that loses the connection has lost the lead too, so no
+item is sent twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _CONSUMERS: Final[Mapping[str, set[str]]] = {
 
 
 class Job(NamedTuple):
-    """A replay that is to be worked on."""
+    """A replay that has not ended."""
 
     id: UUID
     rate: float
@@ -38,9 +38,9 @@ class Job(NamedTuple):
 
 class Kept(NamedTuple):
     """
-    A delivery as the log keeps it; `n` is its number in the replay. One that is past retention has no `trace_id`.
+    A delivery as stored in the log; `n` is its number in the replay. A delivery past retention has no `trace_id`.
 
-    `event_id` is None where it was rejected, unless a replay has recovered it `recovered_as` another delivery.
+    `event_id` is None if it was rejected, unless a replay has recovered it as the delivery `recovered_as`.
     """
 
     id: UUID
@@ -59,12 +59,12 @@ class Kept(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The source's plain path, or its endpoint by which the delivery came."""
+        """The source's plain path, or its endpoint at which the delivery arrived."""
         return place_of(self.source, self.endpoint)
 
 
 Recovery = tuple[Kept, Received]
-"""A rejected delivery that verifies now, and what it is received as."""
+"""A rejected delivery that verifies now, and the record to store for it."""
 
 
 class Verdict(NamedTuple):
@@ -84,19 +84,19 @@ class _Event(NamedTuple):
 
 
 async def running(connection: AsyncConnection) -> list[Job]:
-    """The replays that have not ended, oldest first."""
+    """Return the replays that have not ended, oldest first."""
     async with connection.cursor(row_factory=class_row(Job)) as cursor:
         return await (await cursor.execute("select id, rate from webhook_replays where state = 'running' order by id")).fetchall()
 
 
 async def hold(connection: AsyncConnection, replay_id: UUID) -> bool:
-    """Keep it from being cancelled until the transaction ends; False where it has ended."""
+    """Lock the replay so that it cannot be cancelled before the transaction ends. Returns false if it has ended."""
     query = "select id from webhook_replays where id = %s and state = 'running' for update"
     return await (await connection.execute(query, (replay_id,))).fetchone() is not None
 
 
 BATCH_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of kept bodies that are looked at together; a larger one alone."""
+"""The maximum size of stored bodies that are verified together; a larger body is verified alone."""
 
 
 _KEPT: Final = """coalesce(d.reason, '') as reason, coalesce(d.trace_id, '') as trace_id, coalesce(d.headers, '{}') as headers,
@@ -104,7 +104,7 @@ _KEPT: Final = """coalesce(d.reason, '') as reason, coalesce(d.trace_id, '') as 
 
 
 async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[Kept]:
-    """The next items, in their order; no more than `BATCH_BYTES` of bodies belong to them, unless it is one."""
+    """Return the next items in their order; their bodies have at most `BATCH_BYTES`, unless there is only one."""
     query = f"""with i as (
                   select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
                   where replay_id = %s and state = 'waiting' order by n limit %s),
@@ -118,7 +118,7 @@ async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> l
 
 
 async def portions(connection: AsyncConnection, ids: Sequence[UUID], limit: int) -> list[list[UUID]]:
-    """The rejected deliveries in their order, as many together as `refused` should be asked for: the limit, and `BATCH_BYTES`."""
+    """Split the rejected deliveries, in their order, into calls of `refused`: each has at most `limit` ids and `BATCH_BYTES`."""
     query = """select id, octet_length(body) from webhook_deliveries
                where id = any(%s) and id >= %s and id <= %s and body is not null"""
     sizes: dict[UUID, int] = {}
@@ -137,7 +137,7 @@ async def portions(connection: AsyncConnection, ids: Sequence[UUID], limit: int)
 
 
 async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Kept]:
-    """Those of the deliveries that were rejected; one whose day is past retention is not there."""
+    """Return the deliveries that were rejected, without those whose day is past retention."""
     query = f"""select d.id, d.source, {_KEPT} from webhook_deliveries d
                 where id = any(%s) and id >= %s and id <= %s and outcome = 'rejected'"""
     if not ids:
@@ -148,14 +148,14 @@ async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID
 
 
 async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequence[Kept]) -> list[Verdict]:
-    """Put the events on the relay's list again, in the open transaction: unchanged where their effects are there already."""
+    """Make the events pending for the relay again, in the open transaction; those that have had their effects are `unchanged`."""
     wanted = [(each, each.event_id) for each in deliveries if each.event_id is not None]
     found = await events_of(connection, [event_id for _, event_id in wanted], lock=True)
     events = {event_id: event for event_id, event in found.items() if not event.erased}
     done = await marked(connection, events)
     going = [(event_id, shard_of(events[event_id].aggregate_id)) for _, event_id in wanted if event_id in events]
     await _enqueue(connection, replay_id, going)
-    # What was stored without a handler goes its way from now on.
+    # Ignored deliveries of a type that has a handler now become accepted ones.
     stored = [(event_id,) for each, event_id in wanted if each.outcome != "accepted" and event_id in events]
     await connection.cursor().executemany(
         "update webhook_deliveries set outcome = 'accepted', reason = null where id = %s and outcome = 'ignored'", stored
@@ -171,9 +171,9 @@ async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequenc
 
 async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequence[Recovery]) -> list[Verdict]:
     """
-    Record what verifies now as intake does, in the open transaction, and say in the rejected row what it became.
+    Record deliveries that verify now as intake does, in the open transaction, and link each rejected row to its new delivery.
 
-    A copy whose original is not to be seen yet gets no verdict, and goes again.
+    A duplicate whose original is not visible yet gets no verdict, and is tried again.
     """
     if not recoveries:
         return []
@@ -203,7 +203,7 @@ async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequ
 
 
 async def note(connection: AsyncConnection, replay_id: UUID, verdicts: Sequence[Verdict]) -> None:
-    """Write down what became of items, in the open transaction."""
+    """Store the verdicts on items, in the open transaction."""
     columns = [[getattr(verdict, field) for verdict in verdicts] for field in Verdict._fields]
     await connection.execute(
         """update webhook_replay_items i set state = v.state, reason = v.reason, event_id = coalesce(v.event_id, i.event_id),
@@ -215,16 +215,16 @@ async def note(connection: AsyncConnection, replay_id: UUID, verdicts: Sequence[
 
 
 async def give_up(connection: AsyncConnection, replay_id: UUID, failure: str) -> None:
-    """End a replay that our own code cannot go on with."""
+    """End a replay after an error in our own code."""
     query = "update webhook_replays set state = 'failed', failure = %s, finished_at = now() where id = %s and state = 'running'"
     await connection.execute(query, (failure, replay_id))
 
 
 async def events_of(connection: AsyncConnection, ids: Sequence[UUID], *, lock: bool = False) -> dict[UUID, _Event]:
     """
-    Those of the events whose log and marks are both kept; a lock waits for an erasure of them, and holds the next one off.
+    Return the events whose log and marks are both kept; with `lock`, erasures of them are excluded until the transaction ends.
 
-    A day's marks may go a little before its events: nobody could tell then whether an event of it was handled.
+    The marks of a day may be deleted shortly before its events: then it is unknown whether an event was handled.
     """
     if not ids:
         return {}
@@ -240,7 +240,7 @@ async def events_of(connection: AsyncConnection, ids: Sequence[UUID], *, lock: b
 
 
 async def marked(connection: AsyncConnection, events: Mapping[UUID, _Event]) -> set[UUID]:
-    """Those that every consumer of their topic has handled."""
+    """Return the events that every consumer of their topic has handled."""
     if not events:
         return set()
     query = """select event_id, array_agg(consumer) from consumed

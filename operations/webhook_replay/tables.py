@@ -1,4 +1,4 @@
-"""Replays of webhooks: the jobs, and what became of each delivery that one of them takes up."""
+"""The tables of webhook replays: the jobs, and their deliveries with the outcome of each."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from outbox.tables import metadata
 
-# `filters` is what was asked for, and the items below are what it matched at that moment: later deliveries do not join.
+# `filters` are the requested filters; the items below are the deliveries that matched at that moment, without later ones.
 webhook_replays = Table(
     "webhook_replays",
     metadata,
@@ -39,7 +39,7 @@ webhook_replays = Table(
     Index("webhook_replays_running_idx", "id", postgresql_where=text("state = 'running'")),
 )
 
-# `outcome` is the delivery's when it was matched. `sent` waits for its mark: no consumer had it when it went out.
+# `outcome` is that of the delivery at the time of the match. A `sent` item waits for its mark: no consumer had handled it before.
 webhook_replay_items = Table(
     "webhook_replay_items",
     metadata,

@@ -1,7 +1,7 @@
 """
-The decision on each delivery of a replay: send its event again, or verify it again where it was rejected.
+The decision on each delivery of a replay: send its event again, or verify it again if it was rejected.
 
-It is judged by the secrets of now and by the clock of the time it came.
+It is verified with the present secrets, and with its time of arrival as the current time.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class NotRecovered(Failure[GatewayReason | Reason]):
 
 
 class Judged(NamedTuple):
-    """A batch, sorted: events that go again, deliveries that verify now, and verdicts that are final already."""
+    """A sorted batch: events to send again, deliveries that verify now, and final verdicts."""
 
     again: list[Kept]
     recovered: list[Recovery]
@@ -46,7 +46,7 @@ class Judged(NamedTuple):
 
 
 async def judge(deliveries: Sequence[Kept], sources: Sources) -> Judged:
-    """Sort a batch, without a transaction: signatures take their time, and requests come first."""
+    """Sort a batch outside of a transaction; it yields between deliveries, since signatures take time and requests come first."""
     judged = Judged([], [], [])
     for each in deliveries:
         if each.outcome != "rejected":
@@ -60,7 +60,7 @@ async def judge(deliveries: Sequence[Kept], sources: Sources) -> Judged:
 async def claim(
     connection: AsyncConnection, recovered: Iterable[Recovery], sources: Sources
 ) -> tuple[list[Recovery], list[Verdict]]:
-    """Those that their source lets pass, in the open transaction, and the verdicts on the others."""
+    """Return the deliveries that their source accepts, in the open transaction, and the verdicts on the others."""
     passed: list[Recovery] = []
     verdicts: list[Verdict] = []
     for kept, received in recovered:
@@ -77,9 +77,9 @@ async def claim(
 
 def verify_again(sources: Sources, refused: Kept) -> Received:
     """
-    The delivery as intake receives it, in its own trace, under an id of now.
+    Return the delivery as intake would receive it, in its own trace, with a new id.
 
-    A credential is never kept, so a delivery with a wrong token stays refused. Raises NotRecovered, and nothing else.
+    Tokens are never stored, so a delivery with a wrong token stays refused. Raises only NotRecovered.
     """
     live = sources.get(refused.place)
     if live is None:
@@ -97,7 +97,7 @@ def verify_again(sources: Sources, refused: Kept) -> Received:
         return live.source.receive(Arrival(new_id(), trace.traceparent, secret.id, refused.body, headers))
     except GatewayError as error:
         raise NotRecovered(error.reason) from error
-    except Exception as error:  # whatever one delivery raises costs that one, not its replay
+    except Exception as error:  # an error in one delivery fails that one, not the replay
         log.exception(
             "delivery_not_judged", reason=GatewayReason.INTERNAL_ERROR, delivery_id=str(refused.id), source=refused.source
         )
@@ -105,7 +105,7 @@ def verify_again(sources: Sources, refused: Kept) -> Received:
 
 
 def _judge_event(kept: Kept, sources: Sources, judged: Judged) -> None:
-    """Leave an event that no worker handles: once marked it would never have its effects, whatever handles it later."""
+    """Leave out an event that no worker handles: if it got a mark, a later release that handles it would skip it."""
     live = sources.get(kept.place)
     if live and (reason := live.source.ignores(kept.type, kept.livemode)):
         judged.verdicts.append(Verdict(kept.n, "unchanged", reason))
