@@ -65,7 +65,7 @@ def foreign(system: System, value: bytes) -> str:
     return str(system.query(query, value)[0][0])
 
 
-async def test_an_event_that_a_bug_set_aside_is_processed_once_the_bug_is_mended(
+async def test_an_event_that_a_bug_set_aside_is_processed_once_the_bug_is_fixed(
     system: System, http: aiohttp.ClientSession
 ) -> None:
     payment = stripe.Payment(metadata={"user_id": "u-7"})

@@ -55,7 +55,7 @@ def test_the_demo_follows_a_lead_to_its_delivery(gateway: Gateway) -> None:
     assert any("lead.delivered | Kafka: lead.partner.events" in line for line in lines(journey))
 
 
-def test_the_demo_says_why_it_was_refused(gateway: Gateway) -> None:
+def test_the_demo_prints_why_it_was_refused(gateway: Gateway) -> None:
     body = payment_succeeded(int(time.time()))
     with pytest.raises(StackError, match="signature_wrong"):
         follow(gateway, PATH, body, {"Stripe-Signature": sign(body, "whsec_of_somebody_else")}, set())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.system import System
 
-SAID_OF_ONE: Final = {"request_refused", "request_failed", "dead_lettered", "attempt_failed", "event_parked"}
+EVENTS_WITH_TRACE: Final = {"request_refused", "request_failed", "dead_lettered", "attempt_failed", "event_parked"}
 
 
 def lines_of(system: System, process: str) -> list[dict[str, Any]]:
@@ -55,12 +55,12 @@ async def test_a_refusal_and_a_dead_letter_are_logged_under_their_trace(system: 
     wait_until(lambda: events_of(system, "worker-payments", set_aside) == ["dead_lettered"])
 
 
-async def test_every_line_of_every_process_is_json_and_says_what_of_whom(system: System) -> None:
+async def test_every_line_of_every_process_is_json_with_an_event_and_its_process(system: System) -> None:
     for process in (state.name for state in system.states if state.name != SINK):
         lines = lines_of(system, process)
         assert lines, process
         for line in lines:
             assert line.keys() >= {"time", "level", "process", "event"}, line
             assert line["process"] == process
-            if line["event"] in SAID_OF_ONE and line.get("reason") not in {"value_missing", "envelope_incomplete"}:
+            if line["event"] in EVENTS_WITH_TRACE and line.get("reason") not in {"value_missing", "envelope_incomplete"}:
                 assert len(line["trace_id"]) == 32, line

@@ -74,7 +74,7 @@ async def test_a_text_and_a_push_reach_their_providers(system: System, http: aio
         assert "42.00 USD" in message["text"]
 
 
-async def test_who_has_opted_out_gets_nothing_and_the_task_says_so(system: System, http: aiohttp.ClientSession) -> None:
+async def test_a_user_who_opted_out_gets_nothing_and_the_task_reports_it(system: System, http: aiohttp.ClientSession) -> None:
     user = random_id("u")
     await know(http, system, user, email=f"{user}@example.com", optOuts=["EMAIL"])
     notification = await send(http, system, user, "EMAIL")

@@ -50,7 +50,7 @@ def records_of(system: System, topic: str, key: str, number: int) -> list[Stored
     return [record for record in read_topic(system.cluster, topic, until=enough) if record.key == key]
 
 
-async def test_a_lead_is_delivered_and_told_on_kafka(system: System, http: aiohttp.ClientSession, crm: Crm) -> None:
+async def test_a_lead_is_delivered_and_emitted_to_kafka(system: System, http: aiohttp.ClientSession, crm: Crm) -> None:
     body = lead(f"crm-{uuid4()}", "acme", name="Ada", phone="+49 30 1234")
     first = await send(http, system, "acme", body)
     lead_id = (await first.json())["id"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 
-async def test_a_captured_payment_is_readable_and_told_on_kafka(system: System, http: aiohttp.ClientSession) -> None:
+async def test_a_captured_payment_is_readable_and_emitted_to_kafka(system: System, http: aiohttp.ClientSession) -> None:
     now, payment = int(time.time()), Payment(amount=49_900, notes={"user_id": "u-7"})
     late = (payment.captured(now + 2), payment.authorized(now + 1), payment.failed(now))
     for body in late:
@@ -53,7 +53,7 @@ async def test_a_subscription_is_charged_with_its_payment_and_ends(system: Syste
     assert [record.headers["ce_type"] for record in records] == ["billing.subscription.created", "billing.subscription.canceled"]
 
 
-async def test_the_log_tells_what_became_of_every_delivery(system: System, http: aiohttp.ClientSession) -> None:
+async def test_the_log_has_the_outcome_of_every_delivery(system: System, http: aiohttp.ClientSession) -> None:
     body, trace = Payment().captured(int(time.time())), f"{time.time_ns():032x}"
     traced = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
     sent = [

@@ -73,7 +73,7 @@ def too_wide(text: str) -> list[str]:
     return [line for line in text.splitlines() if len(line) > WIDTH and len(line.split()) > 1]
 
 
-def test_a_block_says_whether_it_is_run_and_leaves_nothing_to_be_filled_in() -> None:
+def test_a_block_is_marked_as_run_or_not_and_leaves_nothing_to_be_filled_in() -> None:
     assert {language for language, _ in FENCE.findall(README)} <= {"sh", "text", "mermaid"}
     assert [mark for mark in ("…", "...", "<", "127.0.0.1:80") if mark in COMMANDS] == []
 
@@ -100,7 +100,7 @@ def test_what_is_printed_fits_80_columns_and_every_url_opens(newcomer: Newcomer,
             assert answer.text.strip()
 
 
-def test_what_the_demo_says_to_do_next_can_be_pasted(newcomer: Newcomer, after_the_readme: str) -> None:
+def test_the_next_steps_that_the_demo_prints_can_be_pasted(newcomer: Newcomer, after_the_readme: str) -> None:
     steps = after_the_readme.partition("\nA Stripe payment\n")[2].partition("\nNext:\n")[2].partition('{"')[0]
     pasted = "\n".join(line for line in steps.splitlines() if line.startswith("    ") and not URL.match(line.strip()))
     assert '"journey"' in newcomer.output_of(pasted)

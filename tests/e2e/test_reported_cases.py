@@ -170,7 +170,7 @@ async def test_an_invoice_that_a_bare_charge_paid_has_a_payment_that_succeeded(
     await state_of(http, system, f"payments/{bare}", status="succeeded", amount=2000, invoiceId=name, version=2)
 
 
-async def test_a_payer_whose_user_is_unknown_is_told_at_the_address_in_the_event(
+async def test_a_payer_whose_user_is_unknown_is_notified_at_the_address_in_the_event(
     system: System, http: aiohttp.ClientSession
 ) -> None:
     payer = f"{random_id('payer')}@example.com".lower()
@@ -179,7 +179,7 @@ async def test_a_payer_whose_user_is_unknown_is_told_at_the_address_in_the_event
     assert len(await arrived(http, system, payer)) == 1
 
 
-async def test_a_payment_without_a_received_amount_is_of_what_was_asked(system: System, http: aiohttp.ClientSession) -> None:
+async def test_a_payment_without_a_received_amount_has_the_requested_amount(system: System, http: aiohttp.ClientSession) -> None:
     payment = random_id("pi")
     fields = paid(payment, 4990, "eur")
     del fields["amount_received"]

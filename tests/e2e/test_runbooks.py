@@ -132,7 +132,7 @@ def shell(system: System, prepared: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-def test_a_block_says_whether_it_is_run(page: Path) -> None:
+def test_a_block_is_marked_as_run_or_not(page: Path) -> None:
     assert [text for _, language, text in FENCE.findall(page.read_text()) if language not in ("sh", "text")] == []
 
 

@@ -176,7 +176,7 @@ def finding(check: Callable[[dict[str, str]], Iterator[Finding]], environ: dict[
     return found
 
 
-def test_what_is_wrong_with_postgres_is_told_in_words(secured: System, stack: SecureStack, strangers: Authority) -> None:
+def test_a_fault_of_postgres_is_reported_in_plain_words(secured: System, stack: SecureStack, strangers: Authority) -> None:
     entrance = stack.door("postgres")
     assert isinstance(entrance, PostgresDoor)
     url = entrance.url
@@ -243,7 +243,7 @@ def of_certificates(secured: System, **changes: str) -> str:
     return found.text
 
 
-def test_each_server_that_shows_a_certificate_is_told_with_its_end(secured: System) -> None:
+def test_each_server_with_a_certificate_is_reported_with_its_expiry(secured: System) -> None:
     found = [*check_certificates(secured.environment)]
     assert {each.level for each in found} == {"ok"}
     assert {each.text.split(" at ")[0] for each in found} == {"Postgres", "Kafka", "Redis", "Elasticsearch"}
@@ -259,7 +259,7 @@ def test_a_certificate_that_soon_expires_is_a_warning(secured: System, stack: Se
     assert f"Redis at 127.0.0.1:{port}: the certificate expires soon" in found.text
 
 
-def test_what_is_wrong_with_redis_and_elasticsearch_is_told_in_words(secured: System, strangers: Authority) -> None:
+def test_faults_of_redis_and_elasticsearch_are_reported_in_plain_words(secured: System, strangers: Authority) -> None:
     environ = secured.environment
     cache, index = environ["REDIS_URL"], environ["ELASTICSEARCH_URL"]
     password = cache.partition("@")[0].rpartition(":")[2]

@@ -83,7 +83,7 @@ async def test_a_payment_goes_all_the_way_with_no_right_too_many(
         system.stop()
 
 
-async def test_with_a_wrong_password_processes_wait_and_say_so(
+async def test_with_a_wrong_password_processes_wait_and_report_it(
     start_stack: StartStack, kafka: SecuredKafka, http: aiohttp.ClientSession
 ) -> None:
     system = system_on(start_stack, kafka, KAFKA_SASL_PASSWORD="not-the-password", STREAMS_RETRY_MAX="500ms")

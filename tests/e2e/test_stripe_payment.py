@@ -49,7 +49,7 @@ def records_about(system: System, topic: str, key: str, number: int) -> list[Sto
 
 
 @pytest.mark.parametrize("shape", Shape)
-async def test_a_paid_invoice_of_a_subscription_is_readable_and_told_on_kafka(
+async def test_a_paid_invoice_of_a_subscription_is_readable_and_emitted_to_kafka(
     system: System, http: aiohttp.ClientSession, shape: Shape
 ) -> None:
     now = int(time.time())
@@ -142,7 +142,7 @@ async def test_an_older_live_secret_still_passes_and_is_recorded(system: System,
     assert listed["items"][0]["secretId"] != other["items"][0]["secretId"]
 
 
-async def test_an_expectation_and_another_amount_make_a_mismatch_that_is_told(
+async def test_an_expectation_and_another_amount_make_a_mismatch_that_is_emitted(
     system: System, http: aiohttp.ClientSession
 ) -> None:
     payment = stripe.Payment(amount=500, currency="usd", metadata={"reference": f"order-{stripe.random_id('o')}"})

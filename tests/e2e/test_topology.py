@@ -109,7 +109,7 @@ def test_the_command_line_prints_it_in_four_forms(system: System) -> None:
     assert run("--html").startswith("<!doctype html>")
 
 
-async def test_what_is_really_said_is_what_is_declared(system: System, http: aiohttp.ClientSession) -> None:
+async def test_the_emitted_events_are_the_declared_ones(system: System, http: aiohttp.ClientSession) -> None:
     """Everything that can be said is brought about; by its source, each event shows who said it, and where."""
     await bring_everything_about(system, http)
     # What the payments worker fetches is told under Stripe's own source: `test_thin_events` brings it about.

@@ -52,7 +52,7 @@ async def raise_alerts(system: System, numbers: range) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_a_worker_killed_again_and_again_tells_of_each_condition_once_a_window(system: System) -> None:
+async def test_a_worker_killed_again_and_again_reports_each_condition_once_a_window(system: System) -> None:
     handled = "consumed where consumer = 'alerts'"
     share = ALERTS // (KILLS + 1)
     for part in range(KILLS + 1):

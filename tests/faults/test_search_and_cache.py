@@ -69,7 +69,7 @@ async def change(caller: Caller, name: str, chance: random.Random) -> dict[str, 
 
 
 @pytest.mark.timeout(300)
-async def test_documents_are_what_was_last_said_of_them_whatever_dies(system: System) -> None:
+async def test_documents_have_their_last_version_whatever_dies(system: System) -> None:
     commands = DOCUMENTS * CHANGES
     names = [f"p{n}" for n in range(DOCUMENTS)]
     async with aiohttp.ClientSession() as http:

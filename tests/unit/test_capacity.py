@@ -40,7 +40,7 @@ def test_the_page_has_the_tables_of_the_measured_costs() -> None:
 
 
 @pytest.mark.parametrize(("load", "share", "counts"), [(0.1, 1, True), (4.0, 1, False), (0.1, 0.1, False)])
-def test_the_page_says_that_figures_of_a_busy_machine_do_not_count(load: float, share: float, counts: bool) -> None:
+def test_the_page_states_that_figures_of_a_busy_machine_do_not_count(load: float, share: float, counts: bool) -> None:
     run = kept.kept("whole")
     assert run is not None
     changed = replace(run, share=share, machine=replace(run.machine, load=load))

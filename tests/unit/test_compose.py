@@ -76,7 +76,7 @@ def test_every_process_and_server_is_a_service() -> None:
 
 
 @each_process
-def test_a_process_reads_what_env_says(process: str) -> None:
+def test_a_process_reads_the_values_of_env(process: str) -> None:
     names = {name.upper() for kind in (READS | SPLIT)[process] for name in kind.model_fields} - {"PARTNERS"}
     others = {f"PARTNER_ACME{suffix}" for suffix in FIELDS} | {
         "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY",

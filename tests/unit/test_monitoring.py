@@ -37,7 +37,7 @@ def test_every_alert_has_a_case() -> None:
 
 
 @each_alert
-def test_an_alert_says_what_it_is_how_urgent_and_where_to_read_on(alert: dict[str, Any]) -> None:
+def test_an_alert_states_what_it_is_how_urgent_and_where_to_read_on(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"page", "ticket"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook"}
     assert (ROOT / alert["annotations"]["runbook"]).is_file()

@@ -58,7 +58,7 @@ def test_what_is_void_alone_too_is_void(monkeypatch: pytest.MonkeyPatch, output:
     assert [result.void for result in results("relay")] == [[void]]
 
 
-def test_one_that_does_not_end_is_asked_to_and_is_void(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_that_does_not_end_gets_a_sigterm_and_is_void(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It ends what it has started: it is not killed."""
     ended = tmp_path / "ended"
     program = f"""

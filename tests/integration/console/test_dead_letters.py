@@ -150,7 +150,7 @@ async def test_only_the_ones_that_were_counted_are_settled(
     assert rows == dict.fromkeys(older, "open") | dict.fromkeys(newest, "retried")
 
 
-async def test_what_another_operator_settles_meanwhile_is_said(
+async def test_letters_that_another_operator_settles_meanwhile_are_reported(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
@@ -176,7 +176,7 @@ async def test_each_lead_of_a_group_is_sent_again_once(
     assert ("5 of 5" in parts[-1], "A lead stays in the list" in parts[-1]) == (True, True)
 
 
-async def test_a_lead_that_is_sent_again_is_said_with_its_task(gateway: Gateway, database_url: str) -> None:
+async def test_a_lead_that_is_sent_again_is_shown_with_its_task(gateway: Gateway, database_url: str) -> None:
     lead = lead_in(database_url, "rejected")
     operator = await visitor(gateway, database_url)
     part = (await operator.post(f"/console/dead-letters/{lead}", verb="retry")).text
@@ -211,7 +211,7 @@ async def test_find_leads_to_the_page_of_one(gateway: Gateway, database_url: str
         assert looked.faults == []
 
 
-async def test_a_reader_sees_nothing_that_a_crm_said(start_gateway: StartGateway, database_url: str) -> None:
+async def test_a_reader_sees_no_answer_of_a_crm(start_gateway: StartGateway, database_url: str) -> None:
     lead = lead_in(database_url, "rejected", tried=1)
     attempt_in(database_url, lead, 1, "http_422", "Ada Lovelace is no customer")
     async with start_gateway(READ_API_TOKEN=READER) as gateway:

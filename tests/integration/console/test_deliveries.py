@@ -71,7 +71,7 @@ async def test_older_ones_are_on_the_next_page(gateway: Gateway, database_url: s
     assert (first.count("<details id="), second.count("<details id="), "Older ones" in second) == (2, 1, False)
 
 
-async def test_a_filter_that_cannot_be_is_said_in_place(gateway: Gateway, database_url: str) -> None:
+async def test_an_invalid_filter_is_reported_on_the_page(gateway: Gateway, database_url: str) -> None:
     answer = await (await visitor(gateway, database_url)).get("/console/deliveries?from=yesterday")
     assert (answer.status, '<p class="alarm" role="alert">' in answer.text) == (400, True)
 

@@ -99,7 +99,7 @@ async def test_files_are_kept_by_their_digest(gateway: Gateway, database_url: st
     assert (await stranger.get("/console/static/old/nothing.css")).status == 404
 
 
-async def test_what_is_refused_by_the_server_is_said_by_its_name(start_gateway: StartGateway, database_url: str) -> None:
+async def test_a_refusal_of_the_server_is_shown_with_its_reason(start_gateway: StartGateway, database_url: str) -> None:
     async with start_gateway(MAX_BODY_BYTES="2000") as gateway:
         operator = await visitor(gateway, database_url)
         found = [await operator.get("/console/nowhere"), await operator.post("/console/overview")]

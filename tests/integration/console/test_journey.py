@@ -92,7 +92,7 @@ async def test_what_strangers_send_is_shown_as_text(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["nothing-has-this-id", SCRIPT, "'"])
-async def test_what_is_not_found_is_said(gateway: Gateway, database_url: str, wanted: str) -> None:
+async def test_an_id_that_is_not_found_is_reported(gateway: Gateway, database_url: str, wanted: str) -> None:
     operator = await visitor(gateway, database_url)
     answer = await operator.get(f"/console/find?q={wanted}")
     assert (answer.status, "Nothing has this id" in answer.text, SCRIPT in answer.text) == (200, True, False)

@@ -55,7 +55,7 @@ async def test_a_person_finds_a_lead_of_a_partner_and_has_it_delivered(gateway: 
     assert ("/console/leads/{id}/deliver", "admin") in calls
 
 
-async def test_a_delivery_that_waits_says_for_what(start_gateway: StartGateway, database_url: str) -> None:
+async def test_a_delivery_that_waits_shows_for_what(start_gateway: StartGateway, database_url: str) -> None:
     lead = lead_in(database_url)
     async with start_gateway(COMMAND_WAIT="50ms") as gateway:
         operator = await visitor(gateway, database_url)
@@ -65,7 +65,7 @@ async def test_a_delivery_that_waits_says_for_what(start_gateway: StartGateway, 
     assert ("Kafka does not answer" in alone, "failed 7 times in a row" in held) == (True, True)
 
 
-async def test_a_lead_without_attempts_and_a_delivered_one_say_so(gateway: Gateway, database_url: str) -> None:
+async def test_a_lead_without_attempts_and_a_delivered_one_are_shown_as_such(gateway: Gateway, database_url: str) -> None:
     fresh, done = lead_in(database_url, "received"), lead_in(database_url, "delivered")
     operator = await visitor(gateway, database_url)
     texts = [(await operator.get(f"/console/leads/{lead}")).text for lead in (fresh, done)]
@@ -83,7 +83,7 @@ async def test_older_ones_are_on_the_next_page(gateway: Gateway, database_url: s
 
 
 @pytest.mark.parametrize("query", ["status=odd", "partner=a/b", "from=yesterday", "cursor=%C3%A4"])
-async def test_a_filter_that_cannot_be_is_said_in_place(gateway: Gateway, database_url: str, query: str) -> None:
+async def test_an_invalid_filter_is_reported_on_the_page(gateway: Gateway, database_url: str, query: str) -> None:
     answer = await (await visitor(gateway, database_url)).get(f"/console/leads?{query}")
     assert (answer.status, '<p class="alarm" role="alert">' in answer.text) == (400, True)
 

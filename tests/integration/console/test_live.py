@@ -38,7 +38,7 @@ async def listeners(gateway: Gateway) -> int:
     return len([row for row in await gateway.rows("pg_stat_activity") if row["query"] == "listen outbox"])
 
 
-async def test_a_commit_is_told_of(gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_commit_is_notified(gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_SPACING", 0.0)
     async with following(gateway, database_url) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
@@ -97,7 +97,7 @@ async def test_a_gateway_that_is_full_lets_a_page_look_by_the_clock(
         assert (first.status, second.status) == (200, 204)
 
 
-async def test_commits_that_come_close_together_are_not_told_of_one_by_one(
+async def test_commits_that_come_close_together_are_not_notified_one_by_one(
     start_gateway: StartGateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_SPACING", 3600.0)

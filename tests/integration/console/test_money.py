@@ -192,7 +192,7 @@ async def test_what_strangers_send_is_text_and_a_readers_view_is_masked(start_ga
         assert "example.com" not in (await reader.get("/console/money")).text
 
 
-async def test_an_id_that_names_nothing_is_said(gateway: Gateway, database_url: str) -> None:
+async def test_an_unknown_id_is_reported(gateway: Gateway, database_url: str) -> None:
     operator = await visitor(gateway, database_url)
     for wanted in ("pi_9", "%C3%A4", "x" * 400):
         answer = await operator.get(f"/console/money/payments/{wanted}")

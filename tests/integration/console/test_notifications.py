@@ -86,7 +86,7 @@ async def test_a_person_finds_a_message_and_reads_it(gateway: Gateway, database_
         assert looked.faults == []
 
 
-async def test_one_that_failed_says_why(gateway: Gateway, database_url: str) -> None:
+async def test_one_that_failed_shows_the_reason(gateway: Gateway, database_url: str) -> None:
     await sent(gateway, database_url)
     failed = await sent(gateway, database_url, to="+4915112345678", channel="SMS")
     async with signed_in(gateway, LIST) as looked:
@@ -169,7 +169,7 @@ async def test_a_contact_is_sound(gateway: Gateway, database_url: str) -> None:
     await assert_sound(gateway, f"{LIST}/contacts/user-7")
 
 
-async def test_one_whose_data_was_erased_is_said(gateway: Gateway, database_url: str) -> None:
+async def test_one_whose_data_was_erased_is_shown_as_erased(gateway: Gateway, database_url: str) -> None:
     message = await sent(gateway, database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute("update notifications set recipient = 'erased', data = '{}', address = 'erased'")

@@ -112,13 +112,13 @@ async def test_an_account_that_takes_long_holds_no_page_up(start_gateway: StartG
         assert looked.faults == []
 
 
-async def test_without_kafka_it_says_so_in_place(gateway: Gateway) -> None:
+async def test_without_kafka_it_shows_that_in_place(gateway: Gateway) -> None:
     async with signed_in(gateway) as looked:
         await looked.page.get_by_text("Kafka does not answer").wait_for()
         assert await looked.page.get_by_role("heading", name="The ledger balances").is_visible()
 
 
-async def test_it_says_that_the_connection_is_lost_and_that_it_is_back(start_gateway: StartGateway, wire: Wire) -> None:
+async def test_it_shows_that_the_connection_is_lost_and_that_it_is_back(start_gateway: StartGateway, wire: Wire) -> None:
     async with start_gateway(DATABASE_URL=wire.url) as gateway, signed_in(gateway) as looked:
         lost = looked.page.locator("#lost")
         assert await lost.is_hidden()

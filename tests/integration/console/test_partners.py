@@ -105,7 +105,7 @@ async def test_a_paused_partner_is_not_probed(gateway: Gateway, database_url: st
     assert await gateway.rows("lead_breakers") == []
 
 
-async def test_leads_that_are_due_and_not_tried_are_said(gateway: Gateway, database_url: str) -> None:
+async def test_leads_that_are_due_and_not_tried_are_shown(gateway: Gateway, database_url: str) -> None:
     lead = lead_in(database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute("update leads set next_attempt_at = now() - interval '5 minutes' where id = %s", (lead,))

@@ -87,7 +87,7 @@ async def test_a_person_begins_one_after_its_dry_run_and_cancels_it(gateway: Gat
     assert calls == ["/console/replays/preview", "/console/replays", "/console/replays/{id}/cancel"]
 
 
-async def test_what_it_cannot_do_is_said_beside_the_form(gateway: Gateway) -> None:
+async def test_what_it_cannot_do_is_shown_beside_the_form(gateway: Gateway) -> None:
     async with signed_in(gateway, "/console/replays") as looked:
         await looked.page.get_by_role("button", name="Show what it would do").click()
         await looked.page.get_by_text("filter_missing").wait_for()
@@ -96,7 +96,7 @@ async def test_what_it_cannot_do_is_said_beside_the_form(gateway: Gateway) -> No
         await looked.page.get_by_text("from is a time like").wait_for()
 
 
-async def test_progress_and_failures_are_told_and_the_deliveries_by_state(gateway: Gateway, database_url: str) -> None:
+async def test_progress_and_failures_are_shown_and_the_deliveries_by_state(gateway: Gateway, database_url: str) -> None:
     found = replay_in(database_url, {"processed": 2, "failed": 3, "unchanged": 1}, "failed", reason="wrong secret")
     operator = await visitor(gateway, database_url)
     text = (await operator.get(f"/console/replays/{found}")).text

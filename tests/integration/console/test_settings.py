@@ -147,7 +147,7 @@ async def test_messages_about_alerts_are_text_and_a_reader_sees_no_address(
         assert ["ada@example.com" in text for text in seen] == [True, False]
 
 
-async def test_the_retention_tells_its_last_run_and_the_next(gateway: Gateway, database_url: str) -> None:
+async def test_the_retention_shows_its_last_run_and_the_next(gateway: Gateway, database_url: str) -> None:
     operator = await visitor(gateway, database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("delete from retention_cutoffs")
@@ -169,7 +169,7 @@ async def test_the_retention_tells_its_last_run_and_the_next(gateway: Gateway, d
     assert kept.next_run - kept.last_run == timedelta(hours=1)
 
 
-async def test_a_key_is_set_after_the_page_has_said_what_it_would_do(gateway: Gateway) -> None:
+async def test_a_key_is_set_after_the_page_has_shown_what_it_would_do(gateway: Gateway) -> None:
     async with signed_in(gateway, CONFIG) as looked:
         await looked.page.get_by_label("Key").fill("rate_limit.partners")
         await looked.page.get_by_label("Value").fill("50/second")
@@ -241,7 +241,7 @@ async def test_older_ones_are_on_the_next_page(gateway: Gateway, database_url: s
 
 
 @pytest.mark.parametrize("path", [HISTORY, AUDIT])
-async def test_a_filter_that_cannot_be_is_said_in_place(gateway: Gateway, database_url: str, path: str) -> None:
+async def test_an_invalid_filter_is_reported_on_the_page(gateway: Gateway, database_url: str, path: str) -> None:
     answer = await (await visitor(gateway, database_url)).get(f"{path}?from=yesterday")
     assert (answer.status, '<p class="alarm" role="alert">' in answer.text) == (400, True)
 

@@ -151,7 +151,7 @@ async def test_a_link_opens_one_session(gateway: Gateway, database_url: str) -> 
 
 
 @pytest.mark.parametrize("secure", [False, True])
-async def test_the_cookie_is_secure_where_the_listener_speaks_tls(database_url: str, tmp_path: Path, secure: bool) -> None:
+async def test_the_cookie_is_secure_if_the_listener_uses_tls(database_url: str, tmp_path: Path, secure: bool) -> None:
     ca, trust = trustme.CA(), ssl.create_default_context()
     ca.configure_trust(trust)
     own = ca.issue_cert("127.0.0.1")

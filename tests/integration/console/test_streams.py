@@ -46,7 +46,7 @@ async def test_it_is_sound_with_kafka(on_kafka: Gateway) -> None:
     await assert_sound(on_kafka, PATH)
 
 
-async def test_it_is_sound_without_kafka_and_says_so_in_place(gateway: Gateway) -> None:
+async def test_it_is_sound_without_kafka_and_shows_that_in_place(gateway: Gateway) -> None:
     await assert_sound(gateway, PATH)
     await gateway.post(Payment(id="pi_1").succeeded(event_id="evt_1"))
     async with signed_in(gateway, PATH) as looked:

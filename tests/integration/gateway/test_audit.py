@@ -29,7 +29,7 @@ async def audited(gateway: Gateway, query: str = "") -> list[dict[str, Any]]:
     return items
 
 
-async def test_a_call_is_noted_with_who_what_when_and_what_was_said(gateway: Gateway) -> None:
+async def test_a_call_is_recorded_with_who_what_when_and_its_answer(gateway: Gateway) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     await gateway.get(f"/internal/v1/tasks/{new_id()}", SERVICE | {"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
     [entry] = await audited(gateway)

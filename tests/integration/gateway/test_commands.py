@@ -110,7 +110,7 @@ async def test_a_command_that_cannot_be_written_is_refused(start_gateway: StartG
 
 
 @pytest.mark.parametrize(("reason", "outcome"), [(None, {"result": {"invalidated": 1}}), ("gone", {"reason": "gone"})])
-async def test_a_task_tells_what_became_of_its_command(
+async def test_a_task_has_the_result_of_its_command(
     start_gateway: StartGateway, database_url: str, reason: str | None, outcome: dict[str, Any]
 ) -> None:
     async with start_gateway(COMMAND_WAIT="1ms") as gateway:

@@ -70,7 +70,7 @@ async def test_the_history_is_for_operators(gateway: Gateway) -> None:
     assert await reason(await gateway.get(f"{PATH}/history?kye=k")) == "query_malformed"
 
 
-async def test_every_change_is_kept_and_told(gateway: Gateway) -> None:
+async def test_every_change_is_kept_and_streamed(gateway: Gateway) -> None:
     for value in ("a", None):
         await change(gateway, "greeting", value)
     history = sorted(await gateway.rows("config_history"), key=lambda row: row["version"])
@@ -173,7 +173,7 @@ async def test_a_value_or_a_key_that_nothing_could_use_is_refused(start_gateway:
         assert (await change(gateway, "partner.ACME.paused", True)).status == 200
 
 
-async def test_what_sql_wrote_is_ignored_told_once_and_shown(gateway: Gateway, database_url: str) -> None:
+async def test_a_value_that_sql_wrote_is_ignored_logged_once_and_shown(gateway: Gateway, database_url: str) -> None:
     await change(gateway, "lead.max_attempts", 3)
     async with config_view.following(database_url) as followed:
         with structlog.testing.capture_logs() as lines:
@@ -194,7 +194,7 @@ async def test_what_sql_wrote_is_ignored_told_once_and_shown(gateway: Gateway, d
     assert [(alert["alert"], alert["subject"]) for alert in alerts] == [("config_ignored", "lead.max_attempts")]
 
 
-async def test_a_value_that_cannot_be_used_is_told_once_a_change_and_not_at_every_look(
+async def test_a_value_that_cannot_be_used_is_logged_once_a_change_and_not_at_every_read(
     start_gateway: StartGateway, database_url: str
 ) -> None:
     async with start_gateway(PARTNER_ACME_SECRET="s") as gateway, config_view.following(database_url) as followed:

@@ -60,7 +60,7 @@ async def test_the_internal_listener_keeps_its_contract(start_gateway: StartGate
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_other_callers_are_answered_as_the_contract_says(start_gateway: StartGateway, tmp_path: Path, caller: str) -> None:
+async def test_other_callers_are_answered_by_the_contract(start_gateway: StartGateway, tmp_path: Path, caller: str) -> None:
     token, effort = CALLERS[caller]
     headers = [f"--header={name}: {value}" for name, value in token.items()]
     async with start_gateway(COMMAND_WAIT="1ms") as gateway:

@@ -89,7 +89,7 @@ async def test_rows_of_a_day_without_a_partition_hold_up_no_others_and_are_kept(
 
 
 @pytest.mark.parametrize("days", [40, -40])
-async def test_a_gateway_whose_clock_is_wrong_says_so(database_url: str, days: int) -> None:
+async def test_a_gateway_whose_clock_is_wrong_reports_it(database_url: str, days: int) -> None:
     pool = make_pool(database_url, size=1, name="test")
     await pool.open()
     days_check: Any = Days(pool, own=lambda: datetime.now(UTC) + days * DAY)

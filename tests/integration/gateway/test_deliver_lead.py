@@ -47,7 +47,7 @@ _PAUSED = "insert into config (key, value, version) values ('partner.ACME.paused
 
 
 @pytest.mark.parametrize(("statement", "reason", "known"), [(_OPEN, "breaker_open", True), (_PAUSED, "partner_paused", False)])
-async def test_who_asks_for_a_delivery_is_told_why_it_waits(
+async def test_the_answer_to_a_requested_delivery_has_the_reason_why_it_waits(
     start_gateway: StartGateway, database_url: str, statement: str, reason: str, *, known: bool
 ) -> None:
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
@@ -68,7 +68,7 @@ async def test_who_asks_for_a_delivery_is_told_why_it_waits(
         ("handler_failed", 202, None),
     ],
 )
-async def test_a_failed_command_says_why(gateway: Gateway, reason: str, status: int, word: str | None) -> None:
+async def test_a_failed_command_gives_the_reason(gateway: Gateway, reason: str, status: int, word: str | None) -> None:
     asking = asyncio.create_task(deliver(gateway))
     await gateway.settle(reason)
     answer = await asking
@@ -90,7 +90,7 @@ async def test_it_needs_a_token(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(("value", "reason"), [("false", None), ("null", "partner_paused")])
-async def test_a_value_of_the_configuration_stands_before_the_terms(
+async def test_a_value_of_the_configuration_overrides_the_terms(
     start_gateway: StartGateway, database_url: str, value: str, reason: str | None
 ) -> None:
     async with start_gateway(COMMAND_WAIT="50ms", SECRET_KEYS=new_key()) as gateway:

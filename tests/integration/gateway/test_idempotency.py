@@ -130,7 +130,7 @@ async def test_of_two_at_once_one_works_and_both_get_its_answer(gateway: Gateway
     assert len(await gateway.rows("outbox")) == len(await gateway.rows("tasks")) == 1
 
 
-async def test_whoever_asks_while_another_works_for_long_is_told_so(gateway: Gateway, database_url: str) -> None:
+async def test_a_call_while_another_one_works_for_long_gets_a_conflict(gateway: Gateway, database_url: str) -> None:
     working = asyncio.create_task(gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED))
     task_id = await open_task(gateway)
     asked_meanwhile = await gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)

@@ -50,7 +50,7 @@ async def test_a_notification_is_durable_with_its_task_before_it_is_answered(gat
         ({"data": None}, "field_invalid", None),
     ],
 )
-async def test_what_cannot_be_told_is_refused_with_all_that_is_at_fault(
+async def test_a_wrong_command_is_refused_with_every_fault(
     gateway: Gateway, changes: dict[str, Any], reason: str, fields: list[str] | None
 ) -> None:
     status, problem = await ask(gateway, "POST", "notifications/send", command(**changes))

@@ -135,7 +135,7 @@ async def test_what_is_no_lead_is_refused(gateway: Gateway, body: bytes) -> None
     assert await gateway.rows("outbox") == []
 
 
-async def test_an_unknown_partner_hears_what_a_wrong_signature_hears(gateway: Gateway) -> None:
+async def test_an_unknown_partner_gets_the_answer_of_a_wrong_signature(gateway: Gateway) -> None:
     unknown = await send(gateway, lead(partner="nobody"))
     wrong = await send(gateway, lead(), X_Partner_Signature=sign(lead(), "guessed", time.time()))
     problems = [await response.json(content_type=None) for response in (unknown, wrong)]

@@ -38,7 +38,7 @@ async def until_logged(process: Process, event: str) -> dict[str, Any]:
     raise AssertionError(f"{event} was never logged")
 
 
-async def test_it_stops_in_order_when_asked(database_url: str) -> None:
+async def test_it_stops_in_order_on_a_signal(database_url: str) -> None:
     process = await start(database_url)
     started = await until_logged(process, "gateway_started")
     assert started["public"].startswith("http://127.0.0.1:")

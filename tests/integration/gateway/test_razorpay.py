@@ -147,7 +147,7 @@ async def test_a_type_without_a_handler_is_stored_and_goes_nowhere(razorpay: Raz
         ({"body": b"x" * 262_145}, 413, Reason.BODY_TOO_LARGE),
     ],
 )
-async def test_a_refusal_says_why_and_stores_no_event(
+async def test_a_refusal_gives_the_reason_and_stores_no_event(
     razorpay: Razorpay, changes: dict[str, Any], status: int, reason: Reason
 ) -> None:
     response = await razorpay.post(**{"body": Payment().captured()} | changes)

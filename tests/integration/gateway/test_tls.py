@@ -108,7 +108,7 @@ async def test_plain_http_is_not_answered(door: Door) -> None:
             await client.get(door.url.replace("https:", "http:") + CONFIG, headers=SERVICE)
 
 
-async def test_a_certificate_of_ours_that_has_expired_is_said_so_while_the_world_is_served(
+async def test_an_expired_certificate_of_ours_is_logged_while_the_public_listener_serves(
     database_url: str, tmp_path: Path
 ) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)

@@ -129,7 +129,7 @@ async def test_the_neighbours_of_a_row_that_postgres_refuses_are_taken(gateway: 
         ({"Content_Type": "application/x-www-form-urlencoded"}, 415, Reason.CONTENT_TYPE_NOT_JSON),
     ],
 )
-async def test_a_refusal_says_why_and_stores_no_event(
+async def test_a_refusal_gives_the_reason_and_stores_no_event(
     gateway: Gateway, changes: dict[str, str], status: int, reason: Reason
 ) -> None:
     response = await gateway.post(succeeded(), **changes)

@@ -184,7 +184,7 @@ def upgrade_to(url: str, revision: str) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(HERE.glob("versions/*.py")), ids=lambda file: file.stem)
-def test_a_migration_says_whether_it_expands_or_contracts(file: Path) -> None:
+def test_a_migration_states_whether_it_expands_or_contracts(file: Path) -> None:
     assert re.fullmatch(r"\d{4}_(expand|contract)_[a-z0-9_]+", file.stem)
 
 

@@ -103,13 +103,13 @@ async def test_every_page_is_read_and_the_body_is_what_the_list_holds(
     assert sorted(map(json.dumps, map(json.loads, stored))) == sorted(map(json.dumps, map(json.loads, bodies)))
 
 
-async def test_only_the_asked_time_is_put_in(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
+async def test_only_the_requested_time_is_put_in(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
     inside, before, after = (stripe.Payment().succeeded(int(at.timestamp())) for at in (SINCE, SINCE - timedelta(1), NOW))
     api.hold(inside, before, after)
     assert figures(await run(connection, api)) == (1, 0, 1, 1, 0, 0)
 
 
-async def test_types_that_nobody_handles_are_counted_and_left_out_unless_they_are_asked_for(
+async def test_types_that_nobody_handles_are_counted_and_left_out_unless_they_are_requested(
     connection: psycopg.AsyncConnection, api: StripeApi
 ) -> None:
     assert "customer.created" not in HANDLED_TYPES
@@ -139,7 +139,7 @@ async def test_an_event_that_is_none_fails_alone(connection: psycopg.AsyncConnec
 
 
 @pytest.mark.parametrize("failures", [[500, 503], [429, 429]], ids=["Stripe fails", "Stripe is called too often"])
-async def test_what_passes_is_asked_again(connection: psycopg.AsyncConnection, api: StripeApi, failures: list[int]) -> None:
+async def test_a_transient_failure_is_retried(connection: psycopg.AsyncConnection, api: StripeApi, failures: list[int]) -> None:
     api.hold(stripe.Payment().succeeded(AT))
     api.failures = failures
     assert (await run(connection, api)).put_in == 1
@@ -181,7 +181,7 @@ def backfill_command(api: StripeApi, database_url: str, *arguments: str, key: st
     return tallyhook(environment, "backfill", "stripe", *arguments)
 
 
-def test_the_command_says_how_many_were_missing_and_by_whom_it_was_run(api: StripeApi, database_url: str) -> None:
+def test_the_command_reports_how_many_were_missing_and_who_ran_it(api: StripeApi, database_url: str) -> None:
     api.hold(*(stripe.Payment().succeeded(AT + n) for n in range(3)))
     done = backfill_command(api, database_url, "--since", "2h", "--json")
     assert done.returncode == 0, done.stderr
@@ -203,14 +203,14 @@ def test_the_command_says_how_many_were_missing_and_by_whom_it_was_run(api: Stri
         (["--since", "soon"], "'soon' is neither a time"),
     ],
 )
-def test_what_cannot_be_had_is_said_in_one_line(api: StripeApi, database_url: str, arguments: list[str], says: str) -> None:
+def test_a_failure_is_reported_in_one_line(api: StripeApi, database_url: str, arguments: list[str], says: str) -> None:
     done = backfill_command(api, database_url, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert says in done.stderr
     assert api.asked == []
 
 
-def test_a_time_of_before_what_stripe_keeps_is_clipped_and_said(api: StripeApi, database_url: str) -> None:
+def test_a_time_before_those_that_stripe_keeps_is_clipped_and_reported(api: StripeApi, database_url: str) -> None:
     done = backfill_command(api, database_url, "--since", "60d", "--dry-run")
     assert done.returncode == 0
     assert "last 30 days only: beginning at" in done.stderr
@@ -218,7 +218,7 @@ def test_a_time_of_before_what_stripe_keeps_is_clipped_and_said(api: StripeApi, 
     assert abs(int(asked["created[gte]"]) - (datetime.now(UTC) - timedelta(days=30)).timestamp()) < 60
 
 
-def test_a_wrong_key_is_said_and_never_shown(api: StripeApi, database_url: str) -> None:
+def test_a_wrong_key_is_reported_and_never_shown(api: StripeApi, database_url: str) -> None:
     done = backfill_command(api, database_url, "--since", "1h", key="rk_wrong_but_secret")
     assert done.returncode == 1
     assert done.stderr == "tallyhook: stripe_key_refused: Stripe does not know this STRIPE_API_KEY\n"

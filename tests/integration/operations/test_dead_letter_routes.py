@@ -36,7 +36,7 @@ def set_aside(url: str, reason: str = "handler_failed", *, offset: int = 0) -> s
     return str(letter_id)
 
 
-async def test_a_letter_tells_whose_fault_it_is_and_where_to_read_on(gateway: Gateway, database_url: str) -> None:
+async def test_a_letter_shows_whose_fault_it_is_and_where_to_read_on(gateway: Gateway, database_url: str) -> None:
     ours, theirs = set_aside(database_url), set_aside(database_url, "event_malformed", offset=1)
     assert [(item["id"], item["fault"], item["runbook"]) for item in (await found(gateway, LETTERS))["items"]] == [
         (theirs, "theirs", "runbooks/dead-letters.md"),
@@ -88,7 +88,7 @@ async def test_a_letter_is_discarded_with_a_reason_and_for_good(gateway: Gateway
     assert await gateway.rows("outbox_pending") == []
 
 
-async def test_only_operators_see_them_and_what_is_not_there_is_said_so(gateway: Gateway) -> None:
+async def test_only_operators_see_them_and_a_missing_one_is_not_found(gateway: Gateway) -> None:
     assert (await gateway.get(LETTERS, SERVICE)).status == 403
     for path in ("", "/retry"):
         request = gateway.get if not path else gateway.ask

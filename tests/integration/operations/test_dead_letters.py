@@ -304,7 +304,7 @@ async def given_up(desk: Desk, status: str = "exhausted") -> UUID:
     return lead_id
 
 
-async def test_leads_that_a_partner_did_not_take_stand_in_the_same_list(desk: Desk) -> None:
+async def test_leads_that_a_partner_did_not_take_are_in_the_same_list(desk: Desk) -> None:
     await set_aside_as(desk, "payments", "handler_failed", 0)
     exhausted, rejected = await given_up(desk), await given_up(desk, "rejected")
     assert [(each.kind, each.reason, each.fault) for each in await desk.letters()] == [

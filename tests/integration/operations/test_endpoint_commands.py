@@ -62,7 +62,7 @@ async def test_an_endpoint_is_put_changed_rotated_and_removed(environment: dict[
     ]  # fmt: skip
 
 
-async def test_everything_that_is_wrong_is_said_at_once(environment: dict[str, str]) -> None:
+async def test_every_fault_is_reported_at_once(environment: dict[str, str]) -> None:
     without_key = {name: value for name, value in environment.items() if name != "SECRET_KEYS"}
     error = await refused(without_key, "endpoints", "put", "paypal/EU", "--mode", "production")
     for part in ("the provider is not stripe or razorpay", "not a slug", "$.mode", "SECRET_KEYS is not set"):

@@ -275,7 +275,7 @@ async def test_a_gateway_that_lacks_the_key_turns_nobody_away_for_good(gateway: 
         assert (await call(other, "PUT", "/stripe/eu", {}))[1]["reason"] == "seal_unreadable"
 
 
-async def test_everything_that_is_wrong_is_said_at_once(start_gateway: StartGateway) -> None:
+async def test_every_fault_is_reported_at_once(start_gateway: StartGateway) -> None:
     async with start_gateway() as gateway:
         body = {"mode": "production", "label": "", "colour": "red", "secrets": ["sk_live_4eC39HqLyjWDarjtT1zdp7dc", "short"]}
         status, answer = await call(gateway, "PUT", "/stripes/EU_West", body)

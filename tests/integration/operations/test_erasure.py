@@ -96,7 +96,7 @@ async def test_a_copy_of_it_is_still_a_duplicate_and_the_ledger_still_balances(c
     assert (again.outcome, again.event_id) == ("duplicate", event_id)
 
 
-async def test_it_cannot_be_replayed_and_says_why(connection: psycopg.AsyncConnection) -> None:
+async def test_it_cannot_be_replayed_and_gives_the_reason(connection: psycopg.AsyncConnection) -> None:
     event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
     await erase(connection)
     [verdict] = await replay_work.send(connection, new_id(), [kept(event_id)])
@@ -337,7 +337,7 @@ async def test_the_command_shows_what_it_would_erase_asks_and_erases(
         (["--email", "ada", "--reason", "x"], "subject_malformed"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(database_url: str, arguments: list[str], says: str) -> None:
+def test_a_wrong_command_is_reported_in_one_line(database_url: str, arguments: list[str], says: str) -> None:
     done = erase_command(database_url, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert says in done.stderr

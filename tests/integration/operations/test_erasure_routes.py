@@ -29,7 +29,7 @@ async def ended(gateway: Gateway, erasure_id: str) -> dict[str, Any]:
     return await eventually(over)
 
 
-async def test_a_dry_run_says_what_would_be_erased_and_changes_nothing(gateway: Gateway) -> None:
+async def test_a_dry_run_reports_what_would_be_erased_and_changes_nothing(gateway: Gateway) -> None:
     await arrived(gateway)
     answer = await gateway.ask(ERASURES, {**ASKED, "dryRun": True})
     found = await answer.json()
@@ -38,7 +38,7 @@ async def test_a_dry_run_says_what_would_be_erased_and_changes_nothing(gateway: 
     assert await gateway.rows("erasures") == []
 
 
-async def test_an_erasure_waits_for_the_relay_goes_through_and_is_told(gateway: Gateway) -> None:
+async def test_an_erasure_waits_for_the_relay_goes_through_and_is_reported(gateway: Gateway) -> None:
     await arrived(gateway)
     answer = await gateway.ask(ERASURES, ASKED)
     assert answer.status == 202

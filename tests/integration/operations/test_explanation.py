@@ -62,13 +62,13 @@ async def test_an_event_unlike_the_accepted_ones_is_of_another_mode_or_endpoint(
     assert (await explanation(gateway, await refuse(gateway, other, secret="whsec_other")))["cause"] == "mode_or_endpoint"
 
 
-async def test_an_event_of_the_mode_that_is_not_wanted_is_said_to_be_so(start_gateway: StartGateway) -> None:
+async def test_an_event_of_the_unwanted_mode_is_explained(start_gateway: StartGateway) -> None:
     async with start_gateway(STRIPE_MODE="live") as gateway:
         found = await explanation(gateway, await refuse(gateway, Payment().succeeded(), secret="whsec_other"))
         assert (found["cause"], "this system is for live events" in found["detail"]) == ("mode_or_endpoint", True)
 
 
-async def test_the_doctor_tells_of_live_and_test_events_that_are_both_handled(gateway: Gateway, database_url: str) -> None:
+async def test_the_doctor_reports_live_and_test_events_that_are_both_handled(gateway: Gateway, database_url: str) -> None:
     environ = {
         "DATABASE_URL": database_url, "STRIPE_WEBHOOK_SECRET": SECRET, "INTERNAL_API_TOKEN": "q7Rk2mZx9vNb4tLw8yPc",
         "ADMIN_API_TOKEN": "H3fJ6sDg1aQe5uTi0oBn",
@@ -86,7 +86,7 @@ async def test_the_doctor_tells_of_live_and_test_events_that_are_both_handled(ga
     assert ["1 live events" in text for text in await warnings(STRIPE_MODE="test")] == [True]
 
 
-async def test_the_alert_says_why_the_latest_one_was_refused(start_gateway: StartGateway) -> None:
+async def test_the_alert_explains_why_the_latest_one_was_refused(start_gateway: StartGateway) -> None:
     async with start_gateway(RAZORPAY_WEBHOOK_SECRET=RAZORPAY) as gateway:
         for _ in range(20):
             await refuse(gateway, Payment().succeeded(), secret=RAZORPAY)

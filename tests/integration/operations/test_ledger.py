@@ -196,7 +196,7 @@ async def test_two_faults_that_cancel_out_are_still_seen(books: Books) -> None:
     assert not stripe.balanced
 
 
-async def test_rejected_deliveries_beyond_the_bound_are_told_apart_by_the_hour(books: Books) -> None:
+async def test_rejected_deliveries_beyond_the_bound_are_counted_by_the_hour(books: Books) -> None:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     await books.connection.execute(
         "insert into rejected_quota values ('stripe', %s, 200, 1234), ('partner', %s, 3, 0)", (hour, hour)
@@ -239,7 +239,7 @@ def test_every_source_is_settled_by_a_worker_that_reads_its_topic() -> None:
     assert all(topics[source] in ROLES[consumer].topics for source, consumer in SETTLED_BY.items())
 
 
-async def test_what_stays_in_flight_is_found_told_once_and_forgotten_when_it_arrives(books: Books) -> None:
+async def test_an_event_that_stays_in_flight_is_found_reported_once_and_forgotten_when_it_arrives(books: Books) -> None:
     now = datetime.now(UTC)
     old = now - timedelta(minutes=10)
     stuck, young = await books.take(at=old), await books.take(at=now - timedelta(minutes=1))
@@ -256,7 +256,7 @@ async def test_what_stays_in_flight_is_found_told_once_and_forgotten_when_it_arr
     assert (await sweep(books.connection, GRACE, now)).in_flight == {}
 
 
-async def test_rows_without_their_other_half_are_found_and_told(books: Books) -> None:
+async def test_rows_without_their_other_half_are_found_and_reported(books: Books) -> None:
     now = datetime.now(UTC)
     for table, source in (("outbox", "stripe"), ("webhook_deliveries", "partner")):
         event_id = await books.take(source, at=now - timedelta(minutes=10))
@@ -267,7 +267,7 @@ async def test_rows_without_their_other_half_are_found_and_told(books: Books) ->
     assert await books.alerts() == [("ledger_unbalanced", "partner"), ("ledger_unbalanced", "stripe")]
 
 
-async def test_each_endpoint_is_followed_and_told_by_its_name(books: Books) -> None:
+async def test_each_endpoint_is_followed_and_reported_by_its_name(books: Books) -> None:
     now = datetime.now(UTC)
     old = now - timedelta(minutes=10)
     await books.take(at=old)

@@ -78,7 +78,7 @@ async def test_a_lost_row_breaks_the_balance_and_is_named(gateway: Gateway, data
     assert [row["id"] for row in (await found(gateway, source["links"]["missing"]))["items"]] == [lost]
 
 
-async def test_a_ledger_covers_the_last_day_unless_told(gateway: Gateway) -> None:
+async def test_a_ledger_covers_the_last_day_by_default(gateway: Gateway) -> None:
     answer = await found(gateway, "/v1/admin/ledger")
     assert answer["clipped"] is False
     assert [source["received"] for source in answer["sources"]] == [0, 0, 0]
@@ -102,7 +102,7 @@ async def test_a_state_that_nobody_knows_is_refused(gateway: Gateway) -> None:
         assert (await gateway.get(f"/v1/admin/webhooks/deliveries?settled={state}")).status == 200
 
 
-async def test_records_that_kafka_lost_before_they_were_read_are_told_until_all_are_handled(
+async def test_records_that_kafka_lost_before_they_were_read_are_reported_until_all_are_handled(
     gateway: Gateway, database_url: str
 ) -> None:
     path = f"/v1/admin/ledger?from=2026-01-01&{SOON}"

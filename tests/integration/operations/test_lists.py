@@ -119,7 +119,7 @@ async def test_a_page_of_a_large_table_walks_an_index_and_no_more_than_it_may(
         assert node["Actual Rows"] * node["Actual Loops"] <= lists.LOOKED, node
 
 
-async def test_what_is_joined_is_asked_for_the_rows_that_fit_alone(reader: psycopg.AsyncConnection) -> None:
+async def test_joined_tables_are_read_for_matching_rows_only(reader: psycopg.AsyncConnection) -> None:
     asked = PaymentsQuery(status="failed").asked(NOW)
     values = {**asked.values, "first": asked.first, "before": asked.before, "looked": lists.LOOKED, "more": asked.limit + 1}
     explained = "explain (analyze, timing off, format json) " + lists.statement(lists.PAYMENTS, asked.values.keys(), onward=False)

@@ -33,7 +33,7 @@ def stripe() -> Iterator[LocalStripe]:
         yield running
 
 
-async def test_it_gives_an_object_or_says_that_there_is_none(stripe: LocalStripe) -> None:
+async def test_it_gives_an_object_or_reports_that_there_is_none(stripe: LocalStripe) -> None:
     made = stripe.pay(1234, "eur")["id"]
     async with opened_api(stripe.url, Secret(KEY), timedelta(seconds=10)) as api:
         for name, kind in ((made, Answer), ("pi_none", Gone)):

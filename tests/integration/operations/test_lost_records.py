@@ -125,7 +125,7 @@ async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> 
     assert await bench.look() == []
 
 
-async def test_commits_are_asked_for_only_while_something_moves(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_commits_are_read_only_while_something_moves(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     rest, real = Rest(), Offsets.look
     asked: list[Collection[str]] = []
 
@@ -162,7 +162,7 @@ async def test_a_report_ends_the_wait_of_the_relay_that_leads(bench: Bench, data
             await waiting
 
 
-async def test_more_that_goes_is_told_and_only_what_was_sent_before_that_is_sent_once_more(bench: Bench) -> None:
+async def test_a_further_loss_is_reported_and_only_records_sent_before_it_are_sent_once_more(bench: Bench) -> None:
     unread = await bench.events(3)
     bench.produce(3)
     delete_records(bench.kafka, bench.topic, {0: 1})
@@ -179,7 +179,7 @@ async def test_more_that_goes_is_told_and_only_what_was_sent_before_that_is_sent
     assert await bench.pending() == unread
 
 
-async def test_a_topic_that_is_made_anew_has_lost_what_was_not_read_however_much_it_has_again(bench: Bench) -> None:
+async def test_a_recreated_topic_has_lost_what_was_not_read_however_much_it_has_again(bench: Bench) -> None:
     handled, unread = await bench.events(2), await bench.events(2)
     await bench.mark(handled)
     bench.produce(4)

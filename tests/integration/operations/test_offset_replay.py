@@ -61,7 +61,7 @@ def test_a_shadow_of_five_thousand_events_equals_the_live_tables_and_leaves_noth
     assert world.rows("select nspname from pg_namespace where nspname like 'shadow%%'") == []
 
 
-def test_a_row_that_is_not_as_the_log_tells_it_is_found_and_shown(world: World) -> None:
+def test_a_row_that_differs_from_the_log_is_found_and_shown(world: World) -> None:
     begin = world.ends()
     life = stripe.Payment()
     world.produce([envelope(life.created(100)), envelope(life.succeeded(101)), *map(envelope, lives(20, seed=2))])
@@ -99,7 +99,7 @@ def test_a_contact_that_was_erased_is_no_difference(world: World) -> None:
     assert world.data(*PAYMENTS, *at(begin), "--shadow")["exit"] == 0
 
 
-def test_aggregates_with_events_outside_the_range_are_told_apart(world: World) -> None:
+def test_aggregates_with_events_outside_the_range_are_distinguished(world: World) -> None:
     begin = world.ends()
     early, late = stripe.Payment(), stripe.Payment()
     world.produce([envelope(early.created(100))])
@@ -260,7 +260,7 @@ def test_a_message_without_a_mark_is_sent_again_only_on_demand(world: World, eff
     assert world.rows("select * from outbox") == []
 
 
-def test_a_message_that_waited_in_the_backup_is_what_its_event_tells(world: World) -> None:
+def test_a_message_that_waited_in_the_backup_gets_the_state_of_its_event(world: World) -> None:
     topic, handler = "notification.commands", NotificationsHandler({"EMAIL"}, "tallyhook.test")
     begin = world.ends(topic)
     commands = [command(f"u{n}@example.com") for n in range(3)]
@@ -311,7 +311,7 @@ def test_a_replay_that_was_never_read_is_replaced_by_the_next(world: World) -> N
     assert world.rows("select count(*) from offset_replays where finished_at is null") == [{"count": 0}]
 
 
-def test_a_dry_run_tells_what_would_happen_and_changes_nothing(world: World) -> None:
+def test_a_dry_run_reports_what_would_happen_and_changes_nothing(world: World) -> None:
     begin = world.ends()
     world.produce_raw(b"no event")
     world.produce(map(envelope, lives(10, seed=9)))
@@ -331,7 +331,7 @@ def test_a_dry_run_tells_what_would_happen_and_changes_nothing(world: World) -> 
     assert "tallyhook-payments on webhooks.stripe would move: 101 records are read again" in out
 
 
-def test_a_replay_says_that_it_brings_no_row_back(world: World) -> None:
+def test_a_replay_reports_that_it_restores_no_row(world: World) -> None:
     begin = world.ends()
     world.produce(map(envelope, lives(10, seed=12)))
     world.handle(begin)

@@ -275,7 +275,7 @@ UNUSABLE: Final[tuple[dict[str, Any], ...]] = (
 )  # fmt: skip
 
 
-async def test_everything_that_is_wrong_with_a_partner_is_said_at_once(gateway: Gateway) -> None:
+async def test_every_fault_of_a_partner_is_reported_at_once(gateway: Gateway) -> None:
     wrong = {"concurrency": 0, "maxAttempts": 5000, "rate": "many", "crmUrl": "http://10.0.0.1/leads", "colour": "red"}
     status, answer = await call(gateway, "PUT", "/acme", wrong | {"crmHeaders": {"Host": "x", "X": "a", "x": "b"}})
     assert (status, answer["reason"]) == (422, "field_invalid")

@@ -32,7 +32,7 @@ def world(kafka_topics: Cluster, database_url: str) -> World:
 
 
 @pytest.mark.parametrize("how", ["truncate {}", "drop table {}"])
-def test_what_is_lost_comes_back_as_it_was_and_nobody_is_told(log: Log, how: str) -> None:
+def test_lost_rows_come_back_as_they_were_and_no_event_is_emitted(log: Log, how: str) -> None:
     log.payments(lives(60, seed=1))
     before, emitted = log.dump(), log.emitted()
     for name in BILLING:
@@ -100,7 +100,7 @@ def test_the_paid_halves_come_back_and_what_is_expected_stays(log: Log) -> None:
         assert done.stderr.startswith(f"tallyhook: projection_{'unknown' if name == 'nonsense' else 'not_in_log'}: ")
 
 
-def test_what_the_log_no_longer_has_comes_from_kafka_else_it_is_said(log: Log, world: World) -> None:
+def test_events_that_the_log_no_longer_has_come_from_kafka_or_are_reported(log: Log, world: World) -> None:
     begin = world.ends()
     world.use(log.database_url)
     events = log.payments(lives(20, seed=5))
@@ -124,7 +124,7 @@ def test_what_the_log_no_longer_has_comes_from_kafka_else_it_is_said(log: Log, w
         assert missing == log.table(found, name)["lost"]
 
 
-def test_what_was_set_aside_has_had_no_effects_and_gets_none(log: Log) -> None:
+def test_an_event_that_was_set_aside_has_no_effects_and_gets_none(log: Log) -> None:
     life = stripe.Payment()
     log.payments([life.created(1)])
     [aside] = [envelope(life.succeeded(2))]

@@ -97,7 +97,7 @@ def test_leads_come_back_as_they_were(log: Log, how: str) -> None:
     assert log.emitted() == emitted
 
 
-def test_a_lead_whose_attempt_nobody_has_told_of_is_held_back(log: Log) -> None:
+def test_a_lead_with_an_attempt_that_no_event_reports_is_held_back(log: Log) -> None:
     ids = asyncio.run(deliver(log, 2))
     log.change("truncate leads, lead_attempts")
     assert log.rebuild("leads")["exit"] == 0
@@ -110,7 +110,7 @@ def test_a_lead_whose_attempt_nobody_has_told_of_is_held_back(log: Log) -> None:
     assert (held["status"], held["suppressed"], held["next_attempt_at"]) == ("received", "replay", None)
 
 
-def test_a_delivery_that_was_asked_for_stays_asked_for(log: Log) -> None:
+def test_a_delivery_that_was_requested_stays_requested(log: Log) -> None:
     ids = asyncio.run(deliver(log, 5))
     command = DeliverLead(lead_id=ids["bad"], partner_id="other", afresh=True)
     asked = envelope_of(command, subject=str(ids["bad"]))

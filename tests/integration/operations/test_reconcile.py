@@ -25,9 +25,7 @@ def world() -> World:
     return World()
 
 
-async def test_two_sides_that_are_the_same_are_said_to_be(
-    connection: psycopg.AsyncConnection, api: StripeApi, world: World
-) -> None:
+async def test_two_equal_sides_are_reported_as_equal(connection: psycopg.AsyncConnection, api: StripeApi, world: World) -> None:
     api.keep(*world.theirs)
     await heard(connection, *world.ours)
     report = await run(connection, api)
@@ -77,7 +75,7 @@ PARTLY: Final = {"status": ("succeeded", "partially_refunded"), "amount_refunded
     ],
     ids=str,
 )
-async def test_every_difference_is_said_field_by_field_and_mended(  # noqa: PLR0917  # fixtures and one case
+async def test_every_difference_is_reported_field_by_field_and_repaired(  # noqa: PLR0917  # fixtures and one case
     connection: psycopg.AsyncConnection,
     api: StripeApi,
     world: World,
@@ -109,7 +107,7 @@ async def test_what_cannot_be_mended_is_handed_in_and_remains(
     assert (report.handed_in, report.mended, report.remaining, report.equal) == (1, 0, 1, False)
 
 
-async def test_what_stripe_does_not_have_is_said_and_remains(
+async def test_an_object_that_stripe_does_not_have_is_reported_and_remains(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, database_url: str
 ) -> None:
     api.keep(*world.theirs)
@@ -162,7 +160,7 @@ async def test_an_open_invoice_whose_attempt_failed_is_the_same_on_both_sides(
     assert (await run(connection, api)).equal
 
 
-async def test_without_a_worker_it_says_that_it_only_handed_in(
+async def test_without_a_worker_it_reports_that_it_only_handed_in(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:
     api.keep(world.paid)

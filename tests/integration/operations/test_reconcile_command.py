@@ -28,7 +28,7 @@ def reconcile_command(api: StripeApi, database_url: str, *arguments: str, **chan
     return tallyhook(environment | changes, "reconcile", "stripe", *arguments)
 
 
-def test_the_command_says_it_in_words_in_data_and_in_its_exit_code(api: StripeApi, database_url: str, world: World) -> None:
+def test_the_command_reports_it_in_text_in_json_and_in_its_exit_code(api: StripeApi, database_url: str, world: World) -> None:
     api.keep(world.paid)
     first = reconcile_command(api, database_url, "--from", "2h")
     assert first.returncode == 1, first.stderr
@@ -57,7 +57,7 @@ def test_the_command_says_it_in_words_in_data_and_in_its_exit_code(api: StripeAp
         ([], {"STRIPE_API_BASE": "http://127.0.0.1:1"}, "stripe_unreachable"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(
+def test_a_refusal_is_reported_in_one_line(
     api: StripeApi, database_url: str, arguments: list[str], changes: dict[str, str], says: str
 ) -> None:
     done = reconcile_command(api, database_url, *arguments, **changes)

@@ -26,7 +26,7 @@ def world() -> World:
     return World()
 
 
-async def test_an_object_of_before_the_period_that_began_for_us_within_it_is_asked_for(
+async def test_an_object_older_than_the_period_that_began_for_us_within_it_is_fetched(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:
     world.active["created"] = AT - 86_400
@@ -61,7 +61,7 @@ async def test_both_shapes_of_the_api_are_compared(
     assert (await run(connection, api)).equal
 
 
-async def test_a_charge_that_the_list_does_not_put_in_is_asked_for(
+async def test_a_charge_that_the_list_does_not_include_is_fetched(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:
     world.intent["latest_charge"] = world.payment.charge
@@ -80,7 +80,7 @@ async def test_one_object_that_cannot_be_read_costs_no_other(
     assert (differences(report), report.compared["invoice"], report.equal) == ([("invoice", "in_odd", "unreadable")], 1, False)
 
 
-async def test_a_kind_that_stripe_does_not_give_is_said_and_costs_no_other(
+async def test_a_kind_that_stripe_refuses_is_reported_and_affects_no_other(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:
     await heard(connection, *world.ours)
@@ -124,11 +124,11 @@ async def test_where_stripe_gives_nothing_at_all_the_reason_is_raised(
     assert error.value.reason == reason
 
 
-async def test_what_passes_is_asked_again(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
+async def test_a_transient_failure_is_retried(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
     api.scripted = [Scripted(429, b'{"error": {"message": "slow"}}')] * 2
     assert (await run(connection, api)).equal
 
 
-async def test_a_connected_account_is_asked_for_by_name(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
+async def test_a_connected_account_is_requested_by_name(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
     await run(connection, api, account="acct_7")
     assert {headers["Stripe-Account"] for _, headers in api.calls} == {"acct_7"}

@@ -50,7 +50,7 @@ def holder(url: str) -> int | None:
     return rows[0][0] if rows else None
 
 
-async def test_what_a_sweep_sees_is_told_until_it_is_settled(database_url: str) -> None:
+async def test_the_result_of_a_sweep_is_exposed_until_it_is_settled(database_url: str) -> None:
     event_id, letter_id = new_id(), new_id()
     write(
         database_url,

@@ -43,7 +43,7 @@ async def test_it_is_the_declared_record_with_the_numbers_of_kafka(start_gateway
 
 
 @pytest.mark.parametrize("servers", [{"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, {}], ids=["away", "unset"])
-async def test_without_kafka_it_refuses_and_says_where_the_declared_graph_is(
+async def test_without_kafka_it_refuses_and_names_the_declared_graph(
     start_gateway: StartGateway, servers: dict[str, str]
 ) -> None:
     async with start_gateway(**servers) as gateway:

@@ -102,7 +102,7 @@ async def test_what_was_refused_under_a_wrong_secret_is_recovered_once_the_secre
         assert await carried(gateway) == []
 
 
-async def test_a_recovered_delivery_says_what_it_became_and_keeps_its_trace(start_gateway: StartGateway) -> None:
+async def test_a_recovered_delivery_shows_its_outcome_and_keeps_its_trace(start_gateway: StartGateway) -> None:
     async with start_gateway() as gateway:
         await refused(gateway, 1)
     async with start_gateway(STRIPE_WEBHOOK_SECRET=WRONG) as gateway:
@@ -242,7 +242,7 @@ async def test_a_value_that_postgres_refuses_fails_alone(start_gateway: StartGat
         assert found["failures"] == {"event_unstorable": 1}
 
 
-async def test_what_waits_to_be_sent_again_says_nothing_about_how_late_the_relay_is(gateway: Gateway) -> None:
+async def test_rows_that_wait_to_be_sent_again_do_not_count_as_delay_of_the_relay(gateway: Gateway) -> None:
     await payments(gateway, 1)
     await carried(gateway)
     await replayed(gateway, source="stripe")

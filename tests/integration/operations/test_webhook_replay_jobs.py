@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.gateways import Gateway, StartGateway
 
 
-async def test_a_dry_run_tells_what_would_happen_and_changes_nothing(start_gateway: StartGateway) -> None:
+async def test_a_dry_run_reports_what_would_happen_and_changes_nothing(start_gateway: StartGateway) -> None:
     async with start_gateway() as gateway:
         await payments(gateway, 2)
         await carried(gateway)
@@ -110,7 +110,7 @@ async def test_what_makes_no_sense_is_refused(gateway: Gateway) -> None:
     assert await gateway.rows("webhook_replays") == []
 
 
-async def test_more_than_can_be_meant_is_refused_unless_a_limit_says_so(
+async def test_more_than_can_be_meant_is_refused_unless_a_limit_allows_it(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("operations.webhook_replay.jobs.MATCHED_MAX", 2)
@@ -122,7 +122,7 @@ async def test_more_than_can_be_meant_is_refused_unless_a_limit_says_so(
     assert (await post(gateway, "/v1/admin/webhooks/replay", {"source": "stripe", "limit": 2}))[1]["matched"] == 2
 
 
-async def test_a_replay_is_an_admin_s_and_stands_in_the_audit_log(gateway: Gateway) -> None:
+async def test_a_replay_needs_an_admin_and_is_in_the_audit_log(gateway: Gateway) -> None:
     assert (await post(gateway, "/v1/admin/webhooks/replay", {"source": "stripe"}, SERVICE))[0] == 403
     found = await replayed(gateway, source="stripe")
     assert figures(found) == {"state": "done"}
@@ -213,7 +213,7 @@ async def test_the_command_line_asks_follows_and_calls_off_in_the_name_of_who_ty
     )
 
 
-async def test_the_command_line_fails_where_something_failed_and_says_in_one_line_what_it_does_not_understand(
+async def test_the_command_line_fails_if_something_failed_and_reports_a_wrong_argument_in_one_line(
     gateway: Gateway,
 ) -> None:
     await refused(gateway, 1)

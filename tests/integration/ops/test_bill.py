@@ -47,7 +47,7 @@ def test_it_names_each_locked_package_with_its_version_and_hashes(bill: Mapping[
     assert hashes == set(re.findall(r"--hash=sha256:([0-9a-f]{64})", lock))
 
 
-def test_it_says_what_it_is_the_bill_of(bill: Mapping[str, Any]) -> None:
+def test_it_names_what_it_is_the_bill_of(bill: Mapping[str, Any]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     component = bill["metadata"]["component"]
     assert (bill["bomFormat"], component["name"], component["version"]) == ("CycloneDX", project["name"], project["version"])

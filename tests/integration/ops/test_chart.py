@@ -306,6 +306,6 @@ def test_the_secret_of_a_trial_is_one_that_the_processes_can_read(tmp_path: Path
 
 
 @each_values
-def test_it_says_nothing_of_a_secret_beside_the_secret(values: str) -> None:
+def test_it_has_no_secret_outside_the_secret(values: str) -> None:
     rest = [each for each in rendered(values) if each["kind"] != "Secret"]
     assert "trial-service" not in json.dumps(rest)

@@ -110,14 +110,14 @@ def test_the_certificates_that_ssl_cert_file_names_are_trusted(network: Company,
     assert {headers["User-Agent"].partition("/")[0] for *_, headers in network.web.requests} == {"Tallyhook"}
 
 
-def test_what_env_says_of_the_network_counts(network: Company, tmp_path: Path) -> None:
+def test_the_network_settings_of_env_count(network: Company, tmp_path: Path) -> None:
     network.web.answer = serve_jars
     dotenv = f"SSL_CERT_FILE={network.ca}\nHTTPS_PROXY={network.proxy.url}\nTALLYHOOK_MAVEN_MIRROR=https://{NAME}/maven/\n"
     assert Fetched(tmp_path, "", dotenv).whole
     assert set(network.proxy.wanted) == {f"{NAME}:443"}
 
 
-def test_a_certificate_that_is_not_trusted_is_said_so_and_not_asked_for_again(network: Company, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_reported_and_not_requested_again(network: Company, tmp_path: Path) -> None:
     mirror = f"https://user:s3cret@{network.web.host}/maven"
     fetched = Fetched(tmp_path, mirror)
     assert not fetched.jars
@@ -145,7 +145,7 @@ def test_a_proxy_that_refuses_is_named(network: Company, tmp_path: Path) -> None
     assert len(network.proxy.wanted) <= len(NAMES) * MOST
 
 
-def test_a_certificate_behind_the_proxy_that_is_not_trusted_is_said_so(network: Company, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_behind_the_proxy_is_reported(network: Company, tmp_path: Path) -> None:
     fetched = Fetched(tmp_path, f"https://{NAME}/maven", HTTPS_PROXY=network.proxy.url)
     assert f"the certificate of https://{NAME} is not trusted" in fetched.output
 
@@ -177,16 +177,14 @@ def test_a_mirror_may_ask_for_a_password(network: Company, tmp_path: Path) -> No
         ("host/maven", "TALLYHOOK_MAVEN_MIRROR: "),
     ],
 )
-def test_a_mirror_that_leads_nowhere_is_said_so(tmp_path: Path, mirror: str, refusal: str) -> None:
+def test_a_wrong_mirror_is_reported(tmp_path: Path, mirror: str, refusal: str) -> None:
     with socket.socket() as nobody:  # bound, and never listening
         nobody.bind(("127.0.0.1", 0))
         fetched = Fetched(tmp_path, mirror.replace("PORT", str(nobody.getsockname()[1])))
     assert refusal in fetched.output
 
 
-def test_an_answer_that_breaks_off_is_fetched_again_and_a_server_that_fails_is_asked_again(
-    network: Company, tmp_path: Path
-) -> None:
+def test_an_answer_that_breaks_off_is_fetched_again_and_a_failed_request_is_retried(network: Company, tmp_path: Path) -> None:
     def shaky(request: BaseHTTPRequestHandler) -> Answer:
         tries = sum(path == request.path for _, path, _ in network.web.requests)
         return [Answer(503), Answer(200, JAR[:500], length=len(JAR)), serve_jars(request)][min(tries, 3) - 1]
@@ -218,7 +216,9 @@ def search(_: BaseHTTPRequestHandler) -> Answer:
 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_elasticsearch_is_trusted_as_the_machine_says_and_reached_directly(network: Company, trusted: bool) -> None:
+async def test_elasticsearch_is_trusted_by_the_settings_of_the_machine_and_reached_directly(
+    network: Company, trusted: bool
+) -> None:
     follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = search
     url = f"https://{network.web.host}"
@@ -234,7 +234,7 @@ async def test_elasticsearch_is_trusted_as_the_machine_says_and_reached_directly
 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("trusted", "reason"), [(True, "stripe_key_refused"), (False, "stripe_unreachable")])
-def test_stripe_is_trusted_as_the_machine_says_and_reached_through_the_proxy(
+def test_stripe_is_trusted_by_the_settings_of_the_machine_and_reached_through_the_proxy(
     network: Company, trusted: bool, reason: str
 ) -> None:
     follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
@@ -262,7 +262,7 @@ def test_the_lists_of_stripe_are_reached_likewise(network: Company, trusted: boo
 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("trusted", "reason"), [(True, "stripe_key_refused"), (False, "stripe_unreachable")])
-async def test_what_a_thin_event_names_is_asked_for_likewise(network: Company, trusted: bool, reason: str) -> None:
+async def test_the_object_of_a_thin_event_is_fetched_likewise(network: Company, trusted: bool, reason: str) -> None:
     follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
     wanted = Wanted(new_id(), next(iter(KINDS)), "x_1", "thin", "evt_1", 0, None, None, None, "", 1)
@@ -291,7 +291,7 @@ async def test_a_provider_of_messages_is_trusted_and_reached_likewise(network: C
 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("trusted", "outcome"), [(True, Answered(status=204)), (False, Answered(error="tls_failed"))])
-async def test_a_crm_is_trusted_as_the_machine_says_and_reached_directly_by_name(
+async def test_a_crm_is_trusted_by_the_settings_of_the_machine_and_reached_directly_by_name(
     network: Company, trusted: bool, outcome: Answered
 ) -> None:
     follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))

@@ -21,7 +21,7 @@ def dev(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
 
-def test_without_a_python_that_is_new_enough_it_says_so_in_one_line(tmp_path: Path) -> None:
+def test_a_python_that_is_too_old_is_reported_in_one_line(tmp_path: Path) -> None:
     for tool in ("bash", "dirname"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
     (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")

@@ -89,7 +89,7 @@ def test_a_server_that_is_away_is_a_failure_and_the_others_are_examined(
     assert all(of(found, other, "ok") for other in SERVERS if other != server)
 
 
-def test_servers_that_hang_are_told_of_in_time(environ: dict[str, str], tmp_path: Path) -> None:
+def test_servers_that_hang_are_reported_in_time(environ: dict[str, str], tmp_path: Path) -> None:
     with ExitStack() as stack:
         ports = []
         for _ in SERVERS:
@@ -103,7 +103,7 @@ def test_servers_that_hang_are_told_of_in_time(environ: dict[str, str], tmp_path
     assert {finding.area for finding in found if finding.level == "fail"} == {*SERVERS}
 
 
-def test_the_command_tells_all_of_it_as_json_and_fails(environ: dict[str, str], tmp_path: Path) -> None:
+def test_the_command_reports_all_of_it_as_json_and_fails(environ: dict[str, str], tmp_path: Path) -> None:
     def run(**changes: str) -> tuple[int, dict[str, Any]]:
         done = tallyhook({**environ, **changes}, "doctor", "--json", folder=tmp_path)
         assert done.stderr == ""
@@ -140,7 +140,7 @@ def test_commits_that_a_crash_would_lose_are_a_failure(database_url: str) -> Non
     assert "synchronous_commit is off" in failure.text
 
 
-def test_what_waits_for_long_is_parked_or_set_aside_is_told(database_url: str) -> None:
+def test_events_that_wait_long_are_parked_or_set_aside_are_reported(database_url: str) -> None:
     old = new_id()
     statements = [
         f"insert into outbox_pending (event_id, shard) values ('{_earlier(old)}', 1)",
@@ -164,7 +164,7 @@ def _earlier(event_id: Any) -> str:
     return str(type(event_id)(int=event_id.int - (3_600_000 << 80)))
 
 
-def test_an_index_that_is_not_made_yet_is_told(elasticsearch_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_is_not_made_yet_is_reported(elasticsearch_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ops.doctor.others.INDEXES", {"never-made": None})
     [finding] = of(list(check_elasticsearch({"ELASTICSEARCH_URL": elasticsearch_server})), "elasticsearch", "warn")
     assert "never-made has no alias" in finding.text

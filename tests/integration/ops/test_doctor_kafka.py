@@ -37,7 +37,7 @@ def test_brokers_that_enforce_no_rights_grant_all_of_them(kafka_topics: Cluster)
     wait_until(lambda: granted in [*check_kafka(settings_of(kafka_topics))])  # the first group takes its time
 
 
-def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(
+def test_topics_that_are_missing_too_small_or_kept_too_short_are_reported(
     kafka_topics: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = {
@@ -55,7 +55,7 @@ def test_topics_that_are_missing_too_small_or_kept_too_short_are_told(
     assert ("webhooks.stripe" in few.text, "alert.events" in short.text) == (True, True)
 
 
-def test_topics_that_keep_the_time_of_the_relay_are_told_with_the_way_to_change_them(kafka_topics: Cluster) -> None:
+def test_topics_with_the_timestamps_of_the_relay_are_reported_with_the_way_to_change_them(kafka_topics: Cluster) -> None:
     assert "time of the relay" not in texts([*check_kafka(settings_of(kafka_topics))])
     admin = AdminClient(kafka_topics.client)
 
@@ -75,7 +75,7 @@ def test_topics_that_keep_the_time_of_the_relay_are_told_with_the_way_to_change_
         stamp("LogAppendTime")
 
 
-def test_rights_on_topics_are_told_while_who_coordinates_the_groups_is_silent(
+def test_rights_on_topics_are_reported_while_the_group_coordinator_is_silent(
     kafka_topics: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def silent(*_: object) -> rights.Granted:
@@ -89,6 +89,6 @@ def test_rights_on_topics_are_told_while_who_coordinates_the_groups_is_silent(
     assert f"this user lacks the right READ on the topic {other}" in texts(of(found, "kafka", "fail"))
 
 
-def test_a_role_that_nobody_works_is_told(kafka_topics: Cluster) -> None:
+def test_a_role_without_a_worker_is_reported(kafka_topics: Cluster) -> None:
     found = list(check_kafka(settings_of(kafka_topics)))
     assert "no payments worker runs" in texts(of(found, "workers", "warn"))

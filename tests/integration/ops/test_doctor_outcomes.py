@@ -194,7 +194,9 @@ def test_events_that_a_running_worker_has_not_handled_for_long_are_a_failure(dat
         assert finding.level == "ok"
 
 
-def test_a_relay_that_was_stopped_is_told_from_a_stranger(database_url: str, kafka_topics: Cluster, tmp_path: Path) -> None:
+def test_a_relay_that_was_stopped_is_distinguished_from_a_stranger(
+    database_url: str, kafka_topics: Cluster, tmp_path: Path
+) -> None:
     port = str(free_port())
     settings = {"DATABASE_URL": database_url, **settings_of(kafka_topics), "RELAY_WEB_PORT": port}
     with running(("relay",), tmp_path, **settings) as relay:
@@ -247,7 +249,7 @@ def test_a_worker_of_another_system_is_a_failure(
 
 
 @pytest.mark.parametrize(("reason", "level"), [("schema_behind", "fail"), ("stopping", "warn")])
-def test_who_is_not_ready_says_why(database_url: str, reason: str, level: str) -> None:
+def test_a_process_that_is_not_ready_gives_the_reason(database_url: str, reason: str, level: str) -> None:
     with answering(503, {"ready": False, "reason": reason, "detail": "because"}) as port:
         found = list(check_listeners(closed_ports() | {"DATABASE_URL": database_url, "RELAY_WEB_PORT": port}))
     [finding] = of(found, "listeners", level)

@@ -151,7 +151,7 @@ def tallyhook(image: Image, system: System, words: Sequence[str]) -> subprocess.
     )
 
 
-def test_every_process_starts_and_tells_its_spans(running: Running) -> None:
+def test_every_process_starts_and_exports_spans(running: Running) -> None:
     assert {state.name for state in running.system.states} >= {"gateway", "relay", *(f"worker-{role}" for role in WORKERS)}
     without_spans = [state.name for state in running.system.states if "spans_off" in running.system.log_of(state.name)]
     assert without_spans == []
@@ -159,7 +159,7 @@ def test_every_process_starts_and_tells_its_spans(running: Running) -> None:
     wait_until(lambda: running.collector.spans)
 
 
-def test_every_command_works_or_says_in_words_why_not(running: Running) -> None:
+def test_every_command_works_or_prints_why_not(running: Running) -> None:
     def run(command: str) -> tuple[str, subprocess.CompletedProcess[str]]:
         return command, tallyhook(running.image, running.system, [*command.split(), *ARGUMENTS.get(command, ())])
 

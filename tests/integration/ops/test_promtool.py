@@ -23,7 +23,7 @@ def test_prometheus_takes_the_rules_and_the_configuration(promtool: Path) -> Non
     run(promtool, "check", "config", "prometheus.yml")
 
 
-def test_the_rules_fire_and_keep_silent_as_their_cases_say(promtool: Path) -> None:
+def test_the_rules_fire_or_not_as_their_cases_expect(promtool: Path) -> None:
     assert "SUCCESS" in run(promtool, "test", "rules", "alerts.test.yml")
 
 

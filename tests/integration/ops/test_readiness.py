@@ -123,7 +123,7 @@ COMMANDS: Final = (
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_command_that_meets_another_schema_says_so_in_one_line(
+def test_a_command_that_meets_another_schema_reports_it_in_one_line(
     words: tuple[str, ...], database_url: str, tmp_path: Path
 ) -> None:
     set_revision(database_url, "0018")
@@ -185,7 +185,7 @@ def test_relay_and_workers_drain_on_sighup(
 
 
 @pytest.mark.parametrize("words", PROCESSES, ids=" ".join)
-def test_a_process_that_waits_for_the_schema_stops_when_asked(
+def test_a_process_that_waits_for_the_schema_stops_on_a_signal(
     words: tuple[str, ...], empty_database: str, tmp_path: Path
 ) -> None:
     with running(words, tmp_path, DATABASE_URL=empty_database, SHUTDOWN_DELAY="0s") as process:

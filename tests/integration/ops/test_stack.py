@@ -159,7 +159,7 @@ def test_elasticsearch_serves(elasticsearch_server: str) -> None:
     assert answers(f"{elasticsearch_server}/_cluster/health?wait_for_status=green&timeout=10s", timeout=15)
 
 
-def test_a_server_that_cannot_start_ends_the_others_and_says_why(own_stack: StartStack) -> None:
+def test_a_server_that_cannot_start_ends_the_others_and_gives_the_reason(own_stack: StartStack) -> None:
     stack = own_stack("postgres", "redis")
     stack.stop()
     with socket.create_server(("127.0.0.1", stack.redis.port)), pytest.raises(StackError, match="redis ended"):

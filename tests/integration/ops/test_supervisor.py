@@ -80,7 +80,7 @@ def test_one_that_is_stopped_is_killed_and_started_again(watched: Watched) -> No
     assert watched.state.restarts == 1
 
 
-def test_one_that_says_that_it_hangs_is_asked_to_stop_and_started_again(watched: Watched) -> None:
+def test_one_that_reports_that_it_hangs_is_stopped_and_restarted(watched: Watched) -> None:
     pid = watched.until("ready")
     watched.hangs.touch()
     watched.until("hung")

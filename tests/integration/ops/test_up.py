@@ -150,7 +150,7 @@ def test_nothing_outlives_a_supervisor_that_was_killed(small: SmallStack) -> Non
         wait_until(lambda: none_lives(started))
 
 
-def test_a_second_up_while_one_runs_says_so(small: SmallStack) -> None:
+def test_a_second_up_while_one_runs_reports_it(small: SmallStack) -> None:
     with small.running() as up:
         second = subprocess.run(small.command(), capture_output=True, text=True, check=False)
         assert second.returncode == 1
@@ -175,7 +175,7 @@ def test_detached_it_outlives_the_command_and_down_stops_it(small: SmallStack) -
     assert not down(small.data_dir, lambda _line: None)
 
 
-def test_detached_a_failed_start_is_told_in_the_foreground(small: SmallStack) -> None:
+def test_detached_a_failed_start_is_reported_in_the_foreground(small: SmallStack) -> None:
     with pytest.raises(StackError, match="broken on purpose"):
         up_detached(small.command("gateway"), small.checkout, small.data_dir, lambda _line: None)
     assert small.status == StackStatus()

@@ -112,7 +112,9 @@ def test_it_takes_each_file_from_the_package_that_the_list_names(only_ours: pyte
     assert {path.name for path in folder.iterdir()} == {path.name for path in FOLDER.iterdir()}
 
 
-def test_a_registry_that_has_another_file_under_the_same_version_is_told(only_ours: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_registry_that_has_another_file_under_the_same_version_is_reported(
+    only_ours: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folder, theirs = tmp_path / "vendor", tmp_path / "theirs"
     shutil.copytree(FOLDER, folder)
     shutil.copytree(FOLDER, theirs)

@@ -41,7 +41,9 @@ def alerts(url: str) -> list[dict[str, Any]]:
     return [json.loads(row[0]) for row in rows]
 
 
-async def test_the_threshold_is_told_once_and_again_in_the_next_window(connection: AsyncConnection, database_url: str) -> None:
+async def test_the_threshold_is_reported_once_and_again_in_the_next_window(
+    connection: AsyncConnection, database_url: str
+) -> None:
     reported = [await note(connection, FAILING, "p1", now=NOON) for _ in range(25)]
     assert reported == [False] * 9 + [True] + [False] * 15
     assert not await note(connection, FAILING, "p1", 9, NOON + timedelta(minutes=5))
@@ -62,7 +64,7 @@ async def test_with_a_share_many_failures_among_many_more_are_no_alert(connectio
     assert [alert["summary"] for alert in alerts(database_url)] == ["p1 failed 24 of 95"]
 
 
-async def test_processes_that_count_side_by_side_tell_it_once(database_url: str) -> None:
+async def test_processes_that_count_side_by_side_report_it_once(database_url: str) -> None:
     async def count() -> int:
         async with await AsyncConnection.connect(database_url, autocommit=True) as mine:
             return sum([await note(mine, FAILING, "p1", now=NOON) for _ in range(20)])
@@ -102,7 +104,7 @@ def raised(alert: str, at: datetime) -> Event:
     )  # fmt: skip
 
 
-async def test_operators_hear_of_an_alert_once_a_window(connection: AsyncConnection, database_url: str) -> None:
+async def test_operators_get_an_alert_once_a_window(connection: AsyncConnection, database_url: str) -> None:
     settings = AlertSettings(database_url=database_url, kafka_bootstrap_servers="k:1", alert_to="ops@example.com")
     for moment in (NOON, NOON + timedelta(minutes=5)):
         async with connection.transaction():

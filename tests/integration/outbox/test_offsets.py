@@ -59,7 +59,7 @@ def test_a_commit_before_what_is_still_kept_counts_what_is_there_to_read() -> No
     assert Span(10, 30).lag(None) == 20
 
 
-def test_what_is_committed_while_it_is_asked_lies_within_the_log(kafka: Cluster) -> None:
+def test_an_offset_committed_during_the_request_lies_within_the_log(kafka: Cluster) -> None:
     """Else a busy worker would look like one whose log has lost its end."""
     topic, group = make_topic(kafka, partitions=1), f"g-{uuid4().hex[:8]}"
     produce(kafka, topic, {0: 3})

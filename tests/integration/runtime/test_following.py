@@ -104,7 +104,7 @@ async def test_a_change_while_the_connection_is_lost_is_found(database_url: str)
                 await until(partial(_has, view, number))
 
 
-async def test_whoever_asked_is_told_after_each_read(database_url: str) -> None:
+async def test_callbacks_are_called_after_each_read(database_url: str) -> None:
     reads: list[int] = []
     with psycopg.connect(database_url, autocommit=True) as connection:
         async with view_of(database_url, CONFIG) as view:

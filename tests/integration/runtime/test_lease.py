@@ -101,7 +101,7 @@ def test_a_session_that_the_server_ends_is_known_to_be_lost_before_the_next_word
     assert sessions(other, "test ended") == 0
 
 
-def test_a_client_that_does_not_read_what_it_asked_for_is_given_up(database_url: str, other: psycopg.Connection) -> None:
+def test_a_client_that_does_not_read_its_result_is_disconnected(database_url: str, other: psycopg.Connection) -> None:
     connection = connect(database_url, name="test deaf", lease=LEASE)
     connection.pgconn.send_query(b"select repeat('x', 1000000) from generate_series(1, 100)")
     wait_until(lambda: sessions(other, "test deaf") == 0)
@@ -117,7 +117,7 @@ def test_a_statement_that_does_not_end_is_ended(database_url: str, other: psycop
         connection.execute("select pg_advisory_lock(1)")
 
 
-async def test_a_transaction_of_a_pool_that_says_nothing_ends_and_one_that_is_kept_alive_does_not(database_url: str) -> None:
+async def test_a_silent_transaction_of_a_pool_ends_and_one_that_is_kept_alive_does_not(database_url: str) -> None:
     async with make_pool(database_url, size=1, name="test", lease=LEASE) as pool:
         async with pool.connection() as connection, connection.transaction():
             async with kept_alive(connection, LEASE):

@@ -90,7 +90,7 @@ async def test_where_neither_is_right_the_connection_is_refused(account: Account
         await connect_async(given, name="test")
 
 
-async def test_a_pool_of_redis_logs_in_as_its_address_says_now(redis_server: str) -> None:
+async def test_a_pool_of_redis_logs_in_with_its_current_address(redis_server: str) -> None:
     server = redis_server.rpartition("@")[2].removeprefix("redis://")
     name = f"renewed-{uuid4().hex}"
     with redis.Redis.from_url(redis_server) as admin:

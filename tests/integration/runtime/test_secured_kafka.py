@@ -102,7 +102,7 @@ WRONG: Final = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_told_in_words(kafka: SecuredKafka, case: str) -> None:
+def test_a_fault_is_reported_in_plain_words(kafka: SecuredKafka, case: str) -> None:
     protocol, mechanism, change, words, setting = WRONG[case]
     environ = {name: text for name, text in (kafka.environment(protocol, mechanism) | change).items() if text}
     [finding] = check_kafka(environ)
@@ -221,7 +221,7 @@ def test_the_doctor_names_topics_that_the_user_may_not_even_see(kafka: SecuredKa
     assert [text for text in found if "missing" in text] == []
 
 
-def test_a_user_that_only_looks_is_told_what_it_may_not_do(kafka: SecuredKafka) -> None:
+def test_the_missing_rights_of_a_read_only_user_are_reported(kafka: SecuredKafka) -> None:
     looking = [(kind, name, AclOperation.DESCRIBE) for kind, name, operation in ALL if operation == AclOperation.READ]
     with granted(kafka, looking) as environ:
         found = [each for each in check_kafka(environ) if each.text.startswith("this user may")]

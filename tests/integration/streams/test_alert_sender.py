@@ -112,7 +112,7 @@ async def test_after_fifteen_attempts_it_is_given_up_in_the_log_and_the_metrics(
     assert given_up["error"]
 
 
-async def test_signatures_of_the_old_and_the_new_secret_stand_side_by_side_while_it_changes_over(database_url: str) -> None:
+async def test_there_are_signatures_of_the_old_and_the_new_secret_during_a_rotation(database_url: str) -> None:
     async with sending(database_url) as world:
         await world.raise_()
         await world.until_taken(1)

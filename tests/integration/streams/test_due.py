@@ -93,7 +93,7 @@ async def test_at_rest_it_looks_when_a_crm_that_is_left_alone_may_be_tried(leads
         assert [await dispatcher._turn() <= 5 for _ in range(3)] == [True] * 3
 
 
-async def test_a_probe_that_is_asked_for_is_heard_of(leads: Leads, database_url: str) -> None:
+async def test_a_requested_probe_is_noticed(leads: Leads, database_url: str) -> None:
     leads.crm.answers("/acme", status(500))
     [lead_id] = await leads.take_in(lead("1"))
     limits: dict[str, Any] = {"poll": RARELY, "breaker_threshold": 1, "breaker_cooldown": RARELY, "breaker_longest": RARELY}

@@ -66,7 +66,7 @@ async def test_a_command_for_a_lead_that_is_not_there_fails(leads: Leads) -> Non
     assert (await leads.task(await leads.command(lead_id, partner="other")))["reason"] == "lead_of_another_partner"
 
 
-async def test_a_command_for_a_lead_that_was_erased_fails_and_its_crm_hears_nothing(leads: Leads) -> None:
+async def test_a_command_for_a_lead_that_was_erased_fails_and_its_crm_is_not_called(leads: Leads) -> None:
     [lead_id] = await leads.take_in(lead())
     erasure_id, subject = new_id(), Subject("lead", f"acme/{(await leads.one(lead_id))['external_lead_id']}")
     async with leads.pool.connection() as connection:

@@ -27,7 +27,7 @@ async def leads(database_url: str) -> AsyncIterator[Leads]:
         yield world
 
 
-async def test_a_lead_is_delivered_once_and_told(leads: Leads) -> None:
+async def test_a_lead_is_delivered_once_and_an_event_emitted(leads: Leads) -> None:
     [lead_id] = await leads.take_in(lead("crm-1", name="Zoë"))
     async with leads.dispatcher() as dispatcher:
         assert await round_of(dispatcher) == 1
@@ -100,7 +100,7 @@ async def test_a_retry_after_holds_the_whole_partner_and_nobody_else(leads: Lead
     assert [row["status"] for row in await leads.rows("select status from leads")] == ["delivered"] * 6
 
 
-async def test_a_crm_that_is_gone_is_not_asked_again(leads: Leads) -> None:
+async def test_a_crm_that_is_gone_is_not_called_again(leads: Leads) -> None:
     leads.crm.answers("/acme", status(410))
     [lead_id] = await leads.take_in(lead())
     async with leads.dispatcher() as dispatcher:
@@ -156,7 +156,7 @@ async def test_our_own_network_is_out_of_reach_unless_allowed(leads: Leads, host
     assert [row["error"] for row in await leads.attempts(lead_id)] == [error]
 
 
-async def test_a_lead_of_a_partner_without_crm_is_tried_so_that_somebody_hears_of_it(leads: Leads) -> None:
+async def test_a_lead_of_a_partner_without_crm_is_tried_so_that_its_failure_is_recorded(leads: Leads) -> None:
     [lead_id] = await leads.take_in(lead(partner="nobody"))
     async with leads.dispatcher() as dispatcher:
         await round_of(dispatcher)

@@ -51,7 +51,7 @@ async def until(fact: Callable[[], bool]) -> None:
     await eventually(look)
 
 
-async def test_a_worker_alone_has_all_partners_and_before_it_has_asked_none(database_url: str) -> None:
+async def test_a_worker_alone_owns_all_partners_and_none_before_it_has_claimed_them(database_url: str) -> None:
     assert held(Ownership(database_url, Heartbeat("deliveries"))) == set()
     async with kept(ownership_of(database_url)) as alone:
         await until(lambda: len(held(alone)) == len(PARTNERS))

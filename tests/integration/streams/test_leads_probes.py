@@ -95,7 +95,7 @@ async def test_a_probe_that_fails_uses_up_no_attempt_of_a_lead_that_was_not_due(
             assert after[lead_id]["next_attempt_at"] == due
 
 
-async def test_a_probe_that_is_asked_for_is_made_at_once(leads: Leads) -> None:
+async def test_a_requested_probe_is_made_at_once(leads: Leads) -> None:
     await fail(leads, 8)
     async with leads.dispatcher(**DEAD) as dispatcher:
         for _ in range(3):
@@ -137,7 +137,7 @@ async def command(database_url: str, folder: Path, *words: str) -> tuple[int, st
     return done.returncode, done.stdout, done.stderr
 
 
-async def test_the_command_says_whether_the_crm_is_back(leads: Leads, database_url: str, tmp_path: Path) -> None:
+async def test_the_command_prints_whether_the_crm_is_back(leads: Leads, database_url: str, tmp_path: Path) -> None:
     await fail(leads, 8)
     code, out, _ = await command(database_url, tmp_path, "list")
     assert (code, "ACME: 8 leads wait" in out, "after 5 failures in a row (http_500)" in out) == (0, True, True)
@@ -151,7 +151,7 @@ async def test_the_command_says_whether_the_crm_is_back(leads: Leads, database_u
         assert "openedAt" not in json.loads(out)
 
 
-async def test_the_command_says_what_keeps_it_from_being_tried(leads: Leads, database_url: str, tmp_path: Path) -> None:
+async def test_the_command_prints_what_keeps_it_from_being_tried(leads: Leads, database_url: str, tmp_path: Path) -> None:
     code, _, err = await command(database_url, tmp_path, "probe", "acmee")
     assert (code, "there is no partner ACMEE; there are: ACME" in err) == (1, True)
     code, _, err = await command(database_url, tmp_path, "probe", "acme", "--wait", "1")

@@ -22,7 +22,7 @@ async def leads(database_url: str) -> AsyncIterator[Leads]:
         yield world
 
 
-async def test_in_a_replay_leads_become_what_their_events_tell_and_no_crm_is_called(leads: Leads) -> None:
+async def test_in_a_replay_leads_get_the_state_of_their_events_and_no_crm_is_called(leads: Leads) -> None:
     leads.crm.answers("/acme", status(500), status(204))
     leads.crm.answers("/other", status(500), status(500), status(410))
     events = [came(lead("1"), leads.clock.now), came(lead("2", "other"), leads.clock.now)]

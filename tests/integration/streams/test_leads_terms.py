@@ -163,7 +163,7 @@ async def test_a_partner_that_cannot_be_opened_any_more_goes_on_as_it_was(leads:
     assert (await leads.one(lead_id))["status"] == "delivered"
 
 
-async def test_leads_of_a_removed_partner_fail_where_somebody_hears_of_it(leads: Leads) -> None:
+async def test_leads_of_a_removed_partner_fail_with_an_alert(leads: Leads) -> None:
     await put(leads)
     async with roster_of(leads) as roster, leads.dispatcher() as dispatcher:
         await refresh(leads, roster)

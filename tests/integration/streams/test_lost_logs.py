@@ -39,7 +39,7 @@ async def test_records_that_go_while_they_are_read_are_a_loss(bench: Bench) -> N
     assert [record.offset for record in slow.done] == [*range(loss.from_offset), *range(95, 100)]
 
 
-async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(bench: Bench) -> None:
+async def test_a_recreated_topic_is_read_from_its_beginning(bench: Bench) -> None:
     """Kafka forgets what was committed with the topic, so the worker sees nothing; the relay, which knows its id, does."""
     first, second = Handler.opened(), Handler.opened()
     bench.produce({0: 100})

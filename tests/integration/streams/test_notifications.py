@@ -159,7 +159,7 @@ async def worker(database_url: str, mail: MailServer) -> AsyncIterator[Worker]:
     await pool.close()
 
 
-async def test_a_command_becomes_a_mail_with_its_data_and_its_end_is_told(worker: Worker, mail: MailServer) -> None:
+async def test_a_command_becomes_a_mail_with_its_data_and_its_end_is_emitted(worker: Worker, mail: MailServer) -> None:
     await worker.know("u-1", email="zoe@example.com")
     sent = await worker.command("u-1")
     assert (await worker.read(sent)).status == "queued"
@@ -189,7 +189,7 @@ async def test_an_amount_is_written_as_the_reader_and_the_provider_have_it(worke
     }  # fmt: skip
 
 
-async def test_who_has_opted_out_gets_nothing_and_that_is_told(worker: Worker, mail: MailServer) -> None:
+async def test_a_user_who_opted_out_gets_nothing_and_that_is_emitted(worker: Worker, mail: MailServer) -> None:
     await worker.know("u-1", email="zoe@example.com", optOuts=["EMAIL"])
     named, addressed = await worker.command("u-1"), await worker.command("zoe@example.com")
     assert await worker.send() == {}
@@ -210,7 +210,7 @@ async def test_who_opts_out_while_a_message_waits_does_not_get_it(worker: Worker
     assert (await worker.read(waiting)).status == "suppressed"
 
 
-async def test_whom_nobody_knows_cannot_be_reached_and_that_is_told(worker: Worker) -> None:
+async def test_an_unknown_user_cannot_be_reached_and_that_is_emitted(worker: Worker) -> None:
     lost = await worker.command("u-unknown")
     view = await worker.read(lost)
     assert (view.status, view.reason) == ("failed", "contact_unknown")

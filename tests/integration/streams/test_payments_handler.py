@@ -21,7 +21,7 @@ def types(rows: list[dict[str, object]]) -> list[object]:
     return [row["type"] for row in rows]
 
 
-async def test_a_paid_payment_is_kept_with_its_history_and_told_once(worker: Worker) -> None:
+async def test_a_paid_payment_is_kept_with_its_history_and_emitted_once(worker: Worker) -> None:
     payment = Payment(metadata={"order_id": "o-1", "user_id": "u-1"})
     created, succeeded = await worker.handle(
         payment.created(START, event_id="evt_1"), payment.succeeded(START + 2, event_id="evt_2")
@@ -68,7 +68,7 @@ async def test_events_of_one_aggregate_in_one_batch_are_single_steps(worker: Wor
     assert templates == ["payment-failed", "payment-succeeded", "payment-refunded", "payment-refunded"]
 
 
-async def test_a_refund_that_comes_first_tells_both_and_the_success_tells_nothing_more(worker: Worker) -> None:
+async def test_a_refund_that_comes_first_emits_both_and_the_success_emits_nothing_more(worker: Worker) -> None:
     payment = Payment()
     await worker.handle(payment.refunded(500, START + 9))
     await worker.handle(payment.succeeded(START))
@@ -85,7 +85,7 @@ async def test_an_event_that_the_history_knows_moves_nothing(worker: Worker) -> 
     assert (await worker.projected(), await worker.outbox()) == before
 
 
-async def test_a_subscription_and_its_invoice_are_told_from_first_to_last(worker: Worker) -> None:
+async def test_a_subscription_and_its_invoice_are_emitted_from_first_to_last(worker: Worker) -> None:
     subscription = Subscription()
     invoice = Invoice(subscription=subscription.id)
     await worker.handle(
@@ -106,7 +106,7 @@ async def test_a_subscription_and_its_invoice_are_told_from_first_to_last(worker
     assert (row["status"], row["subscription_id"], row["amount_paid"]) == ("paid", subscription.id, 2990)
 
 
-async def test_a_link_makes_the_payment_known_but_says_nothing_of_it(worker: Worker) -> None:
+async def test_a_link_makes_the_payment_known_but_emits_nothing(worker: Worker) -> None:
     invoice = Invoice()
     await worker.handle(invoice.paid_by("pi_1"))
     (payment,) = await worker.rows("select * from payments")
@@ -156,7 +156,7 @@ async def test_an_id_of_the_merchants_that_no_index_holds_is_left_out(worker: Wo
     assert sent == [f"{long}@gmail.com"]  # the session vouches for its payment, which tells by itself
 
 
-async def test_a_refund_that_fails_takes_the_payment_back_and_tells_subscribers_and_the_payer(worker: Worker) -> None:
+async def test_a_refund_that_fails_takes_the_payment_back_and_notifies_subscribers_and_the_payer(worker: Worker) -> None:
     payment = Payment(metadata={"user_id": "u-1"})
     await worker.handle(payment.succeeded(START), payment.refunded(1999, START + 1))
     await worker.handle(payment.refund("refund.created", 1999, START + 1))
@@ -179,7 +179,7 @@ async def test_a_refund_that_fails_takes_the_payment_back_and_tells_subscribers_
     assert templates == ["payment-succeeded", "payment-refunded", "payment-refund-failed"]
 
 
-async def test_a_dispute_is_kept_told_and_raises_one_alert(worker: Worker) -> None:
+async def test_a_dispute_is_kept_emitted_and_raises_one_alert(worker: Worker) -> None:
     payment = Payment()
     await worker.handle(payment.succeeded(), payment.disputed("created", START + 1))
     await worker.handle(payment.disputed("funds_withdrawn", START + 1), payment.disputed("updated", START + 1))

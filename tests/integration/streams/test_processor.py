@@ -108,7 +108,7 @@ async def test_a_small_batch_has_fewer_lanes(pool: Pool, records: int, transacti
 
 
 @pytest.mark.parametrize("names_the_culprit", [True, False])
-async def test_only_the_culprit_is_set_aside(pool: Pool, database_url: str, names_the_culprit: bool) -> None:
+async def test_only_the_bad_event_is_set_aside(pool: Pool, database_url: str, names_the_culprit: bool) -> None:
     batch = [record(f"{n}", offset=n) for n in range(9)]
 
     def fault(event: Event) -> None:
@@ -173,7 +173,7 @@ async def test_an_event_older_than_the_retention_is_set_aside_rather_than_double
     assert [row["reason"] for row in rows(database_url, "select reason from dead_letters")] == ["event_outside_retention"]
 
 
-async def test_what_is_away_is_waited_for_and_nothing_is_set_aside(pool: Pool, database_url: str) -> None:
+async def test_the_processor_waits_for_a_server_that_is_away_and_sets_nothing_aside(pool: Pool, database_url: str) -> None:
     calls = 0
 
     def fault(_: Event) -> None:

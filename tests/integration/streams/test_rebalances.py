@@ -73,7 +73,7 @@ async def test_what_waited_for_its_turn_while_partitions_were_given_out_is_not_a
             assert await bench.committed(other) == {}
 
 
-async def test_a_partition_whose_position_is_being_asked_for_does_not_crash_the_worker(bench: Bench) -> None:
+async def test_a_partition_whose_position_is_being_requested_does_not_crash_the_worker(bench: Bench) -> None:
     """Faust looks at the positions every few seconds, and aiokafka has none between a rebalance and the leader's answer."""
     handler = Handler.opened()
     bench.produce({0: 1})

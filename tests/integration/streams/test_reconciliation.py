@@ -46,7 +46,7 @@ async def test_a_payment_as_expected_matches_in_both_orders(worker: Worker) -> N
     assert await mismatches(worker) == []
 
 
-async def test_a_mismatch_is_said_once_when_the_payment_comes_last(worker: Worker) -> None:
+async def test_a_mismatch_is_emitted_once_when_the_payment_comes_last(worker: Worker) -> None:
     await expected(worker, 2500, "u-1")
     payment = a_payment()
     await worker.handle(payment.created(START), payment.succeeded(START + 1), payment.refunded(1, START + 2))
@@ -59,7 +59,7 @@ async def test_a_mismatch_is_said_once_when_the_payment_comes_last(worker: Worke
     assert {row["data"]["userId"] for row in emitted[:2]} == {"u-1"}
 
 
-async def test_a_mismatch_is_said_once_when_the_expectation_comes_last(worker: Worker) -> None:
+async def test_a_mismatch_is_emitted_once_when_the_expectation_comes_last(worker: Worker) -> None:
     payment = a_payment()
     await worker.handle(payment.created(START), payment.succeeded(START + 1))
     assert await outcome(worker) == "unexpected"
@@ -80,7 +80,7 @@ async def test_an_expectation_can_be_changed_until_it_is_paid(worker: Worker) ->
     assert await expected(worker, 1999, "u-1") == "matched"
 
 
-async def test_whom_the_expectation_names_is_told(worker: Worker) -> None:
+async def test_the_user_of_the_expectation_is_notified(worker: Worker) -> None:
     await expected(worker, 1999, "u-1")
     payment = a_payment(receipt_email="payer@example.com")
     await worker.handle(payment.failed(START))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ],
     ids=["nothing", "any bytes", "odd headers"],
 )
-async def test_any_record_is_kept_byte_for_byte_and_told(worker: Worker, record: Record) -> None:
+async def test_any_record_is_kept_byte_for_byte_and_reported(worker: Worker, record: Record) -> None:
     poison = Poison("envelope_incomplete", "a detail with a NUL \x00")
     for expected in (True, False):
         async with worker.connection.transaction():

@@ -43,7 +43,7 @@ async def test_the_provider_decides_what_no_event_of_one_second_does(world: Worl
     assert await world.standing() == [("fetched", None, 1)]
 
 
-async def test_what_an_event_says_was_before_decides_without_a_question(world: World) -> None:
+async def test_the_previous_attributes_of_an_event_decide_without_a_request(world: World) -> None:
     subscription = stripe.Subscription()
     [first] = of_one_second(subscription, "past_due")
     [second] = of_one_second(subscription, "active", previous_attributes={"status": "past_due"})
@@ -52,7 +52,7 @@ async def test_what_an_event_says_was_before_decides_without_a_question(world: W
     assert await world.rows("select status from subscriptions") == [{"status": "active"}]
 
 
-async def test_two_amounts_of_one_invoice_in_one_second_are_asked_about(world: World) -> None:
+async def test_two_amounts_of_one_invoice_in_one_second_are_looked_up(world: World) -> None:
     invoice = stripe.Invoice(amount=1000)
     world.api.keep({**invoice_object(invoice, NOW), "amount_due": 3000})
     await world.arrive(
@@ -93,7 +93,7 @@ async def test_a_contest_that_cannot_be_decided_is_given_up_without_a_dead_lette
     assert await world.rows("select * from dead_letters") == []
 
 
-async def test_stripe_is_asked_once_the_second_is_over_by_its_own_clock(world: World) -> None:
+async def test_stripe_is_called_once_the_second_is_over_by_its_own_clock(world: World) -> None:
     at = int(time.time()) + 5  # our clock is behind
     invoice = an_invoice(world.api)
     await world.arrive(invoice_paid(invoice.id, at=at))

@@ -38,7 +38,7 @@ from tests.waiting import eventually
     ],
     ids=str,
 )
-async def test_what_fails_is_tried_again_later_and_set_aside_after_the_last_attempt(
+async def test_a_failed_fetch_is_retried_later_and_set_aside_after_the_last_attempt(
     world: World, answer: Scripted, reason: str
 ) -> None:
     [event] = await world.arrive(invoice_paid("in_1"))
@@ -110,7 +110,7 @@ async def test_a_failure_of_the_api_uses_no_attempt_of_an_object_and_all_wait(
     assert await world.standing() == [("fetched", None, 1)] * 5
 
 
-async def test_a_key_of_the_other_mode_is_said_at_once_and_asks_nothing(world: World) -> None:
+async def test_a_key_of_the_other_mode_is_reported_at_once_and_nothing_is_requested(world: World) -> None:
     await world.arrive(invoice_paid("in_1", livemode=True))
     await world.fetch()
     assert world.api.calls == []

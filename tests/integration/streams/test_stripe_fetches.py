@@ -86,7 +86,7 @@ async def test_one_question_answers_all_events_of_an_object(world: World) -> Non
     assert len(await world.rows("select * from history where aggregate_type = 'invoice'")) == 1
 
 
-async def test_a_failed_attempt_is_told_though_the_invoice_does_not_say_it(world: World) -> None:
+async def test_a_failed_attempt_is_emitted_though_the_invoice_does_not_show_it(world: World) -> None:
     invoice = an_invoice(world.api, status="open", amount_paid=0, attempt_count=1, attempted=True)
     failed = thin("v1.invoice.payment_failed", {"id": invoice.id, "type": "invoice"})
     await world.arrive(failed, thin("v1.invoice.updated", {"id": invoice.id, "type": "invoice"}))
@@ -131,7 +131,7 @@ async def test_a_refund_that_is_in_the_total_of_its_charge_counts_once(world: Wo
     assert await world.rows("select amount_refunded from payments") == [{"amount_refunded": 70}]
 
 
-async def test_an_object_that_says_nothing_yet_is_settled_without_an_event(world: World) -> None:
+async def test_an_object_without_a_fact_yet_is_settled_without_an_event(world: World) -> None:
     world.api.keep({"object": "checkout.session", "id": "cs_1", "status": "open", "created": NOW})
     await world.arrive(thin("v1.checkout.session.expired", {"id": "cs_1", "type": "checkout.session"}))
     await world.fetch()
@@ -152,7 +152,7 @@ async def test_what_is_gone_is_ignored_with_that_reason(world: World) -> None:
     ("changes", "header"),
     [({"context": "acct_7"}, ("Stripe-Context", "acct_7")), ({"context": "org_1/acct_7"}, ("Stripe-Context", "org_1/acct_7"))],
 )
-async def test_the_object_of_a_connected_account_is_asked_for_there(
+async def test_the_object_of_a_connected_account_is_requested_there(
     world: World, changes: dict[str, Any], header: tuple[str, str]
 ) -> None:
     invoice = an_invoice(world.api)

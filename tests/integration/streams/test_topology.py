@@ -116,7 +116,7 @@ def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka_topics: Clust
     assert (group.state, group.lag, group.members) == ("empty", 5, [])
 
 
-def test_a_worker_that_waits_for_its_database_tells_all_of_its_lag(kafka_topics: Cluster) -> None:
+def test_a_worker_that_waits_for_its_database_exposes_all_of_its_lag(kafka_topics: Cluster) -> None:
     """Far more than it fetches while it waits: the high-water mark of its last fetch says nothing of the rest."""
     before = lag(kafka_topics) or 0
     with worker(kafka_topics, NOWHERE) as web:
@@ -124,9 +124,9 @@ def test_a_worker_that_waits_for_its_database_tells_all_of_its_lag(kafka_topics:
         wait_until(lambda: sum(exposed(web).values()) == before + 20, every=0.1)
         produce(kafka_topics, 9000)
         assert sum(exposed(web).values()) == before + 9020
-        names = worker_topology(web)
-        assert {(held.topic, held.partition): held.lag for held in names.process.partitions} == exposed(web)
-        assert names.topology.lag == before + 9020
+        page = worker_topology(web)
+        assert {(held.topic, held.partition): held.lag for held in page.process.partitions} == exposed(web)
+        assert page.topology.lag == before + 9020
         page = requests.get(f"{web}/topology", headers={"Accept": "text/html"}, timeout=10)
         assert (page.status_code, f"{before + 9020:,}</td>" in page.text) == (200, True)
 

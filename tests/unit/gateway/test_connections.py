@@ -156,7 +156,7 @@ async def test_past_the_bound_the_one_waited_for_longest_goes_and_good_clients_a
         assert b"200 OK" in await silent[-1][0].read(-1)
 
 
-async def test_where_everybody_is_being_served_a_new_one_is_told_to_come_again() -> None:
+async def test_if_every_connection_is_busy_a_new_one_gets_a_retry_later() -> None:
     async with door(Limits(2)) as opened:
         busy = [await opened.say(b"GET /wait HTTP/1.0\r\n\r\n") for _ in range(2)]
 

@@ -51,7 +51,7 @@ def test_every_live_secret_signs_in_both_ways(secret: str) -> None:
     assert check(signed(sign_body(BODY, secret).upper().replace("SHA256", "sha256"))) == secret
 
 
-def test_a_token_stands_in_for_a_signature() -> None:
+def test_a_token_replaces_a_signature() -> None:
     assert check(bearer("acme-token")) == "acme-token"
     assert check(("Authorization", "bearer acme-token")) == "acme-token"
 
@@ -116,7 +116,7 @@ def test_a_stranger_is_refused_like_a_wrong_signature() -> None:
     assert reason_of(bearer("acme-token"), body=body) is Reason.TOKEN_WRONG
 
 
-def test_a_stranger_costs_as_much_as_a_partner_whoever_has_most_secrets() -> None:
+def test_a_stranger_takes_as_much_work_as_a_partner_whichever_has_most_secrets() -> None:
     size = "x" * 100_000  # so that the hashing outweighs everything around it
 
     def cost(partner: str) -> float:

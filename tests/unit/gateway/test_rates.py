@@ -57,7 +57,7 @@ async def test_clients_do_not_count_for_each_other() -> None:
     assert [await taken(limited, client, 3) for client in ("a", "b")] == [2, 2]
 
 
-async def test_a_refusal_says_when_to_come_again() -> None:
+async def test_a_refusal_states_when_to_retry() -> None:
     limited = alone("2/minute", clock := Clock())
     await taken(limited, "a", 2)
     with pytest.raises(CalledTooOften) as refusal:

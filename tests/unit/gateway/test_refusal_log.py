@@ -32,7 +32,7 @@ def test_one_client_gets_so_many_lines_of_a_reason_and_the_others_theirs() -> No
     }
 
 
-def test_many_clients_get_so_many_lines_together_and_the_next_minute_tells_what_was_left_out() -> None:
+def test_many_clients_share_a_limit_of_lines_and_the_next_minute_reports_what_was_left_out() -> None:
     clock = Clock()
     refusals = RefusalLog(clock)
     with capture_logs() as lines:

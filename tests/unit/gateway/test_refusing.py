@@ -35,7 +35,7 @@ def test_time_runs_from_the_first_refusal_until_one_is_taken() -> None:
     assert refusing("here") == 0
 
 
-def test_how_long_a_provider_tries_is_told_where_it_is_known() -> None:
+def test_the_retry_period_of_a_provider_is_exposed_if_it_is_known() -> None:
     Refusing("patient", timedelta(days=3))
     Refusing("unknown", None)
     assert REGISTRY.get_sample_value("tallyhook_source_gives_up_seconds", {"source": "patient", "endpoint": ""}) == 259_200

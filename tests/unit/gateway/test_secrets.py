@@ -67,7 +67,7 @@ def test_the_only_one_never_is() -> None:
     assert (found.safe_to_drop, found.why) == (False, "it is the only one of its setting")
 
 
-def test_one_that_signs_what_we_send_is_for_its_receiver_to_tell() -> None:
+def test_only_the_receiver_knows_the_use_of_a_secret_that_signs_our_messages() -> None:
     live = [Live("PARTNER_ACME_CRM_SECRET", secret, n, 2, DAY, "signs") for n, secret in enumerate((NEWEST, OLDER))]
     found = states_of(live, [], NOW)[1]
     assert not found.safe_to_drop
@@ -75,7 +75,7 @@ def test_one_that_signs_what_we_send_is_for_its_receiver_to_tell() -> None:
     assert found.uses_last_hour is None
 
 
-def test_the_use_of_another_setting_says_nothing() -> None:
+def test_the_use_of_another_setting_does_not_count() -> None:
     assert not older(use(NEWEST, 48 * HOUR, setting="RAZORPAY_WEBHOOK_SECRET")).safe_to_drop
 
 

@@ -48,7 +48,7 @@ def test_an_event_of_the_other_mode_goes_nowhere_and_one_without_a_mode_is_of_bo
     assert received.event.livemode is livemode
 
 
-def test_every_mode_is_taken_unless_told() -> None:
+def test_every_mode_is_taken_by_default() -> None:
     assert LiveSources(GatewaySettings.load(ENVIRON), known_senders({}))["stripe"].source.mode == "any"
     assert LiveSources(GatewaySettings.load(ENVIRON | {"STRIPE_MODE": ""}), known_senders({}))["stripe"].source.mode == "any"
 
@@ -93,7 +93,7 @@ def test_another_mark_that_is_none_costs_not_even_its_event(marks: dict[str, Any
     assert (received.handled, received.event.account) == (True, None)
 
 
-def test_razorpays_events_are_of_no_mode_that_anybody_could_tell() -> None:
+def test_razorpays_events_have_no_known_mode() -> None:
     body = b'{"event":"payment.captured","created_at":1700000000,"account_id":"acc_1","livemode":true}'
     received = RAZORPAY._replace(mode="test").receive(arrive(body))
     assert (received.event.livemode, received.event.account, received.handled) == (None, "acc_1", True)

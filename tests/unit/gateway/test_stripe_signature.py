@@ -114,5 +114,5 @@ def test_one_changed_bit_of_the_body_is_found(position: int, bit: int) -> None:
 
 
 @given(st.text())
-def test_whatever_the_header_says_the_answer_is_a_refusal_and_never_a_crash(header: str) -> None:
+def test_any_malformed_header_is_a_refusal_and_never_a_crash(header: str) -> None:
     assert reason_of(header)

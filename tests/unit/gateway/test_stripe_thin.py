@@ -68,7 +68,7 @@ def test_it_is_an_event_of_the_object_that_it_names_with_a_schema_of_its_own() -
         (without(INVOICE, "related_object"), True, "object_unnamed"),
     ],
 )
-def test_it_goes_to_the_worker_only_if_the_api_can_be_asked_for_an_object_that_is_folded(
+def test_it_goes_to_the_worker_only_if_its_object_is_folded_and_can_be_fetched(
     event: dict[str, Any], asks: bool, ignored: str | None
 ) -> None:
     assert received(event, asks=asks).ignored == ignored

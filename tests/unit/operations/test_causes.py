@@ -28,7 +28,7 @@ def test_every_reason_is_raised_somewhere() -> None:
 
 
 @pytest.mark.parametrize("reason", CAUSES)
-def test_the_page_of_a_reason_speaks_of_it_and_of_its_fault(reason: str) -> None:
+def test_the_page_of_a_reason_names_it_and_its_fault(reason: str) -> None:
     page = (ROOT / CAUSES[reason].runbook).read_text()
     assert f"`{reason}`" in page
     rows = [line for line in (ROOT / "runbooks/dead-letters.md").read_text().splitlines() if f"`{reason}`" in line]

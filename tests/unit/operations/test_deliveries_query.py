@@ -22,7 +22,7 @@ def span_of(parameters: dict[str, str], now: datetime = NOW) -> tuple[UUID, UUID
     return parse_query(DeliveriesQuery, parameters.items()).span(now)
 
 
-def test_nothing_asked_is_everything_up_to_now() -> None:
+def test_without_filters_it_is_everything_up_to_now() -> None:
     first, before = span_of({}, datetime.now(UTC))  # NOW may be minutes old in a long run
     assert parse_query(DeliveriesQuery, ()).limit == LIMIT_DEFAULT
     assert first == UUID(int=0)

@@ -162,11 +162,11 @@ def test_what_is_like_the_accepted_ones_and_signed_by_nobody_we_know_stays_unkno
     assert "for test events" in explained(frozenset(), mode="test").detail
 
 
-def test_a_secret_that_was_set_since_is_told_apart_from_a_damaged_header() -> None:
+def test_a_secret_that_was_set_since_is_distinguished_from_a_damaged_header() -> None:
     assert explain(stripe(), Surroundings(secrets=LIVE, recoverable=True)).cause == "secret_added_since"
 
 
-def test_the_skew_of_the_hour_is_told() -> None:
+def test_the_clock_skew_of_the_hour_is_reported() -> None:
     found = explain(stripe(late=4000, reason="timestamp_too_old"), Surroundings(secrets=LIVE, skew=3999.6))
     assert re.search(r"arrived 400[01] s after .* of the hour is 4000 s", found.detail)
 

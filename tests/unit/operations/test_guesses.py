@@ -219,21 +219,21 @@ def timed(signed: str, header: str = "t={t},v1={v1}", *, times: int = 1) -> Kept
 
 
 @pytest.mark.parametrize("signed", ["", "{t}", "{t}:", "{t}\n"])
-def test_a_time_that_was_signed_otherwise_is_said(signed: str) -> None:
+def test_a_time_that_was_signed_differently_is_reported(signed: str) -> None:
     assert because(timed(signed)).cause == "timestamp_signed_otherwise"
 
 
-def test_a_time_in_milliseconds_is_said() -> None:
+def test_a_time_in_milliseconds_is_reported() -> None:
     found = because(timed("{t}.", times=1000))
     assert (found.cause, "milliseconds" in found.detail) == ("timestamp_signed_otherwise", True)
 
 
-def test_a_header_without_a_time_is_said_to_lack_it() -> None:
+def test_a_header_without_a_time_is_reported() -> None:
     found = because(stripe(header="v1={v1}", reason="signature_malformed"))
     assert (found.cause, "no time" in found.detail) == ("signature_malformed", True)
 
 
-def test_two_faults_at_once_are_both_said() -> None:
+def test_two_faults_at_once_are_both_reported() -> None:
     pretty, compact = PRETTY.encode(), COMPACT.encode()
     late = because(stripe(compact, sent=pretty, late=4000))
     assert (late.cause, "besides, it arrived 400" in late.detail) == ("body_reencoded", True)
@@ -248,12 +248,12 @@ def test_two_faults_at_once_are_both_said() -> None:
 
 
 @pytest.mark.parametrize("sent", ['{"a":2}', '{"b":1}', '{"a":1.01}', '{"a":"1"}', '{"a":[1]}', '{"a":1,"b":1}', '{"a":null}'])
-def test_what_says_something_else_is_never_taken_for_the_same(sent: str) -> None:
+def test_a_body_with_another_content_is_never_taken_for_the_same(sent: str) -> None:
     found = because(razorpay(b'{"a":1}', sent=sent.encode()))
     assert (found.cause, found.secret_id) == ("unknown", None)
 
 
-def test_a_body_too_large_for_every_guess_is_said_to_be() -> None:
+def test_a_body_too_large_for_every_guess_is_reported() -> None:
     body = json.dumps({"partnerId": "acme", "externalLeadId": "1", "text": ["x" * 50, "/é"] * 60_000}).encode()
     refused = Kept(
         new_id(), "partner", "signature_wrong", "0" * 32, {"X-Partner-Signature": f"sha256={mac('x', body)}"}, body, None

@@ -173,7 +173,7 @@ def test_a_worker_or_topic_that_does_not_exist_is_refused_with_those_that_do() -
 
 
 @pytest.mark.parametrize("name", [each.name for each in workers() if each.name not in shadow.BUILDABLE])
-def test_a_worker_without_a_shadow_says_why(name: str) -> None:
+def test_a_worker_without_a_shadow_gives_the_reason(name: str) -> None:
     with pytest.raises(OperationError, match=f"{name} has no shadow: it") as refused:
         shadow.refuse_unbuildable(name)
     assert refused.value.reason == "shadow_impossible"

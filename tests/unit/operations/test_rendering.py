@@ -27,7 +27,7 @@ def test_every_field_of_every_template_has_a_sample_of_its_kind(code: str) -> No
         Contents("EMAIL", "a-template-of-before", {}, None),
     ],
 )
-def test_what_cannot_be_rendered_is_said_by_its_reason(contents: Contents) -> None:
+def test_a_template_that_cannot_be_rendered_is_reported_with_its_reason(contents: Contents) -> None:
     with pytest.raises(OperationError) as caught:
         of_contents(contents)
     assert caught.value.reason == "message_unreadable"

@@ -42,7 +42,7 @@ def test_every_event_type_is_a_message_of_its_topic() -> None:
 
 
 @pytest.mark.parametrize("name", EVENT_TYPES)
-def test_golden_samples_are_what_their_messages_say(name: str) -> None:
+def test_golden_samples_fit_their_messages(name: str) -> None:
     payload = DOCUMENT["components"]["messages"][name]["payload"]
     for sample in (GOLDEN / name / f"v{EVENT_TYPES[name].version}").glob("*.json"):
         data = msgspec.json.decode(sample.read_bytes())

@@ -33,7 +33,7 @@ def findings_of(environ: dict[str, str], folder: Path) -> list[tuple[str, str]]:
     return [(finding.level, finding.text) for finding in check_secrets(environ, folder)]
 
 
-def test_all_problems_of_all_processes_are_told_at_once() -> None:
+def test_all_problems_of_all_processes_are_reported_at_once() -> None:
     found = check_settings({"LEAD_TIMEOUT": "soon", "RELAY_BATCH": "0"})
     assert {finding.level for finding in found} == {"fail"}
     texts = "\n".join(finding.text for finding in found)
@@ -137,7 +137,7 @@ def test_an_examination_that_breaks_does_not_hide_the_others(monkeypatch: pytest
         ("test", 3, 2, "warn", "3 live events"), ("test", 0, 2, None, ""),
     ],
 )  # fmt: skip
-def test_live_and_test_events_that_are_not_told_apart_are_told(
+def test_live_and_test_events_that_are_not_distinguished_are_reported(
     wanted: str, live: int, test: int, level: str | None, word: str
 ) -> None:
     found = [*judge_modes(PROVIDER, wanted, live, test)]

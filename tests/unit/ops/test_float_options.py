@@ -51,7 +51,7 @@ def test_no_option_takes_what_is_no_finite_number(command: Any, parameter: Any, 
 
 
 @pytest.mark.parametrize(("command", "parameter"), [found[1:] for found in FOUND], ids=[name for name, _, _ in FOUND])
-def test_every_option_says_so_itself_and_leaves_it_to_no_release_of_typer(command: Any, parameter: Any) -> None:
+def test_every_option_refuses_it_itself_whatever_the_release_of_typer(command: Any, parameter: Any) -> None:
     ctx = typer.Context(command)
     for number in (float("nan"), float("inf")):
         with pytest.raises(typer.BadParameter, match="a finite number is expected"):

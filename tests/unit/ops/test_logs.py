@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_long_log_is_begun_anew_and_its_writer_goes_on(tmp_path: Path) -> None:
+def test_a_long_log_is_rotated_and_its_writer_continues(tmp_path: Path) -> None:
     (tmp_path / "short.log").write_bytes(b"x" * 10)
     with (tmp_path / "long.log").open("ab", buffering=0) as writer:
         writer.write(b"old" * 10)

@@ -110,7 +110,7 @@ def test_a_stack_that_came_back_as_it_was_is_right_and_one_with_other_addresses_
         mark.check(shell, one.folder)
 
 
-def test_a_file_that_has_changed_since_is_told(one: Clone, fresh: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_has_changed_since_is_reported(one: Clone, fresh: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     shell = one.eval(fresh, monkeypatch)
     one.env_file(ADMIN_API_TOKEN="a-new-token")
     with pytest.raises(StackError, match="changed since"):

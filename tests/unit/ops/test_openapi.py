@@ -72,7 +72,7 @@ def test_a_refusal_is_listed_with_its_reasons_under_its_status() -> None:
         assert described == {(int(reason.status), str(reason)) for reason in route.reasons}
 
 
-def test_come_again_later_says_when() -> None:
+def test_a_retry_later_states_when() -> None:
     for *_, operation in operations():
         for status, response in operation["responses"].items():
             assert ("Retry-After" in response["headers"]) == (status in {"429", "503"})
@@ -86,7 +86,7 @@ def test_every_body_has_an_example() -> None:
 @pytest.mark.parametrize(
     "name", sorted(name for name, schema in DOCUMENT["components"]["schemas"].items() if "examples" in schema)
 )
-def test_examples_are_what_their_schemas_say(name: str) -> None:
+def test_examples_fit_their_schemas(name: str) -> None:
     schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
     for example in DOCUMENT["components"]["schemas"][name]["examples"]:
         jsonschema.validate(example, schema, format_checker=jsonschema.FormatChecker())

@@ -55,17 +55,17 @@ def test_a_listener_keeps_its_port(free_port: int) -> None:
     assert ports.take("one", free_port) == ports.take("one", free_port)
 
 
-def test_a_taken_port_that_was_asked_for_is_an_error_that_names_it(taken_port: int) -> None:
+def test_a_taken_port_that_was_requested_is_an_error_that_names_it(taken_port: int) -> None:
     with pytest.raises(PortTaken, match=f"public is to listen on 127.0.0.1:{taken_port}"):
         Ports().take_exactly("public", taken_port)
 
 
-def test_any_free_port_was_asked_for() -> None:
+def test_any_free_port_was_requested() -> None:
     assert is_free(Ports().take_exactly("public", 0))
 
 
 @pytest.mark.parametrize(("host", "why"), [("192.0.2.1", "no such address"), ("nowhere.invalid", "leads nowhere")])
-def test_an_address_that_is_not_ours_is_told_as_that(host: str, why: str) -> None:
+def test_an_address_that_is_not_ours_is_reported_as_that(host: str, why: str) -> None:
     with pytest.raises(PortTaken, match=why):
         Ports().take_exactly("public", 8080, host)
 

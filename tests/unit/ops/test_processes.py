@@ -39,14 +39,14 @@ def test_with_providers_for_all_channels_there_is_no_sink() -> None:
     assert SINK not in {spec.name for spec in processes(listeners)}
 
 
-def test_status_names_a_listener_by_the_scheme_it_speaks() -> None:
+def test_status_names_a_listener_by_its_scheme() -> None:
     for settings, scheme in (({}, "http"), ({"INTERNAL_TLS_CERT": "internal.pem"}, "https")):
         listeners = take_listeners(Ports(), settings)
         status = describe(StackState(environment=listeners.environment))
         assert (status.internal, status.public) == (f"{scheme}://127.0.0.1:{listeners.internal[1]}", address(listeners.public))
 
 
-def test_every_port_that_is_taken_is_told_at_once() -> None:
+def test_every_port_that_is_taken_is_reported_at_once() -> None:
     with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
         settings = {"PUBLIC_PORT": str(one.getsockname()[1]), "RELAY_WEB_PORT": str(other.getsockname()[1])}
         with pytest.raises(PortTaken, match=r"public is to listen.*relay is to listen"):

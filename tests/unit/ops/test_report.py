@@ -74,7 +74,7 @@ def test_it_shows_pid_restarts_and_state_of_servers_and_processes() -> None:
 
 
 @pytest.mark.parametrize(("name", "state"), [("relay", "restarting"), ("postgres", "no answer"), ("gateway", "hung")])
-def test_the_headline_says_what_is_not_ready_and_the_end_where_its_log_is(name: str, state: str) -> None:
+def test_the_headline_names_what_is_not_ready_and_the_end_where_its_log_is(name: str, state: str) -> None:
     assert headline(WELL) == "Tallyhook is ready"
     ill = with_state(name, state)
     assert headline(ill) == f"Tallyhook runs, but it is NOT READY: {name} ({state})"
@@ -93,7 +93,7 @@ def test_it_ends_with_what_to_do_next() -> None:
     assert "Ctrl-C here" in report_of(WELL, DATA, foreground=True)
 
 
-def test_while_it_starts_it_says_so_and_names_no_page_that_is_not_there() -> None:
+def test_while_it_starts_it_shows_that_and_names_no_missing_page() -> None:
     text = report_of(StackStatus(phase="starting"), DATA)
     assert text.startswith("Tallyhook is starting\n")
     assert "http" not in text
@@ -108,5 +108,5 @@ def test_a_journey_fits_and_cuts_no_id() -> None:
     assert f"{payment}:" in text.split()
 
 
-def test_a_word_that_is_too_long_stands_whole_on_a_line_of_its_own() -> None:
+def test_a_word_that_is_too_long_is_whole_on_its_own_line() -> None:
     assert wrapped(f"see {'x' * 100} for it").splitlines() == ["see", f"  {'x' * 100}", "  for it"]

@@ -44,7 +44,7 @@ def test_the_chain_is_one_line_numbered_as_its_files_are() -> None:
     [number_is_taken_twice, number_is_left_out, revision_is_not_the_number, chain_forks, kind_is_not_named],
     ids=lambda damage: damage.__name__,
 )
-def test_a_migration_that_does_not_continue_the_last_one_is_told(damage: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_migration_that_does_not_continue_the_last_one_is_reported(damage: Callable[[Path], None], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(FOLDER, tmp_path / "versions", ignore=shutil.ignore_patterns("__pycache__")))
     damage(max(copy.glob("*.py")))
     [fault] = faults_of(copy)

@@ -133,7 +133,7 @@ def test_unusual_settings_that_work_are_good_too(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), EACH)
-def test_a_value_of_the_wrong_kind_is_told_without_the_value(name: str, text: str) -> None:
+def test_a_value_of_the_wrong_kind_is_reported_without_the_value(name: str, text: str) -> None:
     found = review_of(GOOD | {name: text})
     assert named(found) == {name}
     problems = "\n".join(found.problems)
@@ -142,7 +142,7 @@ def test_a_value_of_the_wrong_kind_is_told_without_the_value(name: str, text: st
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FAULTS)), st.integers(0, 30), min_size=1))
-def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> None:
+def test_however_many_are_wrong_all_are_reported_at_once(picks: dict[str, int]) -> None:
     broken = {name: FAULTS[name][pick % len(FAULTS[name])] for name, pick in picks.items()}
     found = review_of(GOOD | broken)
     assert named(found) == {*broken}
@@ -189,7 +189,7 @@ def test_however_many_are_wrong_all_are_told_at_once(picks: dict[str, int]) -> N
         ),
     ],
 )  # fmt: skip
-def test_two_settings_that_do_not_go_together_are_told(changes: dict[str, str], names: set[str]) -> None:
+def test_two_settings_that_do_not_go_together_are_reported(changes: dict[str, str], names: set[str]) -> None:
     assert named(review_of(GOOD | changes, one_machine=True)) == names
 
 
@@ -221,7 +221,7 @@ def test_containers_may_each_use_the_same_port() -> None:
         ("LEAD_MAX_ATEMPTS", "LEAD_MAX_ATTEMPTS"),
     ],
 )
-def test_a_slip_in_a_name_is_told_with_the_name_that_was_meant(tmp_path: Path, written: str, meant: str) -> None:
+def test_a_slip_in_a_name_is_reported_with_the_name_that_was_meant(tmp_path: Path, written: str, meant: str) -> None:
     (tmp_path / ".env").write_text(f"\n{written}=hunter2\n")
     [slip] = [problem for problem in review(tmp_path).problems if problem.startswith(f"{written}: ")]
     assert slip == f"{written}: is no setting; {meant} is (line 2 of .env)"
@@ -244,7 +244,7 @@ def test_the_links_that_kubernetes_sets_are_left_alone(name: str) -> None:
     assert review_of(GOOD | {name: "tcp://10.0.0.1:1"}) == Review((), ())
 
 
-def test_the_lines_of_a_file_that_nobody_can_read_are_told_by_their_numbers(tmp_path: Path) -> None:
+def test_the_lines_of_a_file_that_nobody_can_read_are_reported_by_their_numbers(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         'A=1\n\nB hunter2=2\nC="hunter2\n\nRELAY_BATCH=${HUNTER_NOT_SET}\nPUBLIC_PORT=1\nPUBLIC_PORT=2\n'
     )
@@ -288,7 +288,7 @@ def test_every_variable_of_the_network_and_every_worker_has_a_field() -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *OTHERS, *OF_THE_FILE])
-def test_no_fault_of_any_setting_is_told_in_the_words_of_a_library(kind: type[Settings]) -> None:
+def test_no_fault_of_any_setting_is_reported_in_the_words_of_a_library(kind: type[Settings]) -> None:
     for field in kind.model_fields.keys() - {"partners"}:
         for text in ("hunter2", "-1", "1.5", "9" * 40, "nan", " ", "hun\tter2", "\u0661"):
             for problem in review_problems(kind, field.upper(), text):
@@ -317,7 +317,7 @@ def test_a_line_that_docker_compose_would_read_otherwise_is_doubtful(tmp_path: P
     assert bool(review(tmp_path, provided=GOOD).warnings) is doubtful
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"A=\xff\xfe")
     assert named(review(tmp_path, provided=GOOD)) == {".env"}
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfPUBLIC_PORT=8090\r\n")  # as an editor on Windows writes it
@@ -368,7 +368,7 @@ def test_up_starts_nothing_with_a_broken_file_and_generates_what_is_only_missing
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["gateway"]])
-def test_the_command_tells_all_of_it_and_fails(tmp_path: Path, arguments: list[str]) -> None:
+def test_the_command_reports_all_of_it_and_fails(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / ".env").write_text(BROKEN)
     ended = subprocess.run([TALLYHOOK, *arguments], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
@@ -379,7 +379,7 @@ def test_the_command_tells_all_of_it_and_fails(tmp_path: Path, arguments: list[s
 
 
 @pytest.mark.parametrize("name", ["INTERNAL_API_TOKEN", "ADMIN_API_TOKEN", "STRIPE_API_KEY", "CACHE_KEY_PREFIX", "DATABASE_URL"])
-def test_bytes_that_are_not_utf8_are_told_by_the_name_of_their_variable(name: str) -> None:
+def test_bytes_that_are_not_utf8_are_reported_by_the_name_of_their_variable(name: str) -> None:
     assert review_of(GOOD | {name: "hunter2\udcff"}).problems == (f"{name}: is not UTF-8",)
 
 
@@ -396,7 +396,7 @@ def test_no_default_in_place_of_what_is_not_utf8_contradicts_others() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["gateway"]])
-def test_the_command_tells_bytes_that_are_not_utf8_and_writes_names_out(tmp_path: Path, arguments: list[str]) -> None:
+def test_the_command_reports_bytes_that_are_not_utf8_and_names_in_full(tmp_path: Path, arguments: list[str]) -> None:
     environ = {name.encode(): text.encode() for name, text in GOOD.items()} | {b"PYTHONIOENCODING": b"utf-8:strict"}
     environ |= {b"INTERNAL_API_TOKEN": b"hunter2\xff", b"STRIPE_API_KE\xff": b"x", b"ADMIN_API_TOKEN": b""}
     environ |= {b"ADMIN_API_TOKEN_FILE": b"/nowhere/\xff"}

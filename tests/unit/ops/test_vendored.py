@@ -12,7 +12,7 @@ def faults(folder: Path) -> list[str]:
     return [fault.partition(":")[0] for fault in faults_of(folder, list(read(folder)))]
 
 
-def test_each_file_is_as_its_package_has_it_and_any_other_is_told(tmp_path: Path) -> None:
+def test_each_file_is_as_its_package_has_it_and_any_other_is_reported(tmp_path: Path) -> None:
     assert faults(FOLDER) == []
     copy = Path(shutil.copytree(FOLDER, tmp_path / "vendor"))
     (copy / "htmx.min.js").write_bytes((copy / "htmx.min.js").read_bytes() + b" ")

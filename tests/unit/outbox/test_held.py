@@ -94,7 +94,7 @@ def test_a_row_whose_try_was_refused_is_the_oldest_again(clock: Clock) -> None:
     assert held_now.ids == [4]
 
 
-def test_where_shards_change_hands_the_topic_stays_held_and_its_rows_are_met_anew(clock: Clock) -> None:
+def test_when_shards_change_hands_the_topic_stays_held_and_its_rows_are_read_again(clock: Clock) -> None:
     held_now = Held(Cluster("kafka:9092"))
     held_now.hold("forbidden")
     held_now.sift(ROWS)
@@ -104,7 +104,7 @@ def test_where_shards_change_hands_the_topic_stays_held_and_its_rows_are_met_ane
     assert ids(held_now.sift(ROWS)) == [1, 3]
 
 
-def test_each_try_says_once_which_right_is_missing_by_the_name_on_the_cluster(clock: Clock) -> None:
+def test_each_try_logs_once_which_right_is_missing_by_the_name_on_the_cluster(clock: Clock) -> None:
     held_now = Held(Cluster("kafka:9092", prefix="acme."))
     with capture_logs() as lines:
         for _ in range(3):

@@ -126,7 +126,7 @@ def test_once_nothing_more_is_found_and_all_is_acknowledged_no_further_read_is_m
     assert bench.outbox.reads == 3  # the last of them found nothing
 
 
-def test_a_read_ahead_that_found_nothing_says_nothing_of_what_came_since(make: Callable[..., Bench]) -> None:
+def test_a_read_ahead_that_found_nothing_does_not_hide_later_rows(make: Callable[..., Bench]) -> None:
     bench = make([row(1, "allowed")])
     bench.session._ahead.take = lambda: Pending([], [])  # type: ignore[method-assign]
     bench.turns(1)
@@ -208,7 +208,7 @@ def test_each_topic_has_its_own_try(make: Callable[..., Bench], clock: Clock) ->
 
 
 @pytest.mark.usefixtures("clock")
-def test_going_through_held_rows_the_loop_beats_and_ends_when_asked(make: Callable[..., Bench]) -> None:
+def test_while_going_through_held_rows_the_loop_beats_and_can_be_ended(make: Callable[..., Bench]) -> None:
     bench = make([row(n, "forbidden") for n in range(1, 50)], 1)
     bench.session._held.hold("forbidden")
     bench.asked_after = 10

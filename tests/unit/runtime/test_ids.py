@@ -60,7 +60,7 @@ def test_an_id_is_between_the_bounds_of_its_day(made: tuple[datetime, UUID]) -> 
 
 
 @given(ids_at())
-def test_an_id_tells_its_moment_to_the_millisecond(made: tuple[datetime, UUID]) -> None:
+def test_an_id_has_its_time_to_the_millisecond(made: tuple[datetime, UUID]) -> None:
     moment, an_id = made
     assert timedelta() <= moment - time_of(an_id) < MILLISECOND
 

@@ -26,7 +26,7 @@ def goes_through(url: str) -> bool:
     return bool(requests.utils.get_environ_proxies(url))
 
 
-def test_what_only_the_settings_say_counts_and_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_only_the_settings_have_counts_and_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://first:3128")
     follow({"HTTPS_PROXY": "http://second:3128", "HTTP_PROXY": "http://third:3128", "DATABASE_URL": "postgresql://x"})
     assert (os.environ["HTTPS_PROXY"], os.environ["HTTP_PROXY"]) == ("http://first:3128", "http://third:3128")
@@ -55,7 +55,7 @@ def test_where_nothing_goes_through_a_proxy_that_is_left_alone() -> None:
     assert not goes_through("https://maven.example.com/")
 
 
-def test_without_a_proxy_nothing_is_said_of_proxies() -> None:
+def test_without_a_proxy_no_proxy_is_reported() -> None:
     follow({})
     assert not {"NO_PROXY", "no_proxy"} & os.environ.keys()
 

@@ -133,7 +133,7 @@ def test_tokens_elsewhere_in_an_address_are_hidden(name: str, url: str, secret: 
     assert secret not in hide(f"cannot reach {url}: {secret} in {url.partition('://')[2]}")
 
 
-def test_what_postgres_says_of_a_row_is_not_shown() -> None:
+def test_the_detail_of_postgres_about_a_row_is_not_shown() -> None:
     shown = error_text('duplicate key value violates "contacts_pkey"\nDETAIL:  Key (email)=(jo@example.com) already exists.')
     assert shown == 'duplicate key value violates "contacts_pkey"\nDETAIL: (not shown)'
     assert "jo@" not in error_text(
@@ -187,7 +187,7 @@ def test_an_address_that_can_be_read_is_taken(name: str, url: str) -> None:
     assert kind.load({name: url, "PARTNER_ACME_CRM_SECRET": "c2VjcmV0"})
 
 
-def test_no_line_of_a_log_holds_a_secret_whoever_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_line_of_a_log_has_a_secret_whichever_library_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
     secret = "gh%ij@ klmn"
     before = logging.getLogger().handlers[:], sys.excepthook, threading.excepthook, sys.unraisablehook
     redaction.learn({"ADMIN_API_TOKEN": secret})

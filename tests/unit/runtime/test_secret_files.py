@@ -56,7 +56,7 @@ def test_what_a_partner_has_may_be_in_files_too(tmp_path: Path) -> None:
     assert (acme.secret[0].value, acme.token[0].value) == ("signs", "proves")
 
 
-def test_every_fault_is_told_at_once_and_no_text_is_quoted(tmp_path: Path) -> None:
+def test_every_fault_is_reported_at_once_and_no_text_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "two").write_text("hunter2\nhunter3")
     given = {
         "DATABASE_URL": ADDRESS,

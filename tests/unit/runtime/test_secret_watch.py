@@ -76,7 +76,7 @@ def test_a_swapped_secret_is_in_force_and_followers_have_it(watched: Watched) ->
     assert watched.look() == []
 
 
-def test_who_follows_one_field_hears_of_no_other(watched: Watched) -> None:
+def test_a_follower_of_one_field_gets_no_other(watched: Watched) -> None:
     seen = list[str]()
     watched.settings.on_change(lambda newest: seen.append(newest.database_url), "database_url")
     watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
@@ -86,7 +86,7 @@ def test_who_follows_one_field_hears_of_no_other(watched: Watched) -> None:
     assert (watched.look(), seen) == ([("DATABASE_URL", "taken")], [other])
 
 
-def test_who_follows_later_hears_at_once_of_what_has_changed_since_the_start(watched: Watched) -> None:
+def test_a_later_follower_gets_at_once_what_has_changed_since_the_start(watched: Watched) -> None:
     seen = list[str]()
     watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
     watched.look()
@@ -185,12 +185,12 @@ def test_a_folder_that_is_away_changes_nothing(watched: Watched, tmp_path: Path)
     assert watched.look() == []
 
 
-def test_what_other_processes_read_is_not_told(watched: Watched) -> None:
+def test_settings_of_other_processes_are_not_reported(watched: Watched) -> None:
     watched.mount.swap(**FIRST | {"NOTIFY_SMS_URL": "json://sms.example"})
     assert watched.look() == []
 
 
-def test_an_address_is_renewed_for_whoever_was_given_an_older_one(watched: Watched) -> None:
+def test_an_address_is_renewed_for_holders_of_an_older_one(watched: Watched) -> None:
     addresses = [FIRST["DATABASE_URL"], "postgresql://me:second@db/x", "postgresql://me:third@db/x"]
     for address in addresses[1:]:
         watched.mount.swap(**FIRST | {"DATABASE_URL": address})

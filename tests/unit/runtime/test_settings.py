@@ -92,7 +92,7 @@ def test_an_empty_value_is_no_value() -> None:
     assert Example.load(GOOD | {"PORT": ""}).port == 80
 
 
-def test_every_problem_is_told_at_once_without_any_value() -> None:
+def test_every_problem_is_reported_at_once_without_any_value() -> None:
     with pytest.raises(SettingsError) as caught:
         Example.load({"ADDRESS": "hunter2", "PAUSE": "hunter2", "PORT": "70000"})
     assert caught.value.reason == "settings_invalid"
@@ -113,7 +113,7 @@ def test_bytes_of_the_environment_that_are_not_utf8_are_refused_without_showing_
 
 
 @pytest.mark.parametrize("show", [repr, str, "{0}".format], ids=["repr", "str", "format"])
-def test_nothing_that_settings_print_tells_a_secret(show: object) -> None:
+def test_nothing_that_settings_print_has_a_secret(show: object) -> None:
     settings = Example.load(GOOD)
     for shown in (show(settings), show(settings.token), show(settings.token[0])):  # type: ignore[operator]
         assert not any(secret in shown for secret in ("new-secret", "old-secret", "hunter2"))

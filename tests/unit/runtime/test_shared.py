@@ -66,7 +66,7 @@ async def test_who_waits_too_long_gets_the_value_before_or_none() -> None:
     assert search.searches == 2
 
 
-async def test_a_failure_is_told_to_who_waits_and_the_next_one_searches_again() -> None:
+async def test_a_failure_is_raised_to_all_that_wait_and_the_next_one_searches_again() -> None:
     search = Search()
     search.error = ValueError("away")
     for _ in range(2):

@@ -61,7 +61,7 @@ print(tracing.on(), tracing.now(), [name for name in sys.modules if name.startsw
     assert done.stdout == "False 0 []\n"
 
 
-def test_a_process_without_the_extra_says_so_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_the_extra_reports_it_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "runtime.otel", None)
     tracing.configure_spans("here", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
     assert not tracing.on()
@@ -87,7 +87,7 @@ def test_a_ratio_holds_for_ids_that_are_uuids_by_time(monkeypatch: pytest.Monkey
         ("something else", True, False, True),
     ],
 )
-def test_a_sampler_decides_as_its_name_says(
+def test_a_sampler_decides_by_its_name(
     monkeypatch: pytest.MonkeyPatch, name: str, of_sampled: bool, of_unsampled: bool, new: bool
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "1")

@@ -126,5 +126,5 @@ def test_a_header_that_makes_no_sense_is_malformed(header: str, value: bytes) ->
         (datetime(2026, 11, 24, 12, tzinfo=timezone(timedelta(hours=5, minutes=30))), "2026-11-24T06:30:00Z"),
     ],
 )
-def test_a_time_is_told_in_utc_with_microseconds_only_where_there_are_any(moment: datetime, text: str) -> None:
+def test_a_time_is_written_in_utc_with_microseconds_only_if_there_are_any(moment: datetime, text: str) -> None:
     assert format_time(moment) == text

@@ -104,7 +104,7 @@ def test_an_empty_list_is_an_empty_object_as_php_writes_it() -> None:
         (r"\"\ud800", '"\0'),
     ],
 )
-def test_half_of_a_surrogate_pair_is_read_as_a_nul_wherever_it_stands(written: str, word: str) -> None:
+def test_half_of_a_surrogate_pair_is_read_as_a_nul_wherever_it_is(written: str, word: str) -> None:
     decoder = Decoder(Item)
     assert decoder.decode(f'{{"word":"{written}","amount":1}}'.encode()) == Item(1, word)
     assert decoder.decode(f'{{"unknown {written}":"{written}","amount":1}}'.encode()) == Item(1)

@@ -64,7 +64,7 @@ def test_integers_are_found_wherever_the_type_has_them_and_nowhere_else() -> Non
     assert type(read.rest[0]) is float  # an index of Elasticsearch would take the field for another type
 
 
-def test_other_misfits_are_told_as_ever() -> None:
+def test_other_misfits_are_reported_as_before() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `float` - at `\$.amounts\[1\]`"):
         DECODER.decode(b'{"amounts": [1.0, 2.5]}')
     with pytest.raises(msgspec.ValidationError, match=r"at `\$.inner`"):

@@ -26,7 +26,7 @@ KINDS: Final = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_no_kind_takes_a_control_character_wherever_it_stands(name: str) -> None:
+def test_no_kind_accepts_a_control_character_wherever_it_is(name: str) -> None:
     kind, good = getattr(text, name), KINDS[name]
     assert accepts(kind, good)
     for odd in ("\n", "\0", "\r\n", "\x1b", "\x7f"):

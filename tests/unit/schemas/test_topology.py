@@ -35,6 +35,6 @@ def test_every_type_of_ours_goes_to_a_topic_that_somebody_writes() -> None:
     assert {kind.topic for kind in EVENT_TYPES.values()} <= written
 
 
-def test_every_worker_says_what_it_sets_aside() -> None:
+def test_every_worker_declares_what_it_sets_aside() -> None:
     for agent in workers():
         assert set(TROUBLE) <= set(agent.produces)

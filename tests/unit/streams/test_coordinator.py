@@ -64,7 +64,7 @@ async def test_a_member_commits() -> None:
 
 
 @pytest.mark.parametrize("generation", [-1, 6, 8])
-async def test_who_has_been_forgotten_or_has_not_been_told_yet_commits_nothing(generation: int) -> None:
+async def test_a_member_that_was_removed_or_not_assigned_yet_commits_nothing(generation: int) -> None:
     coordinator = guarded()
     coordinator.generation = generation
     with pytest.raises(errors.IllegalGenerationError):
@@ -85,7 +85,7 @@ async def test_an_answer_is_passed_on() -> None:
         (errors.GroupAuthorizationFailedError, False),
     ],
 )
-async def test_a_failed_answer_is_asked_for_again(error: type[errors.KafkaError], *, is_dead: bool) -> None:
+async def test_a_failed_answer_is_requested_again(error: type[errors.KafkaError], *, is_dead: bool) -> None:
     coordinator = guarded()
     coordinator.code = error.errno
     with pytest.raises(errors.KafkaError) as caught:
@@ -122,7 +122,7 @@ async def test_a_commit_that_is_refused_for_a_right_ends_nothing(refusal: type[e
 
 
 @pytest.mark.parametrize("refusal", FORBIDDEN)
-async def test_committed_offsets_that_may_not_be_read_are_asked_for_again(refusal: type[errors.KafkaError]) -> None:
+async def test_committed_offsets_that_may_not_be_read_are_requested_again(refusal: type[errors.KafkaError]) -> None:
     coordinator, suspected = watched()
     coordinator.topics = [("topic", [(0, -1, "", refusal.errno)])]
     with pytest.raises(errors.KafkaError) as caught:

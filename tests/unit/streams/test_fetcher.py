@@ -94,7 +94,7 @@ def with_delta(batch: bytes, delta: int) -> bytes:
 
 
 @pytest.mark.parametrize("delta", [-1, -7])
-async def test_a_spoiled_batch_is_not_passed_over_whatever_it_says_of_its_offsets(bench: Bench, delta: int) -> None:
+async def test_a_spoiled_batch_is_not_skipped_whatever_offsets_it_states(bench: Bench, delta: int) -> None:
     three = batch_of([Odd(b"value", odd=False)] * 3)
     spoiled = [at(0, three), at(3, three), with_delta(at(6, three), delta), at(9, three)]
     bench.assign(1)

@@ -26,7 +26,7 @@ def test_no_two_boxes_overlap(scope: str) -> None:
         assert beside or above, (one.name, other.name)
 
 
-def test_the_outbox_stands_between_the_gateway_and_the_relay_and_moves_no_other_lane() -> None:
+def test_the_outbox_is_between_the_gateway_and_the_relay_and_moves_no_other_lane() -> None:
     plain, drawing = draw(topology()), draw(topology(), way=Way(Station("3 wait", "some", "3"), Station("no process", "stopped")))
     shapes = {shape.name: shape for shape in drawing.shapes}
     gateway, outbox, relay = (shapes[name] for name in ("gateway", OUTBOX, "relay"))

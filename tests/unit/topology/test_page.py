@@ -51,14 +51,14 @@ def test_lag_is_in_the_title_the_tiles_and_the_table() -> None:
     assert texts(page).count("1,234") == 2
 
 
-def test_without_kafka_it_says_so_and_shows_the_declared_graph() -> None:
+def test_without_kafka_it_shows_that_and_the_declared_graph() -> None:
     page = render(declared(NOW, Kafka(live=False, reason="kafka_unavailable", detail="Kafka does not answer at k:9092")))
     assert "<b>kafka_unavailable</b>: Kafka does not answer at k:9092" in page
     assert "billing.payment.events" in texts(page)
     assert not re.search(r"\b0</b>", page)
 
 
-def test_nobody_reading_a_topic_and_a_missing_topic_stand_out() -> None:
+def test_a_topic_without_a_reader_and_a_missing_topic_are_marked() -> None:
     page = render(topology({"property.events": 3}, idle=("search",), missing=("config.events",)))
     assert "none (empty)" in page
     assert re.search(r'class="tile stopped"><b>5 of 6</b>', page)

@@ -47,6 +47,6 @@ def test_each_probe_that_fails_doubles_the_cool_down_up_to_the_longest() -> None
     assert (found.state(54.9), found.state(55)) == ("open", "half_open")
 
 
-def test_failures_that_began_before_it_opened_say_nothing_new() -> None:
+def test_failures_that_began_before_it_opened_do_not_count() -> None:
     found = failing(breaker(), 0, 0, 0, 1, 2, 3)
     assert found.state(10) == "half_open"

@@ -59,7 +59,7 @@ def test_a_network_may_be_allowed_in_whatever_notation_its_addresses_come() -> N
         "2001:0:1:2:3:4:f5fe:fdfc",
     ],
 )
-def test_what_stands_for_an_allowed_address_may_be_reached(address: str) -> None:
+def test_another_form_of_an_allowed_address_may_be_reached(address: str) -> None:
     assert not may_connect(address, ())
     assert may_connect(address, (ip_network("10.0.0.0/8"),))
 

@@ -60,7 +60,7 @@ def test_who_is_neither_known_nor_an_address_of_the_channel_cannot_be_reached(to
     "address",
     ["a@b.cc,c@d.ee", "jo @example.com", "a@b@c.de", "@jo@c.de", "<jo@example.com>", "x" * 300 + "@b.cc", *NEVER],
 )
-def test_what_can_never_be_an_address_is_said_to_be_none(address: str) -> None:
+def test_what_can_never_be_an_address_counts_as_none(address: str) -> None:
     assert decide(command(address), [], ALL) == Fail("address_invalid")
     payer = msgspec.structs.replace(command("u-1"), fallback=address)
     assert decide(payer, [], ALL) == Fail("address_invalid")
@@ -79,7 +79,7 @@ def test_what_can_never_be_an_address_hides_no_good_one(never: str) -> None:
 
 
 @pytest.mark.parametrize("never", NEVER)
-def test_a_contacts_address_that_can_never_be_one_is_said_to_be_none(never: str) -> None:
+def test_a_contacts_address_that_can_never_be_one_counts_as_none(never: str) -> None:
     assert decide(command("u-1"), [contact(email=never)], ALL) == Fail("address_invalid")
     assert decide(command(never), [contact(email=never)], ALL) == Fail("address_invalid")
     both = msgspec.structs.replace(command("u-1"), fallback="jo@example..com")
@@ -110,7 +110,7 @@ def test_an_opt_out_holds_for_its_channel_alone() -> None:
     assert decide(command("u-1"), [contact(email="zoe@example.com", opt_outs=["SMS"])], ALL) == Queue("zoe@example.com")
 
 
-def test_a_channel_that_leads_nowhere_is_said_to() -> None:
+def test_a_channel_without_a_destination_is_reported() -> None:
     assert decide(command("zoe@example.com"), [], {"SMS"}) == Fail("channel_not_configured")
 
 

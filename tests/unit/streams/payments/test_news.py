@@ -46,13 +46,13 @@ def test_one_failed_renewal_is_one_message() -> None:
     assert [command.template for command in commands if command] == ["invoice-payment-failed"]
 
 
-def test_a_failed_renewal_of_a_provider_that_reports_no_invoices_is_told_by_its_payment() -> None:
+def test_a_failed_renewal_of_a_provider_without_invoices_is_notified_by_its_payment() -> None:
     command = notification_of(failed(provider="razorpay", invoice_id="inv_1"), Payer("u-1", None))
     assert command is not None
     assert command.template == "payment-failed"
 
 
-def test_without_anybody_to_tell_nothing_is_sent() -> None:
+def test_without_a_recipient_nothing_is_sent() -> None:
     assert notification_of(failed(), Payer(None, None)) is None
     assert notification_of(failed(), None) is None
 
@@ -68,7 +68,7 @@ def test_without_anybody_to_tell_nothing_is_sent() -> None:
         ([("a_word_of_tomorrow", False)], [True]),
     ],
 )
-def test_an_alert_tells_of_a_dispute_whenever_it_begins(statuses: list[tuple[str, bool]], alerts: list[bool]) -> None:
+def test_an_alert_is_raised_for_a_dispute_whenever_it_begins(statuses: list[tuple[str, bool]], alerts: list[bool]) -> None:
     state: DisputeState | None = None
     raised = []
     for number, (status, ended) in enumerate(statuses):

@@ -85,7 +85,7 @@ def test_a_failed_payment_is_one_message_of_its_intent(order: tuple[int, ...], i
     assert (templates, types) == (["payment-failed"], ["billing.payment.failed"])
 
 
-def test_a_charge_of_no_intent_is_told_by_itself() -> None:
+def test_a_charge_without_an_intent_is_notified_by_itself() -> None:
     assert mails([charge(1, payment=None)])[0] == ["payment-failed"]
 
 

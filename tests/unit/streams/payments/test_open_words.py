@@ -189,7 +189,7 @@ def effects_of(kind: str, subject: dict[str, Any]) -> Effects:
 
 
 @pytest.mark.parametrize("received", [{}, {"amount_received": None}])
-def test_a_payment_whose_received_amount_is_missing_is_of_what_was_asked(received: dict[str, Any]) -> None:
+def test_a_payment_whose_received_amount_is_missing_has_the_requested_amount(received: dict[str, Any]) -> None:
     subject = {"id": "pi_1", "object": "payment_intent", "amount": 4990, "currency": "eur", "receipt_email": "a@example.com"}
     effects = effects_of("payment_intent.succeeded", subject | received)
     assert effects.only(PaymentState).money == (4990, "eur")
@@ -205,7 +205,7 @@ def test_a_payment_whose_received_amount_is_missing_is_of_what_was_asked(receive
         ({}, (0, "xxx")),
     ],
 )
-def test_an_amount_that_nobody_states_whole_is_booked_as_none_and_told_to_nobody(
+def test_an_amount_that_is_incomplete_is_stored_as_none_and_sent_to_nobody(
     amounts: dict[str, Any], shown: tuple[int, str]
 ) -> None:
     effects = effects_of("payment_intent.succeeded", {"id": "pi_1", "receipt_email": "a@example.com", **amounts})
@@ -239,7 +239,9 @@ def test_an_amount_that_nobody_states_whole_is_booked_as_none_and_told_to_nobody
         ("invoice.payment_action_required", {"status": "open"}, "open"),
     ],
 )
-def test_an_invoice_without_a_status_has_the_one_that_the_rest_tells(kind: str, words: dict[str, Any], status: str) -> None:
+def test_an_invoice_without_a_status_has_the_one_that_follows_from_the_rest(
+    kind: str, words: dict[str, Any], status: str
+) -> None:
     invoice = effects_of(kind, {"id": "in_1", "amount_due": 2000, "currency": "usd", **words}).only(InvoiceState)
     assert (invoice.status, invoice.money) == (status, (2000, "usd"))
     assert invoice.amount_paid == (2000 if status == "paid" else 0)
@@ -280,7 +282,7 @@ def test_no_field_that_nobody_needs_costs_a_stripe_payment(name: str, value: Any
 
 
 @pytest.mark.parametrize("currency", ["us\0", "\ud83d", "", "dollars", 5, "€", "x" * 5000])
-def test_what_is_no_currency_costs_no_payment_and_is_told_to_nobody(currency: Any) -> None:
+def test_a_wrong_currency_loses_no_payment_and_is_sent_to_nobody(currency: Any) -> None:
     subject = {"id": "pi_1", "amount_received": 700, "currency": currency, "receipt_email": "a@example.com"}
     body = json.dumps({"id": "evt_1", "type": "payment_intent.succeeded", "created": 1795763000, "data": {"object": subject}})
     effects = Effects(body.encode())

@@ -90,7 +90,7 @@ PAYMENT = Payment(receipt_email="payer@example.com")
     ],
 )
 @pytest.mark.parametrize(("livemode", "account"), [(True, "acct_1"), (False, None), (None, None)])
-def test_all_that_is_said_of_an_event_has_its_mode_and_account(
+def test_every_event_emitted_for_an_event_has_its_mode_and_account(
     kind: str, body: bytes, livemode: bool | None, account: str | None
 ) -> None:
     envelope = Event(

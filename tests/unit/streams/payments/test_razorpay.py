@@ -55,7 +55,7 @@ def folded(facts: Iterable[Fact]) -> list[State]:
     return way
 
 
-def test_a_captured_payment_says_all_that_is_known_of_it() -> None:
+def test_a_captured_payment_has_all_its_facts() -> None:
     payment = Payment(notes={"reference": "order-7", "user_id": 9, "else": None}, invoice="inv_1")
     body = payment.captured()
     assert payment_in(body) == PaymentFact(
@@ -89,7 +89,7 @@ def test_the_address_of_nobody_is_no_contact(email: str | None) -> None:
     assert payment_in(Payment().captured(email=email)).contact is None
 
 
-def test_authorised_is_not_paid_whatever_the_snapshot_says_of_captured() -> None:
+def test_authorised_is_not_paid_whatever_captured_is_in_the_snapshot() -> None:
     payment = Payment()
     assert after(payment.authorized()).status == "processing"
     assert after(payment.authorized(captured=True)).status == "processing"
@@ -116,7 +116,7 @@ def test_what_was_never_captured_is_not_refunded_but_given_back() -> None:
     assert (state.status, state.amount_refunded, state.captured) == ("canceled", 0, None)
 
 
-def test_a_charge_of_a_subscription_speaks_of_both() -> None:
+def test_a_charge_of_a_subscription_is_a_fact_of_both() -> None:
     subscription, payment = Subscription(notes={"user_id": "u-1"}), Payment(customer=None)
     body = subscription.charged(payment.entity(START, status="captured", captured=True))
     subscription_fact, paid = facts_in(body)
@@ -134,7 +134,7 @@ def test_a_charge_of_a_subscription_speaks_of_both() -> None:
     assert (paid.customer_id, paid.user_id) == (subscription.customer, "u-1")
 
 
-def test_every_handled_type_says_something() -> None:
+def test_every_handled_type_has_a_fact() -> None:
     payment, subscription = Payment(), Subscription()
     steps = ("authorized", "captured", "failed")
     bodies = {f"payment.{step}": getattr(payment, step)() for step in steps}
@@ -246,7 +246,9 @@ def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], 
         ([("created", None), ("won", None)], None),
     ],
 )
-def test_the_disputed_amount_is_where_razorpay_says_whatever_came_first(steps: list[tuple[str, int | None]], funds: str) -> None:
+def test_the_disputed_amount_is_where_razorpay_has_it_whatever_came_first(
+    steps: list[tuple[str, int | None]], funds: str
+) -> None:
     payment = Payment()
     bodies = [
         payment.disputed(step, START + number, amount_deducted=amount, status="open" if step == "created" else step)

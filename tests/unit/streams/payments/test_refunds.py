@@ -117,7 +117,7 @@ def _check(life: Life, bodies: Sequence[bytes], data: st.DataObject) -> None:
 
 
 @given(stripe_lives(apart=False), st.data())
-def test_who_hears_everything_knows_what_went_back(life: Life, data: st.DataObject) -> None:
+def test_with_every_event_the_refunded_amount_is_known(life: Life, data: st.DataObject) -> None:
     _check(life, life.picked("charge", "refund", "failure"), data)
 
 
@@ -138,7 +138,7 @@ def test_totals_of_new_refunds_and_what_failed_are_enough(life: Life, data: st.D
 
 
 @given(stripe_lives(apart=True, created=False), st.data())
-def test_refunds_that_do_not_say_when_they_were_made_are_put_where_they_fit(life: Life, data: st.DataObject) -> None:
+def test_refunds_without_a_time_are_put_where_they_fit(life: Life, data: st.DataObject) -> None:
     _check(life, life.picked("charge", "refund", "failure"), data)
 
 

@@ -30,7 +30,7 @@ def test_the_handled_types_are_those_that_have_a_translator() -> None:
 
 @pytest.mark.parametrize("kind", sorted(HANDLED_TYPES))
 @BOTH
-def test_every_handled_type_says_something(kind: str, shape: Shape) -> None:
+def test_every_handled_type_has_a_fact(kind: str, shape: Shape) -> None:
     payment = Payment(shape=shape)
     subject = {
         "payment_intent": payment.succeeded(),
@@ -46,7 +46,7 @@ def test_every_handled_type_says_something(kind: str, shape: Shape) -> None:
     assert facts_of(kind, re.sub(rb":(\d+)(?=[,}\]])", rb":\1.0", body)) == facts_of(kind, body), "an integer may end in .0"
 
 
-def test_a_type_without_handler_says_nothing() -> None:
+def test_a_type_without_handler_has_no_fact() -> None:
     assert facts_of("customer.created", b"anything") == []
 
 
@@ -69,7 +69,7 @@ def test_a_payment_intent_names_its_payer_its_reference_and_its_invoice(shape: S
     )
 
 
-def test_the_steps_of_a_payment_are_told_apart() -> None:
+def test_the_steps_of_a_payment_are_distinguished() -> None:
     payment = Payment()
     bodies = {
         "created": payment.created(),
@@ -115,7 +115,7 @@ def test_a_text_that_no_index_holds_names_nobody() -> None:
 
 
 @BOTH
-def test_a_refund_speaks_of_the_payment_and_implies_that_it_was_paid(shape: Shape) -> None:
+def test_a_refund_is_a_fact_of_the_payment_and_implies_that_it_was_paid(shape: Shape) -> None:
     payment = Payment(metadata={"order_id": "o-1"}, shape=shape)
     fact = only("charge.refunded", payment.refunded(500))
     assert (fact.id, fact.captured, fact.refunded, fact.reference) == (payment.id, Money(1999, "usd"), Total(START, 500), "o-1")
@@ -221,7 +221,7 @@ def test_a_failed_attempt_is_counted() -> None:
 
 
 @BOTH
-def test_a_subscription_tells_its_status_and_period(shape: Shape) -> None:
+def test_a_subscription_has_its_status_and_period(shape: Shape) -> None:
     subscription = Subscription(shape=shape)
     body = subscription.updated(status="active", event_id="evt_1")
     assert facts_of("customer.subscription.updated", body) == [
@@ -313,7 +313,7 @@ def bare(kind: str, **changes: object) -> PaymentFact:
         ("failed", {"captured": None, "status": "failed", "paid": False, "amount_captured": 0}, "failed", None),
     ],
 )
-def test_a_bare_charge_is_a_payment_that_tells_how_far_it_is(
+def test_a_bare_charge_is_a_payment_with_its_own_progress(
     kind: str, changes: dict[str, object], progress: str | None, captured: int | None
 ) -> None:
     fact = bare(kind, **changes)
@@ -321,7 +321,7 @@ def test_a_bare_charge_is_a_payment_that_tells_how_far_it_is(
     assert fact.captured == (captured and Money(captured, "usd"))
 
 
-def test_a_charge_of_an_intent_speaks_of_the_intent_and_leaves_open_captures_to_it() -> None:
+def test_a_charge_of_an_intent_is_a_fact_of_the_intent_and_leaves_open_captures_to_it() -> None:
     charge_fact = bare("captured", payment_intent="pi_1", amount_captured=500)
     assert (charge_fact.id, charge_fact.captured, charge_fact.refunded) == ("pi_1", None, None)
     assert bare("captured", payment_intent="pi_1", amount_captured=500, amount_refunded=1499).captured == Money(500, "usd")
