@@ -13,7 +13,7 @@ SECRETS_MAX: Final = 10
 """Secrets of one kind that a row may have."""
 
 
-class After(NamedTuple, Generic[Terms, Vault]):
+class NewState(NamedTuple, Generic[Terms, Vault]):
     """The state of a row after a change, and who made it."""
 
     key: str
@@ -42,7 +42,7 @@ class SealedTable(NamedTuple, Generic[Terms, Vault]):
         except SealError as error:
             raise OperationError(Reason(error.reason), f"the secrets of {row.id} cannot be opened: {error}") from error
 
-    async def write(self, connection: AsyncConnection, row: Row[Terms] | None, after: After[Terms, Vault]) -> Row[Terms]:
+    async def write(self, connection: AsyncConnection, row: Row[Terms] | None, after: NewState[Terms, Vault]) -> Row[Terms]:
         """Write a row with the next version."""
         try:
             sealed = self.rows.seal(after.vault, after.key, self.seals)
@@ -58,7 +58,7 @@ class SealedTable(NamedTuple, Generic[Terms, Vault]):
         row = await self.existing(connection, key)
         if row.sealed.key_id == self.seals.newest:
             return False
-        await self.write(connection, row, After(key, row.terms, self.open(row), by))
+        await self.write(connection, row, NewState(key, row.terms, self.open(row), by))
         return True
 
 

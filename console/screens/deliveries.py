@@ -15,7 +15,7 @@ from gateway.answers import known
 from gateway.keys import SENDERS, SETTINGS
 from gateway.paging import cursor_of, id_of
 from gateway.postgres import reading
-from operations.deliveries import clues, store
+from operations.deliveries import circumstances, store
 from operations.deliveries.query import DeliveriesQuery
 from schemas.providers import SOURCES
 
@@ -48,8 +48,8 @@ async def _one(request: web.Request, template: str) -> web.Response:
     absent = "no delivery has this id, or its day is past retention"
     async with reading(request) as connection:
         found = known(await store.delivery(connection, asked), absent)
-        settings = clues.settings_of(request.app[SETTINGS].newest, request.app[SENDERS])
-        why = await clues.explained(connection, asked, settings) if found.reason else None
+        settings = circumstances.inputs_of(request.app[SETTINGS].newest, request.app[SENDERS])
+        why = await circumstances.explain_delivery(connection, asked, settings) if found.reason else None
         body = await store.body(connection, asked) if request[SESSION].changes else None
     return page(request, template, call=found, why=why, body=body, page_of=page_of)
 

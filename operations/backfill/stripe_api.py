@@ -79,7 +79,7 @@ class StripeEvents:
         if types:
             params["types"] = list(types)
         events = self._client.v1.events
-        page = call_with_retries(lambda: events.list(params), self._pauses)  # type: ignore[arg-type]  # the SDK types it as a TypedDict
+        page = call_with_retries(lambda: events.list(params), self._pauses)  # type: ignore[arg-type]  # a TypedDict in the SDK
         while True:
             yield _listed(page)
             if not page.has_more:

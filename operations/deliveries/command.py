@@ -55,13 +55,15 @@ def list_deliveries(  # one option for each field of the query
         span = query.span(now)
     except GatewayError as error:
         raise CommandError(f"{error.reason}: {error}") from error
-    found, more = with_database(lambda connection: walk(connection, query, *span))
+    found, more = with_database(lambda connection: read_pages(connection, query, *span))
     lines = [*map(_line, found)] or ["no delivery matches"]
     lines += ["there are more: narrow the list, or raise --limit"] if more else []
     show({"deliveries": msgspec.to_builtins(found), "more": more}, "\n".join(lines), as_json=as_json)
 
 
-async def walk(connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID) -> tuple[list[Delivery], bool]:
+async def read_pages(
+    connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID
+) -> tuple[list[Delivery], bool]:
     """Return up to `limit` deliveries, page by page, and whether there are more."""
     from operations.deliveries import store
 
@@ -104,19 +106,19 @@ def explain(
 
 async def _explain(connection: AsyncConnection, delivery_id: UUID | None, source: str) -> tuple[UUID, Explanation]:
     from gateway.settings import GatewaySettings
-    from operations.deliveries import clues
+    from operations.deliveries import circumstances
     from projections.senders import Senders
 
     settings = GatewaySettings.load(environment())
     senders = Senders.of(settings)
     await senders.refresh(connection)
-    known = clues.settings_of(settings, senders)
+    known = circumstances.inputs_of(settings, senders)
     if delivery_id is None:
-        last = await clues.latest_explained(connection, source, timedelta(days=1), known)
+        last = await circumstances.explain_latest(connection, source, timedelta(days=1), known)
         if last is None:
             raise CommandError(f"not_found: no refused delivery of {source!r} was kept within a day")
         return last
-    found = await clues.explained(connection, delivery_id, known)
+    found = await circumstances.explain_delivery(connection, delivery_id, known)
     if found is None:
         raise CommandError(f"not_found: no delivery has the id {delivery_id}, or its day is past retention")
     return delivery_id, found

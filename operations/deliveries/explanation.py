@@ -42,12 +42,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     secret_id: str | None = None  #: The public id of the secret that made the signature; absent if none of ours did.
 
 
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """
     The circumstances of the delivery.
 
     `skew` is the median of the seconds between signing and arrival, over the source's refused deliveries of the last hour.
-    `recoverable` is true if the current settings would accept the delivery. `accepted` has the marks (mode and account) of the
+    `recoverable` is true if the current settings would accept the delivery. `accepted` has the traits (mode and account) of the
     events that were accepted from the source recently. `mode` is the mode of the events that are wanted from the source.
     """
 
@@ -55,18 +55,18 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     recoverable: bool = False
     api_keys: Sequence[Secret] = ()
     skew: float | None = None
-    accepted: frozenset["Marks"] = frozenset()
+    accepted: frozenset["Traits"] = frozenset()
     mode: ModeOrAny = "any"
 
 
-class Marks(NamedTuple):
-    """The marks in an event's body that distinguish the endpoints of one provider."""
+class Traits(NamedTuple):
+    """The traits in an event's body that distinguish the endpoints of one provider."""
 
     live: bool | None = None
     account: str | None = None
 
 
-def explain(refused: Kept, known: Surroundings) -> Explanation:
+def explain(refused: Kept, known: Circumstances) -> Explanation:
     """
     Return the first cause that explains the refusal; frequent causes are tried first.
 
@@ -81,7 +81,7 @@ def explain(refused: Kept, known: Surroundings) -> Explanation:
     return _of_signature(refused, known, header_of(refused.source, refused.headers))
 
 
-def _of_signature(refused: Kept, known: Surroundings, header: str) -> Explanation:
+def _of_signature(refused: Kept, known: Circumstances, header: str) -> Explanation:
     if not header.strip():
         return _because("signature_missing", f"it came without {_SIGNATURES.get(refused.source, 'a signature')}")
     digests = digests_of(header)
@@ -93,7 +93,7 @@ def _of_signature(refused: Kept, known: Surroundings, header: str) -> Explanatio
             return found
     if signed.timestamp is None and refused.source in ALWAYS_TIMED:
         return _because("signature_malformed", "its header states no time of signing, such as t=1795763000")
-    return _by_marks(signed, known)
+    return _by_traits(signed, known)
 
 
 def not_rejected(
@@ -127,7 +127,7 @@ def header_of(source: str, headers: Mapping[str, str]) -> str:
     return next((value for header, value in headers.items() if header.lower() == name), "")
 
 
-def _by_secret(signed: Signed, known: Surroundings) -> Explanation | None:
+def _by_secret(signed: Signed, known: Circumstances) -> Explanation | None:
     """Explain a signature that is right for exactly these bytes: something else was wrong."""
     for live in signed.secrets:
         if not signed.by(live.secret.value.encode(), signed.body):
@@ -148,7 +148,7 @@ def _by_secret(signed: Signed, known: Surroundings) -> Explanation | None:
     return None
 
 
-def _by_key(signed: Signed, known: Surroundings) -> Explanation | None:
+def _by_key(signed: Signed, known: Circumstances) -> Explanation | None:
     """Explain a signature by an API key, or by a secret of ours in another form."""
     for key in known.api_keys:
         keys = (key.value.encode(), *(variant.value for variant in keys_of(key.value)))
@@ -163,7 +163,7 @@ def _by_key(signed: Signed, known: Surroundings) -> Explanation | None:
     return None
 
 
-def _by_time(signed: Signed, known: Surroundings) -> Explanation | None:
+def _by_time(signed: Signed, known: Circumstances) -> Explanation | None:
     """Explain a signature by a secret of ours that covers the time in another form, or not at all."""
     if signed.timestamp is None:
         return None
@@ -176,7 +176,7 @@ def _by_time(signed: Signed, known: Surroundings) -> Explanation | None:
     return None
 
 
-def _by_body(signed: Signed, known: Surroundings) -> Explanation | None:
+def _by_body(signed: Signed, known: Circumstances) -> Explanation | None:
     """Explain a signature of other bytes by a secret of ours; finally, by the source's secrets in other forms as well."""
     mistaken = [(live, key) for live in signed.own for key in likely_keys_of(live.secret.value)]
     for variant in bodies_of(signed.body):
@@ -193,27 +193,27 @@ def _by_body(signed: Signed, known: Surroundings) -> Explanation | None:
     return None
 
 
-def _by_marks(signed: Signed, known: Surroundings) -> Explanation:
+def _by_traits(signed: Signed, known: Circumstances) -> Explanation:
     """Explain a delivery that no secret of ours signed, by its mode and account."""
     source = signed.refused.source
     if source == PARTNER:
         if not signed.own:
             return _because("partner_unknown", "no secret is configured for the partner that the body names")
         return _because("unknown", f"no secret of ours signed it, {signed.tried}")
-    marks = marks_of(signed.body)
-    if marks is None:
+    traits = traits_of(signed.body)
+    if traits is None:
         return _because("unknown", f"no secret of ours signed it, and its body is not an event of {source}")
-    words = _words_of(marks)
-    if marks.live is not None and known.mode != "any" and marks.live != (known.mode == "live"):
+    words = _words_of(traits)
+    if traits.live is not None and known.mode != "any" and traits.live != (known.mode == "live"):
         return _because(
             "mode_or_endpoint", f"no secret of ours signed it; it is {words}, and this system accepts {known.mode} events"
         )
-    if marks in known.accepted:
+    if traits in known.accepted:
         return _because("unknown", f"no secret of ours signed it, though others like it ({words}) were accepted recently")
     return _because("mode_or_endpoint", f"no secret of ours signed it; it is {words}, and none like it was accepted recently")
 
 
-def marks_of(body: bytes) -> Marks | None:
+def traits_of(body: bytes) -> Traits | None:
     """Return the mode and the account of an event's body, or None if it is not an event."""
     try:
         event = _event.decode(body)
@@ -221,7 +221,7 @@ def marks_of(body: bytes) -> Marks | None:
         return None
     if event.type is None and event.event is None:
         return None
-    return Marks(event.livemode, account_of(event.account or event.account_id, event.context))
+    return Traits(event.livemode, account_of(event.account or event.account_id, event.context))
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -236,12 +236,12 @@ class _Event(msgspec.Struct, frozen=True):
 _event: Final = Decoder(_Event)
 
 
-def _besides(signed: Signed, known: Surroundings) -> str:
+def _besides(signed: Signed, known: Circumstances) -> str:
     """A second cause: the delivery would have been refused for its time as well."""
     return f"; besides, {_lateness(signed, known)}" if abs(signed.late) > TOLERANCE.total_seconds() else ""
 
 
-def _lateness(signed: Signed, known: Surroundings) -> str:
+def _lateness(signed: Signed, known: Circumstances) -> str:
     side = "after" if signed.late > 0 else "before"
     text = f"it arrived {abs(signed.late):.0f} s {side} it was signed, and 300 s are allowed"
     if known.skew is None:
@@ -249,9 +249,9 @@ def _lateness(signed: Signed, known: Surroundings) -> str:
     return f"{text}; the median of the source's refused deliveries of that hour is {known.skew:.0f} s"
 
 
-def _words_of(marks: Marks) -> str:
-    mode = {True: "a live event", False: "a test event", None: "an event"}[marks.live]
-    return f"{mode} of the account {marks.account}" if marks.account else mode
+def _words_of(traits: Traits) -> str:
+    mode = {True: "a live event", False: "a test event", None: "an event"}[traits.live]
+    return f"{mode} of the account {traits.account}" if traits.account else mode
 
 
 _REFORMATTED: Final = "its header was changed on the way"

@@ -11,7 +11,7 @@ from gateway.keys import SENDERS, SETTINGS
 from gateway.paging import Page, cursor_of
 from gateway.parameters import query_of
 from gateway.postgres import reading
-from operations.deliveries import clues, store
+from operations.deliveries import circumstances, store
 from operations.deliveries.query import DeliveriesQuery
 from operations.deliveries.store import Delivery
 from operations.events import stations
@@ -80,6 +80,6 @@ async def explanation(request: web.Request) -> web.Response:
     """
     asked = asked_id(request, _NOUN)
     async with reading(request) as connection:
-        known_here = clues.settings_of(request.app[SETTINGS].newest, request.app[SENDERS])
-        found = await clues.explained(connection, asked, known_here)
+        known_here = circumstances.inputs_of(request.app[SETTINGS].newest, request.app[SENDERS])
+        found = await circumstances.explain_delivery(connection, asked, known_here)
         return answer(known(found, _ABSENT))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from operations.endpoints.shell import Place, named, note, registry_of_settings
+from operations.endpoints.shell import Place, name_of, note, registry_of_settings
 from operations.output import CommandError, Json, operator, show, with_database
 from operations.reseal import reseal
 from schemas.endpoints import place_of
@@ -52,7 +52,7 @@ def show_endpoint(place: Place, as_json: Json = False) -> None:
     from operations.endpoints import views
     from projections.endpoints import ENDPOINTS
 
-    name = named(place)
+    name = name_of(place)
     row = with_database(lambda connection: ENDPOINTS.read(connection, name.place))
     if row is None:
         raise CommandError(f"not_found: there is no endpoint {place}")
@@ -83,7 +83,7 @@ def put(
         from operations.faults import read_fields
         from projections.endpoints import ENDPOINTS
 
-        name = named(place)
+        name = name_of(place)
         row = await ENDPOINTS.read_to_change(connection, name.place)
         terms = msgspec.to_builtins(row.terms) if row else {}
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
@@ -113,7 +113,7 @@ def add_secret(
         raise CommandError(f"field_invalid: {error}") from error
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
-        return await registry.add_secret(connection, named(place), asked.value, operator())
+        return await registry.add_secret(connection, name_of(place), asked.value, operator())
 
     _change(f"add-secret {place}", work, as_json=as_json)
 
@@ -127,7 +127,7 @@ def drop_secret(
     """Drop a secret: deliveries that are signed with it are refused from then on."""
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
-        return await registry.drop_secret(connection, named(place), secret_id, operator())
+        return await registry.drop_secret(connection, name_of(place), secret_id, operator())
 
     _change(f"drop-secret {place} {secret_id}", work, as_json=as_json)
 
@@ -135,7 +135,7 @@ def drop_secret(
 @app.command("remove")
 def remove(place: Place, *, yes: Yes = False, as_json: Json = False) -> None:
     """Remove an endpoint: its deliveries are refused from then on, and those that it received stay."""
-    registry, name = registry_of_settings(), named(place)
+    registry, name = registry_of_settings(), name_of(place)
     if not yes and not typer.confirm(f"Remove {place}?"):
         raise CommandError("nothing was changed")
 

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from operations.errors import OperationError, Reason
 from operations.faults import Fault, refuse
-from operations.sealed import SECRETS_MAX, After, SealedTable, check_version
+from operations.sealed import SECRETS_MAX, NewState, SealedTable, check_version
 from projections.endpoints import ENDPOINTS, EndpointRow, Terms, Vault
 from projections.sealed_rows import Kept
 from runtime.seals import Seals
@@ -95,7 +95,7 @@ class Registry(NamedTuple):
         if asked.secrets is not None:
             vault = Vault(tuple(_kept(vault, value) for value in dict.fromkeys(asked.secrets)))
         terms = Terms(label=asked.label, mode=asked.mode)
-        written = await self._table.write(connection, row, After(name.place, terms, vault, by))
+        written = await self._table.write(connection, row, NewState(name.place, terms, vault, by))
         return Changed(written, vault, (), "changed" if row else "created")
 
     async def add_secret(self, connection: AsyncConnection, name: Name, value: str | None, by: str) -> Changed:
@@ -115,7 +115,7 @@ class Registry(NamedTuple):
             refuse([Fault(Reason.SECRET_INVALID, "the endpoint has this secret already")])
         vault = Vault((Kept(secret.value, datetime.now(UTC)), *vault.signing))
         made = () if value else (MadeEndpointSecret(secret.id, secret.value),)
-        return Changed(await self._table.write(connection, row, After(name.place, row.terms, vault, by)), vault, made)
+        return Changed(await self._table.write(connection, row, NewState(name.place, row.terms, vault, by)), vault, made)
 
     async def drop_secret(self, connection: AsyncConnection, name: Name, secret_id: str, by: str) -> Changed:
         """Drop a secret: deliveries that are signed with it are refused from then on. Raises OperationError."""
@@ -125,7 +125,7 @@ class Registry(NamedTuple):
         if len(left) == len(vault.signing):
             raise OperationError(Reason.NOT_FOUND, "the endpoint has no secret of this id")
         vault = Vault(left)
-        return Changed(await self._table.write(connection, row, After(name.place, row.terms, vault, by)), vault)
+        return Changed(await self._table.write(connection, row, NewState(name.place, row.terms, vault, by)), vault)
 
     async def remove(self, connection: AsyncConnection, name: Name) -> None:
         """Remove an endpoint; its deliveries stay. Raises OperationError."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Place = Annotated[str, typer.Argument(metavar="PROVIDER/ID", help="The endpoint, such as stripe/eu.")]
 
 
-def named(place: str) -> Name:
+def name_of(place: str) -> Name:
     """Parse the name of an endpoint. Raises CommandError."""
     from operations.endpoints.registry import Name
 

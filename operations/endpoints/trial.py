@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from operations.endpoints.command import app
-from operations.endpoints.shell import Place, named, registry_of_settings
+from operations.endpoints.shell import Place, name_of, registry_of_settings
 from operations.output import CommandError, Json, show, with_database
 from runtime.excerpts import excerpt_of
 from runtime.ids import new_id
@@ -38,7 +38,7 @@ def try_endpoint(
     as_json: Json = False,
 ) -> None:
     """Sign a test event with each secret of the endpoint, send it there as the provider would, and show the answers."""
-    provider = provider_of(named(place).provider)
+    provider = provider_of(name_of(place).provider)
     secrets = _secrets(place)
     if provider is None or not secrets:
         raise CommandError(f"secret_invalid: {place} has no secret: `tallyhook endpoints add-secret` gives it one")
@@ -68,7 +68,7 @@ def _secrets(place: str) -> tuple[Secret, ...]:
     from projections.endpoints import ENDPOINTS
     from runtime.seals import SealError
 
-    row = with_database(lambda connection: ENDPOINTS.read(connection, named(place).place))
+    row = with_database(lambda connection: ENDPOINTS.read(connection, name_of(place).place))
     if row is None:
         raise CommandError(f"not_found: there is no endpoint {place}")
     try:

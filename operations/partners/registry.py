@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from operations.errors import OperationError, Reason
 from operations.faults import Fault, refuse
-from operations.sealed import SECRETS_MAX, After, SealedTable, check_version
+from operations.sealed import SECRETS_MAX, NewState, SealedTable, check_version
 from projections.partner_store import PARTNERS, NamedTerms, PartnerRow, SecretKind, Terms, Vault
 from projections.sealed_rows import Kept
 from runtime.endpoints import check_http, has_login
@@ -99,7 +99,7 @@ class Registry(NamedTuple):
             vault = self._with(vault, "crm", None, made)
         name = row.terms.name if row and row.terms.name else partner
         terms = msgspec.structs.replace(msgspec.convert(asked, NamedTerms, from_attributes=True), name=name)
-        written = await self._table.write(connection, row, After(key, terms, vault, by))
+        written = await self._table.write(connection, row, NewState(key, terms, vault, by))
         return Changed(written, vault, tuple(made), "changed" if row else "created")
 
     async def add_secret(
@@ -114,7 +114,7 @@ class Registry(NamedTuple):
             )
         made: list[MadeSecret] = []
         vault = self._with(vault, kind, value, made)
-        return Changed(await self._table.write(connection, row, After(row.id, row.terms, vault, by)), vault, tuple(made))
+        return Changed(await self._table.write(connection, row, NewState(row.id, row.terms, vault, by)), vault, tuple(made))
 
     async def drop_secret(self, connection: AsyncConnection, partner: str, secret_id: str, by: str) -> Changed:
         """Drop a secret: it verifies and signs nothing from then on. Raises OperationError, SealError."""
@@ -127,14 +127,14 @@ class Registry(NamedTuple):
         if kind == "crm" and vault.crm_url and not left:
             raise OperationError(Reason.SECRET_INVALID, "it is the only secret that signs deliveries: add another one first")
         vault = msgspec.structs.replace(vault, **{kind: left})
-        return Changed(await self._table.write(connection, row, After(row.id, row.terms, vault, by)), vault)
+        return Changed(await self._table.write(connection, row, NewState(row.id, row.terms, vault, by)), vault)
 
     async def pause(self, connection: AsyncConnection, partner: str, by: str, *, paused: bool) -> Changed:
         """Hold the partner's leads back by its terms, or release them. Raises OperationError."""
         row = await self._existing(connection, partner)
         vault = self._table.open(row)
         terms = msgspec.structs.replace(row.terms, paused=paused)
-        return Changed(await self._table.write(connection, row, After(row.id, terms, vault, by)), vault)
+        return Changed(await self._table.write(connection, row, NewState(row.id, terms, vault, by)), vault)
 
     async def remove(self, connection: AsyncConnection, partner: str, expected: int | None = None) -> None:
         """Remove a partner; its leads stay, and fail like those of a partner without a CRM. Raises OperationError."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from gateway.settings import GatewaySettings
-from operations.deliveries import clues
+from operations.deliveries import circumstances
 from operations.endpoints.trial import KIND
 from ops.doctor.findings import fail, ok, warn
 from ops.doctor.store import LIMIT
@@ -62,7 +62,7 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
         refused = await (await connection.execute(_REFUSED, (since,))).fetchall()
         senders = Senders.of(settings)
         await senders.refresh(connection)
-        tried = clues.settings_of(settings, senders)
+        tried = circumstances.inputs_of(settings, senders)
         looks = [await _look(connection, tried, place_of(source, endpoint), number) for source, endpoint, number in refused]
         found = [finding for finding in looks if finding]
         found = found or [ok(AREA, "none was refused for its signature within the hour")]
@@ -88,7 +88,7 @@ def _without_secrets(senders: Senders) -> Iterator[Finding]:
             yield warn(AREA, f"the endpoint {place} has no secret, and refuses whatever comes", act)
 
 
-async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, place: str, number: int) -> Finding | None:
+async def _look(connection: psycopg.AsyncConnection, tried: circumstances.Inputs, place: str, number: int) -> Finding | None:
     recent = first_id_of(datetime.now(UTC) - _RECENTLY)
     source, _, endpoint = place.partition("/")
     row = await (await connection.execute(_RECENT, (recent, source, endpoint or None))).fetchone()
@@ -99,7 +99,7 @@ async def _look(connection: psycopg.AsyncConnection, tried: clues.Settings, plac
     say = fail if fails else warn
     text = f"{number} from {place} were refused for their signature within the hour"
     text += f", and {refused} of {all_of_them} for any reason within 15 minutes (table webhook_deliveries)"
-    last = await clues.latest_explained(connection, place, _WITHIN, tried) if number else None
+    last = await circumstances.explain_latest(connection, place, _WITHIN, tried) if number else None
     if last is None:
         return say(AREA, text, "see that they come from the provider, and their `reason` in that table", "signature-failures")
     _, found = last

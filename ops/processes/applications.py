@@ -55,7 +55,7 @@ from gateway.webhooks.reception import RECEPTIONS, Admit, Answer, Reception, ack
 from gateway.webhooks.rejections import RejectedLog
 from gateway.webhooks.sources.live import LiveSource, LiveSources, plain_source, unknown_source
 from gateway.webhooks.sources.partner import NAME as PARTNER
-from operations.deliveries import clues
+from operations.deliveries import circumstances
 from operations.erasure.routes import ERASING, Erasing
 from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
@@ -112,7 +112,7 @@ async def opened(settings: GatewaySettings, siblings: Siblings | None = None) ->
     settings.on_change(senders.follow, "partners", "secret_keys")
 
     def why(connection: AsyncConnection, place: str) -> Awaitable[str]:
-        return clues.latest(connection, place, clues.settings_of(settings.newest, senders))
+        return circumstances.latest_refusal(connection, place, circumstances.inputs_of(settings.newest, senders))
 
     rejections = RejectedLog(settings.database_url, kept_per_hour=settings.rejected_kept_per_hour, why=why)
     commands = make_pool(settings.database_url, size=4, name="commands", lease=settings.lock_lease)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from operations.deliveries.command import walk
+from operations.deliveries.command import read_pages
 from operations.deliveries.query import DeliveriesQuery
 from outbox import pages as bounded
 from outbox.append import append
@@ -258,5 +258,5 @@ async def test_a_page_looks_at_a_bounded_number_and_its_next_leads_on(
     assert [len(page) for page in seen] == [1, 0, 1]
     query = DeliveriesQuery(type="payment_intent.created", limit=2)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        found, more = await walk(connection, query, *query.span(datetime.now(UTC)))
+        found, more = await read_pages(connection, query, *query.span(datetime.now(UTC)))
     assert ([delivery.event_id for delivery in found], more) == (["evt_3", "evt_0"], False)

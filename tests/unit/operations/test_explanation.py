@@ -20,7 +20,7 @@ from gateway.secrets.uses import Live
 from gateway.webhooks.sources.razorpay import verify as verify_razorpay
 from gateway.webhooks.sources.stripe import verify as verify_stripe
 from operations.deliveries.bodies import bodies_of
-from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain
+from operations.deliveries.explanation import Circumstances, Explanation, Traits, explain
 from operations.webhook_replay.store import Kept
 from runtime.ids import new_id, time_of
 from runtime.settings import Secret
@@ -45,7 +45,7 @@ EVENT: Final[dict[str, Any]] = {
     "data": {"object": {"object": "payment_intent", "id": "pi_1", "url": "https://example.com/?b=1&c=<2>", "name": "Zoë Ørsted"}},
 }  # fmt: skip
 BODY: Final = json.dumps(EVENT, indent=2).encode()
-KNOWN: Final = Surroundings(secrets=LIVE, api_keys=(Secret(API_KEY),))
+KNOWN: Final = Circumstances(secrets=LIVE, api_keys=(Secret(API_KEY),))
 
 
 def mac(key: bytes | str, signed: bytes) -> str:
@@ -150,24 +150,24 @@ def test_the_cases_are_real_refusals_and_the_secret_is_named_by_its_id_alone(nam
     assert not any(live.secret.value in str(found) for live in (*LIVE, Live("", Secret(API_KEY), 0, 1, DAY)))
 
 
-def explained(accepted: frozenset[Marks], mode: str = "any") -> Explanation:
-    return explain(stripe(key="whsec_other"), Surroundings(secrets=LIVE, accepted=accepted, mode=mode))
+def explained(accepted: frozenset[Traits], mode: str = "any") -> Explanation:
+    return explain(stripe(key="whsec_other"), Circumstances(secrets=LIVE, accepted=accepted, mode=mode))
 
 
 def test_what_is_like_the_accepted_ones_and_signed_by_nobody_we_know_stays_unknown() -> None:
-    assert explained(frozenset({Marks(live=True, account="acct_1")})).cause == "unknown"
-    other = explained(frozenset({Marks(live=False, account="acct_1")}))
+    assert explained(frozenset({Traits(live=True, account="acct_1")})).cause == "unknown"
+    other = explained(frozenset({Traits(live=False, account="acct_1")}))
     assert (other.cause, "a live event of the account acct_1" in other.detail) == ("mode_or_endpoint", True)
-    assert explained(frozenset({Marks(live=True, account="acct_2")})).cause == "mode_or_endpoint"
+    assert explained(frozenset({Traits(live=True, account="acct_2")})).cause == "mode_or_endpoint"
     assert "for test events" in explained(frozenset(), mode="test").detail
 
 
 def test_a_secret_that_was_set_since_is_distinguished_from_a_damaged_header() -> None:
-    assert explain(stripe(), Surroundings(secrets=LIVE, recoverable=True)).cause == "secret_added_since"
+    assert explain(stripe(), Circumstances(secrets=LIVE, recoverable=True)).cause == "secret_added_since"
 
 
 def test_the_clock_skew_of_the_hour_is_reported() -> None:
-    found = explain(stripe(late=4000, reason="timestamp_too_old"), Surroundings(secrets=LIVE, skew=3999.6))
+    found = explain(stripe(late=4000, reason="timestamp_too_old"), Circumstances(secrets=LIVE, skew=3999.6))
     assert re.search(r"arrived 400[01] s after .* of the hour is 4000 s", found.detail)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.secrets.uses import Live
 from gateway.webhooks.signatures import digests_of, timestamp_of
-from operations.deliveries.explanation import Surroundings, explain
+from operations.deliveries.explanation import Circumstances, explain
 from operations.webhook_replay.store import Kept
 from runtime.ids import new_id, time_of
 from runtime.settings import Secret
@@ -53,7 +53,7 @@ def upper(text: str) -> str:
 
 
 def because(refused: Kept, **known: Any) -> Explanation:
-    found = explain(refused, Surroundings(secrets=ALL, api_keys=(Secret(API_KEY),), **known))
+    found = explain(refused, Circumstances(secrets=ALL, api_keys=(Secret(API_KEY),), **known))
     for secret in (*(live.secret.value for live in ALL), API_KEY):
         assert secret not in str(found)
     return found

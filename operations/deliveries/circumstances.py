@@ -13,7 +13,7 @@ from gateway.secrets.uses import Live, live_secrets
 from gateway.settings import GatewaySettings
 from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.live import LiveSources
-from operations.deliveries.explanation import Explanation, Marks, Surroundings, explain, header_of, marks_of, not_rejected
+from operations.deliveries.explanation import Circumstances, Explanation, Traits, explain, header_of, not_rejected, traits_of
 from operations.webhook_replay import store as work
 from operations.webhook_replay.store import Kept
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
@@ -42,7 +42,7 @@ order by d.id desc limit 20
 """
 
 
-class Settings(NamedTuple):
+class Inputs(NamedTuple):
     """The inputs of explanations: all live secrets, the sources of the gateway, and API keys, which sign no webhook."""
 
     secrets: Sequence[Live]
@@ -50,12 +50,12 @@ class Settings(NamedTuple):
     api_keys: Sequence[Secret] = ()
 
 
-def settings_of(settings: GatewaySettings, senders: Senders) -> Settings:
+def inputs_of(settings: GatewaySettings, senders: Senders) -> Inputs:
     """The inputs that a gateway with these settings, partners and endpoints has."""
-    return Settings(live_secrets(settings, senders), LiveSources(settings, senders), settings.stripe_api_key)
+    return Inputs(live_secrets(settings, senders), LiveSources(settings, senders), settings.stripe_api_key)
 
 
-async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Settings) -> Explanation | None:
+async def explain_delivery(connection: AsyncConnection, delivery_id: UUID, inputs: Inputs) -> Explanation | None:
     """Explain why this delivery was refused, or that it was not; None if the log does not contain it."""
     row = await (await connection.execute(_OUTCOME, (delivery_id,))).fetchone()
     if row is None:
@@ -63,16 +63,16 @@ async def explained(connection: AsyncConnection, delivery_id: UUID, settings: Se
     if row[1] != "rejected":
         return not_rejected(*row)
     refused = (await work.refused(connection, [delivery_id]))[delivery_id]
-    return await why(connection, refused, settings)
+    return await explain_refused(connection, refused, inputs)
 
 
-async def why(connection: AsyncConnection, refused: Kept, settings: Settings) -> Explanation:
+async def explain_refused(connection: AsyncConnection, refused: Kept, inputs: Inputs) -> Explanation:
     """Explain why it was refused; the guesses are tried in a thread, since they may take a second."""
-    live = settings.sources.get(refused.place)
-    known = Surroundings(
-        secrets=settings.secrets,
-        api_keys=settings.api_keys,
-        recoverable=_is_recoverable(settings.sources, refused),
+    live = inputs.sources.get(refused.place)
+    known = Circumstances(
+        secrets=inputs.secrets,
+        api_keys=inputs.api_keys,
+        recoverable=_is_recoverable(inputs.sources, refused),
         skew=await _skew(connection, refused),
         accepted=await _accepted(connection, refused.source, refused.id),
         mode=live.source.mode if live else "any",
@@ -80,17 +80,17 @@ async def why(connection: AsyncConnection, refused: Kept, settings: Settings) ->
     return await asyncio.to_thread(explain, refused, known)
 
 
-async def latest(connection: AsyncConnection, place: str, settings: Settings) -> str:
+async def latest_refusal(connection: AsyncConnection, place: str, inputs: Inputs) -> str:
     """Explain the latest refusal of the last hour at a place in a few words; empty if no refused delivery was kept."""
-    last = await latest_explained(connection, place, timedelta(hours=1), settings)
+    last = await explain_latest(connection, place, timedelta(hours=1), inputs)
     if last is None:
         return ""
     delivery_id, found = last
     return f"the latest, {delivery_id}: {found.cause}, {found.detail}. {found.advice}"
 
 
-async def latest_explained(
-    connection: AsyncConnection, place: str, within: timedelta, settings: Settings
+async def explain_latest(
+    connection: AsyncConnection, place: str, within: timedelta, inputs: Inputs
 ) -> tuple[UUID, Explanation] | None:
     """
     Explain the latest refused delivery within that time whose body was kept; None if there is none.
@@ -100,7 +100,7 @@ async def latest_explained(
     since = first_id_of(datetime.now(UTC) - within)
     source, _, endpoint = place.partition("/")
     row = await (await connection.execute(_LAST, (source, endpoint or None, since))).fetchone()
-    found = await explained(connection, row[0], settings) if row else None
+    found = await explain_delivery(connection, row[0], inputs) if row else None
     return (row[0], found) if row and found else None
 
 
@@ -120,7 +120,7 @@ async def _skew(connection: AsyncConnection, refused: Kept) -> float | None:
     return median(late) if late else None
 
 
-async def _accepted(connection: AsyncConnection, source: str, until: UUID) -> frozenset[Marks]:
+async def _accepted(connection: AsyncConnection, source: str, until: UUID) -> frozenset[Traits]:
     first = first_id_of(time_of(until) - _ACCEPTED_OVER)
     rows = await (await connection.execute(_BODIES, {"source": source, "first": first})).fetchall()
-    return frozenset(marks for row in rows if (marks := marks_of(bytes(row[0]))))
+    return frozenset(traits for row in rows if (traits := traits_of(bytes(row[0]))))
