@@ -39,7 +39,7 @@ async def sign_in(request: web.Request) -> web.Response:
     """Begin a session for the holder of a token or a link."""
     target = HOME
     try:
-        await request.app[ATTEMPTS].ask(_CLIENTS.of(request))
+        await request.app[ATTEMPTS].acquire(_CLIENTS.of(request))
         form = await read_form(request)
         target = _next(str(form.get("next", "")))
         key = await _begin(request, str(form.get("token", "")), str(form.get("link", "")))

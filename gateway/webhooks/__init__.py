@@ -1,1 +1,1 @@
-"""Webhooks: verified by their source, committed many at a time, answered; refused ones are kept by their worth."""
+"""Webhooks: each is verified by its source, committed in a batch and answered; rejected ones are kept by their worth."""

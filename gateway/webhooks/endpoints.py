@@ -1,4 +1,4 @@
-"""The receptions of providers' endpoints, which come and go while the gateway runs, and those that refuse unknown ones."""
+"""The receptions of providers' endpoints, which are added and removed while the gateway runs."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gateway.keys import ENDPOINT
 from gateway.route import ROUTES
-from gateway.webhooks.reception import Reception, asked_endpoint
+from gateway.webhooks.reception import Reception, named_endpoint
 from gateway.webhooks.sources.live import LiveSource, LiveSources
 from schemas.endpoints import place_of
 
@@ -15,21 +15,21 @@ Make = Callable[[LiveSource], Reception]
 
 
 class EndpointReceptions:
-    """The receptions of endpoints by their places, kept up at each call; `strangers` refuse, one for each provider."""
+    """The receptions of endpoints by their places, updated at each call; those in `unknown`, one a provider, refuse."""
 
-    def __init__(self, sources: LiveSources, make: Make, strangers: Mapping[str, Reception]) -> None:
+    def __init__(self, sources: LiveSources, make: Make, unknown: Mapping[str, Reception]) -> None:
         self._sources = sources
         self._make = make
-        self._strangers = strangers
+        self._unknown = unknown
         self._known: dict[str, Reception] = {}
         self._read()
 
     def of(self, provider: str, name: str | None) -> tuple[Reception, str | None]:
-        """The reception for a path, and the id of its endpoint; None for the id of one that does not exist."""
+        """The reception for a path, and the id of its endpoint, which is None if there is no such endpoint."""
         if self._seen is not self._sources.current:
             self._read()
         known = self._known.get(place_of(provider, name)) if name else None
-        return (known, name) if known else (self._strangers[provider], None)
+        return (known, name) if known else (self._unknown[provider], None)
 
     def _read(self) -> None:
         self._seen = self._sources.current
@@ -47,9 +47,9 @@ ENDPOINT_RECEPTIONS: Final = web.AppKey("endpoint_receptions", EndpointReception
 
 
 async def receive(request: web.Request) -> web.Response:
-    """The route of a provider's endpoints."""
+    """Receive a webhook at an endpoint of a provider."""
     source = request.app[ROUTES][request.match_info.route.name or ""].source
-    reception, known = request.app[ENDPOINT_RECEPTIONS].of(source, asked_endpoint(request))
+    reception, known = request.app[ENDPOINT_RECEPTIONS].of(source, named_endpoint(request))
     if known:
         request[ENDPOINT] = known
     return await reception.receive(request)

@@ -1,8 +1,8 @@
 """
-Records received webhooks, many to a commit.
+Records received webhooks, many in one commit.
 
 Requests that arrive while a commit is under way share the next one, and each gets its own outcome. So one process acknowledges
-more durable events a second than the database does one-row transactions.
+more durable events a second than the database can commit transactions of one row.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from runtime.tracing import trace_id_of
 log = structlog.get_logger()
 
 COMMITS_IN_FLIGHT: Final = 2
-_BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies, what one statement carries before it takes no further row
+_BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies in one statement, after which it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
-_LOOK: Final = "select"  # what an idle lane asks, once in its limit
+_LOOK: Final = "select"  # the query with which an idle lane tests its connection, once in each limit
 _PLANS: Final = {"plan_cache_mode": "force_generic_plan"}  # a custom plan for every batch would cost more than the batch
 
-# Errors of the database about a value. Errors of our own code or of the driver count likewise; the rows around it are sound.
+# Errors of the database about a value. Errors of our own code or of the driver are handled alike: the other rows are valid.
 _REFUSED: Final = (DataError, ProgramLimitExceeded)
 # Errors after which the statement was certainly rolled back: the same rows go again.
 _UNDONE: Final = (DeadlockDetected, SerializationFailure)
@@ -61,10 +61,10 @@ class _Lane:
 
 class Intake:
     """
-    Group commit over connections of its own.
+    Group commit over its own connections.
 
-    `open` and `close` frame its life in one event loop. It opens without Postgres, refuses while Postgres is away, and
-    comes back by itself.
+    It works between `open` and `close`, in one event loop. It opens without Postgres, refuses webhooks while Postgres is
+    unavailable, and reconnects by itself.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Intake:
 
     @property
     def ready(self) -> bool:
-        """True if a webhook that comes now would be taken."""
+        """True if a webhook would be accepted now."""
         return self._usable.is_set() and not self._closing.is_set()
 
     @property
@@ -103,10 +103,10 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         metrics.INTAKE_WAITING.set_function(self._waiting.__len__)
         for lane in self._lanes:
-            lane.task = self._loop.create_task(self._keep(lane))
+            lane.task = self._loop.create_task(self._run(lane))
 
     async def close(self) -> None:
-        """Take no more webhooks, commit the waiting ones as far as Postgres lets it, and disconnect."""
+        """Accept no more webhooks, commit the waiting ones as far as Postgres allows, and disconnect."""
         self._closing.set()
         tasks = [lane.task for lane in self._lanes if lane.task]
         for lane in self._lanes:
@@ -122,11 +122,11 @@ class Intake:
 
     def record(self, received: Received) -> asyncio.Future[Recorded]:
         """
-        Hand in a webhook; the future has a result once it is committed.
+        Queue a webhook; the future has a result once it is committed.
 
         Raises GatewayError, at once or through the future. It is `postgres_unavailable`, `partition_missing`, `intake_full` or
         `stopping` while the webhook cannot be recorded (if it is committed after all, the next try is a duplicate), and
-        `event_unstorable` where Postgres refuses a value of this very event. A caller may stop waiting.
+        `event_unstorable` where Postgres refuses a value of this event. A caller may stop waiting.
         """
         if not self.ready:
             raise self._unavailable()
@@ -142,8 +142,8 @@ class Intake:
         stops = GatewayError(Reason.STOPPING, "the gateway stops")
         return stops if self._closing.is_set() else GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
 
-    async def _keep(self, lane: _Lane) -> None:
-        """Hold one connection for the lane and serve it, again and again."""
+    async def _run(self, lane: _Lane) -> None:
+        """Serve the lane over one connection, and reconnect after each failure."""
         failures = 0
         while not self._closing.is_set():
             try:
@@ -155,22 +155,22 @@ class Intake:
                 finally:
                     self._set_usable(lane, usable=False)
                     await connection.close()
-            except Exception as error:  # a lane that dies of a surprise would take half of the intake with it
+            except Exception as error:  # an unexpected error must not end the lane, which is half of the intake
                 failures += 1
                 metrics.INTAKE_RECONNECTS.inc()
-                surprise = not isinstance(error, DatabaseError | OSError)
-                log.warning("intake_interrupted", reason="postgres_unavailable", error=str(error).strip(), exc_info=surprise)
+                unexpected = not isinstance(error, DatabaseError | OSError)
+                log.warning("intake_interrupted", reason="postgres_unavailable", error=str(error).strip(), exc_info=unexpected)
                 await self._pause(failures)
 
     async def _connect(self) -> AsyncConnection:
-        # The server bounds a statement that waits, the kernel a peer that is gone, and `_overdue` what neither of them sees.
+        # The server limits a statement that waits, the kernel a peer that is gone, and `_overdue` all other waits.
         limit = timedelta(seconds=self._limit)
         async with asyncio.timeout(CONNECT_TIMEOUT + self._limit):
             return await connect_async(self._url, name="intake", lease=limit, statement=limit, settings=_PLANS)
 
     async def _pause(self, failures: int) -> None:
         first, longest = _BACKOFF
-        pause = min(longest, first * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads, guards nothing
+        pause = min(longest, first * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), pause)
 
@@ -182,19 +182,19 @@ class Intake:
             elif self._closing.is_set():
                 return
             else:
-                await self._rest(lane, connection)
+                await self._wait_for_work(lane, connection)
 
-    async def _rest(self, lane: _Lane, connection: AsyncConnection) -> None:
-        """Until there is work, or the socket speaks, or it is time to look: a server that is frozen says nothing."""
+    async def _wait_for_work(self, lane: _Lane, connection: AsyncConnection) -> None:
+        """Return when there is work or data on the socket, or after a test of the connection: a frozen server sends nothing."""
         lane.wakeup = self._loop.create_future()
         self._idle.append(lane)
         self._loop.add_reader(socket := connection.fileno(), lane.wake)
         due = self._loop.time() + self._limit
-        look = self._loop.call_at(due, lane.wake)
+        timer = self._loop.call_at(due, lane.wake)
         try:
             await lane.wakeup
         finally:
-            look.cancel()
+            timer.cancel()
             self._loop.remove_reader(socket)
             if lane in self._idle:
                 self._idle.remove(lane)
@@ -207,7 +207,7 @@ class Intake:
 
     @contextmanager
     def _bounded(self, lane: _Lane, batch: list[Waiting]) -> Iterator[None]:
-        """Wait for Postgres; after the limit the lane is unusable until it has answered, which may be never."""
+        """Wait for Postgres; after the limit the lane is unusable until Postgres has answered, which may never happen."""
         lane.heartbeat.beat()
         alarm = self._loop.call_later(self._limit + 1.0, self._overdue, lane, batch)
         try:
@@ -224,7 +224,7 @@ class Intake:
             try:
                 await self._write(connection, batch)
             except BaseException as error:
-                # Nobody can know whether it is committed. If it is, the provider's next try is a duplicate.
+                # It is not known whether it is committed. If it is, the provider's next try is a duplicate.
                 fail(batch, Reason.POSTGRES_UNAVAILABLE, f"the commit failed: {type(error).__name__}")
                 raise
         metrics.INTAKE_BATCH_EVENTS.observe(len(batch))
@@ -251,7 +251,7 @@ class Intake:
             self._hand_out(batch, outcomes)
 
     async def _write_days(self, connection: AsyncConnection, batch: list[Waiting]) -> None:
-        """Write what has a day: around midnight, and with a clock that was set, a batch holds several."""
+        """Write the events of each day that has a partition; at midnight, or after a clock change, a batch has several days."""
         days: dict[date, list[Waiting]] = {}
         for waiting in batch:
             days.setdefault(time_of(waiting.received.event.id).date(), []).append(waiting)
@@ -264,11 +264,11 @@ class Intake:
         fail(batch, Reason.PARTITION_MISSING, "the day has no partition yet")
 
     async def _write_halves(self, connection: AsyncConnection, batch: list[Waiting], error: Exception) -> None:
-        """Close in on the row that was refused, so that only its own request hears of it."""
+        """Write each half, down to the row that was refused, so that only its own request fails."""
         if len(batch) == 1:
             received = batch[0].received
-            said = {"source": received.source, "trace_id": trace_id_of(received.event.traceparent)}
-            log.warning("event_unstorable", reason="event_unstorable", error=str(error).strip(), **said)
+            context = {"source": received.source, "trace_id": trace_id_of(received.event.traceparent)}
+            log.warning("event_unstorable", reason="event_unstorable", error=str(error).strip(), **context)
             batch[0].fail(GatewayError(Reason.EVENT_UNSTORABLE, "Postgres refuses a value of this event"))
             return
         middle = len(batch) // 2
@@ -282,7 +282,7 @@ class Intake:
         self._waiting.put_back([waiting for waiting in batch if not waiting.outcome.done()])
 
     def _overdue(self, lane: _Lane, batch: list[Waiting]) -> None:
-        """Postgres hangs: refuse the batch, and take no more on this lane until Postgres answers. A restart would not help."""
+        """Refuse the batch, and use the lane no more until Postgres answers, which hangs: a restart would not help."""
         lane.heartbeat.rest()
         log.warning("intake_overdue", reason="postgres_unavailable", events=len(batch))
         fail(batch, Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")

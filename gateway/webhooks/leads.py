@@ -1,4 +1,4 @@
-"""A partner's lead at the gateway: the key under which it may come again, and the answer."""
+"""A partner's lead at the gateway: its idempotency key, and its answer."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -28,9 +28,9 @@ class LeadsAccepted(msgspec.Struct, frozen=True):
 
 async def bind_key(request: web.Request, received: Received) -> None:
     """
-    Hold the caller's Idempotency-Key to this body, for ever, before the lead is written down.
+    Bind the caller's Idempotency-Key to this body, for ever, before the lead is recorded.
 
-    A lead that is not written down after all comes again under the same key with the same body, and passes.
+    If the lead is not recorded after all, the partner sends it again under the same key with the same body, and it is accepted.
     Raises GatewayError: `postgres_unavailable`, and those of `claim_key`.
     """
     if _KEY_HEADER in request.headers:
@@ -40,7 +40,7 @@ async def bind_key(request: web.Request, received: Received) -> None:
 
 async def claim_key(connection: AsyncConnection, headers: Mapping[str, str], received: Received) -> None:
     """
-    Hold the key that came with a lead, if any, to the lead's body, in the open transaction.
+    Bind the key of a lead, if it has one, to the lead's body, in the open transaction.
 
     Raises GatewayError: `idempotency_key_reused`, `request_malformed`.
     """
@@ -55,6 +55,6 @@ async def claim_key(connection: AsyncConnection, headers: Mapping[str, str], rec
 
 
 def answer(_: Received, recorded: Recorded) -> web.Response:
-    """202 for a new lead, 200 with the same id for one that is known."""
+    """202 for a new lead, 200 with the same id for a duplicate."""
     status = HTTPStatus.OK if recorded.outcome == "duplicate" else HTTPStatus.ACCEPTED
     return web.json_response(status=status, body=msgspec.json.encode(LeadsAccepted(recorded.event_id)))

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_LIMITED: Final = "/v1/webhooks/"  # health is asked by our own
+_LIMITED: Final = "/v1/webhooks/"  # other routes are called by our own services
 
 
 class Limits(NamedTuple):
@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 
 
 def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
-    """Hold every address that calls the application's webhooks to its rate, and let both rates follow the configuration."""
+    """Limit the rate of every address that calls the application's webhooks, and apply the configuration to both rates."""
     defaults = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
     share = 1 / settings.gateway_processes
     limits = Limits(*(Rates(rate, settings.redis_url, settings.redis_options, share=share) for rate in defaults.values()))
@@ -47,43 +47,43 @@ def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
     clients = Clients(settings.trusted_proxies)
 
     @web.middleware
-    async def hold(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if limits.addresses.count and request.path.startswith(_LIMITED):
+    async def limit_address(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if limits.addresses.enabled and request.path.startswith(_LIMITED):
             client = clients.of(request)
             if not limits.addresses.spend(client):
-                await limits.addresses.ask(client)
+                await limits.addresses.acquire(client)
         return await handler(request)
 
     async def follow(_: web.Application) -> AsyncIterator[None]:
-        # Beside the requests, not before them: webhooks are not to wait for a database that is away.
+        # In the background: webhooks must not wait for a database that is unavailable.
         async with following(settings.database_url, wait=False) as config:
             for rates, (key, rate) in zip(limits, defaults.items(), strict=True):
-                config.on_read(_Follower(config, rates, key, rate).look)
+                config.on_read(_Follower(config, rates, key, rate).apply)
             yield
         for rates in limits:
             await rates.close()
 
-    app.middlewares.append(hold)
+    app.middlewares.append(limit_address)
     app.cleanup_ctx.append(follow)
     return limits
 
 
 def limit_partners(limits: Limits, partners: Roster, admit: Admit) -> Admit:
-    """`admit`, for partners that are within their rate: a lead's provider id begins with the partner."""
+    """Limit the rate of each partner before `admit`: a lead's provider id begins with the partner."""
     own = _OwnRates(limits.partners, partners)
 
-    async def hold(request: web.Request, received: Received) -> None:
+    async def limit_partner(request: web.Request, received: Received) -> None:
         key = received.provider_event_id.partition("/")[0]
         rates, client = own.of(key), f"partner/{key}"
-        if rates.count and not rates.spend(client):
-            await rates.ask(client)
+        if rates.enabled and not rates.spend(client):
+            await rates.acquire(client)
         await admit(request, received)
 
-    return hold
+    return limit_partner
 
 
 class _OwnRates:
-    """The rates of partners whose terms name one; the others have the rate for all."""
+    """The rate of each partner: the one of its terms, else the usual one."""
 
     def __init__(self, usual: Rates, partners: Roster) -> None:
         self._usual = usual
@@ -101,7 +101,7 @@ class _OwnRates:
 
 
 class _Follower:
-    """Keeps one rate as the configuration has it, which holds usable ones only."""
+    """Applies the configuration, which has valid values only, to one rate."""
 
     def __init__(self, config: Config, rates: Rates, key: str, default: RateLimitItem | None) -> None:
         self._config = config
@@ -110,7 +110,7 @@ class _Follower:
         self._default = default
         self._seen = ""
 
-    def look(self) -> None:
+    def apply(self) -> None:
         text = self._config.get(self._key, "")
         if text != self._seen:
             self._seen = text

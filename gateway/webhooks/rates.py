@@ -1,8 +1,8 @@
 """
 The rate limit of each client, counted over all gateways in Redis by the `limits` library, without slowing calls down.
 
-A gateway takes calls from the shared count in lots and spends them by itself, so most calls wait for nothing. Who is over the
-rate is turned away here until the count can have room again. With Redis away or slow, each gateway counts alone for the while.
+A gateway takes calls from the shared count in lots and spends them by itself, so most calls do not wait. A client over its rate
+is refused here until the count can have room again. While Redis is unavailable or slow, each gateway counts alone.
 """
 
 import asyncio
@@ -35,35 +35,35 @@ REDIS_FAILURES: Final = Counter("tallyhook_rate_limit_redis_failures_total", "Fa
 LIMITED: Final = Counter("tallyhook_rate_limited_total", "Calls refused because their client exceeded its rate limit.")
 
 _PATIENCE: Final = 0.005  # seconds that a call waits for the shared count before this gateway decides alone
-_REDIS_TIMEOUT: Final = 1.0  # seconds after which a question to Redis has failed
-_AWAY: Final = 1.0  # seconds for which Redis is left alone after that
-_CLIENTS_MAX: Final = 10_000  # that are remembered; a flood from more addresses must not fill the memory
-_LOTS: Final = 20  # a client's rate is shared out in so many lots at least, so little is stranded in a gateway
-_LOT_MAX: Final = 1000  # calls in a lot; what looks for its size must not take longer the higher the rate is
+_REDIS_TIMEOUT: Final = 1.0  # seconds after which a request to Redis has failed
+_AWAY: Final = 1.0  # seconds for which Redis is not used after that
+_CLIENTS_MAX: Final = 10_000  # clients in memory; a flood from more addresses must not fill it
+_LOTS: Final = 20  # lots of a rate at least: a gateway holds few calls that others cannot use
+_LOT_MAX: Final = 1000  # calls in a lot at most; this bounds the search for its size
 
 
 NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
-_NEVER: Final = RateLimitItemPerSecond(1)  # what is not counted has no rate, but types want one
+_NEVER: Final = RateLimitItemPerSecond(1)  # a rate for the type checker while nothing is counted
 
 
 class _Allowance:
-    """The calls that one client has left here without asking Redis, or the time until which it has none; times are monotonic."""
+    """The calls that one client has left here without Redis, or the time until which it has none; times are monotonic."""
 
-    __slots__ = ("asking", "closed_until", "left", "until")
+    __slots__ = ("closed_until", "drawing", "left", "until")
 
     def __init__(self) -> None:
         self.left = 0
         self.until = 0.0
         self.closed_until = 0.0
-        self.asking: asyncio.Task[bool] | None = None
+        self.drawing: asyncio.Task[bool] | None = None
 
 
 class Rates:
     """
-    One rate for each of many clients, or None for no limit; `close` it at the end.
+    The same rate for each of many clients, or None for no limit; `close` it at the end.
 
-    Ask only while there is something to `count`. `share` is the part of the rate that is granted while Redis does not count: the
-    processes of one gateway together grant no more than one would.
+    Use `spend` and `acquire` only while it is `enabled`. `share` is the part of the rate that this process grants while Redis
+    does not count: the processes of one gateway together grant no more than one would.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Rates:
         return other
 
     def change(self, rate: RateLimitItem | None) -> None:
-        """Let this be the rate from now on; everybody begins anew."""
-        self.count = rate is not None
+        """Set a new rate; every client begins again."""
+        self.enabled = rate is not None
         self._rate = rate or _NEVER
         self._window = float(self._rate.get_expiry())
         self._lot = lot_of(self._rate.amount)
@@ -99,7 +99,7 @@ class Rates:
         self._alone = _Buckets(max(1.0, self._rate.amount * self._share), self._window)
 
     def log_in(self, redis_url: str | None) -> None:
-        """Let new connections log in as this address says; to count in Redis or not at all is for the start."""
+        """Use the credentials in this address for new connections; only the start decides whether Redis is used at all."""
         if self._pool and redis_url:
             log_in(self._pool, redis_url)
 
@@ -118,7 +118,7 @@ class Rates:
         allowance.left -= 1
         return True
 
-    async def ask(self, client: str) -> None:
+    async def acquire(self, client: str) -> None:
         """
         Count a call that `spend` did not take.
 
@@ -138,17 +138,17 @@ class Rates:
             raise _limited(wait)
 
     async def _more(self, client: str, allowance: _Allowance, patience: float) -> bool:
-        """Draw more calls; False if Redis has not answered in time. The question goes on, and all calls that wait share it."""
-        if allowance.asking is None:
-            allowance.asking = asyncio.get_running_loop().create_task(self._draw(client, allowance))
-            self._tasks.add(allowance.asking)
-            allowance.asking.add_done_callback(self._tasks.discard)
-        done, _ = await asyncio.wait({allowance.asking}, timeout=patience)
+        """Draw more calls; False if Redis has not answered in time. The request goes on, and all waiting calls share it."""
+        if allowance.drawing is None:
+            allowance.drawing = asyncio.get_running_loop().create_task(self._draw(client, allowance))
+            self._tasks.add(allowance.drawing)
+            allowance.drawing.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait({allowance.drawing}, timeout=patience)
         return bool(done)
 
     async def _draw(self, client: str, allowance: _Allowance) -> bool:
-        """Draw a lot for the client, or close its way until there can be one."""
-        assert self._shared is not None  # noqa: S101  # only asked where there is one
+        """Draw a lot for the client, or refuse its calls until there can be one."""
+        assert self._shared is not None  # noqa: S101  # only called with Redis
         try:
             async with asyncio.timeout(_REDIS_TIMEOUT):
                 if await self._shared.hit(self._rate, client, cost=self._lot):
@@ -162,12 +162,12 @@ class Rates:
             self._away_until = self._clock() + _AWAY
             REDIS_FAILURES.inc()
             log.warning("rate_limit_alone", reason="redis_unavailable", error=str(error))
-        except Exception:  # this gateway counts alone for the while, as it does without Redis
+        except Exception:  # this gateway counts alone for a while, as it does without Redis
             self._away_until = self._clock() + _AWAY
             REDIS_FAILURES.inc()
             log.exception("rate_limit_alone", reason="internal_error")
         finally:
-            allowance.asking = None
+            allowance.drawing = None
         return False
 
 
@@ -177,7 +177,7 @@ def lot_of(amount: int) -> int:
 
 
 class _Buckets:
-    """A token bucket a client, in this process alone."""
+    """Token buckets by client, in this process alone."""
 
     def __init__(self, amount: float, window: float) -> None:
         self._amount = amount
@@ -197,7 +197,7 @@ Kept = TypeVar("Kept")
 
 
 def _remember(kept: dict[str, Kept], client: str, new: Kept) -> Kept:
-    """Keep something for a client; the longest known one is forgotten for it where there are too many."""
+    """Store a value for a client; if there are too many clients, remove the oldest one."""
     if len(kept) >= _CLIENTS_MAX:
         del kept[next(iter(kept))]
     kept[client] = new
@@ -215,7 +215,7 @@ def _pool_of(url: str, options: Mapping[str, Any]) -> ConnectionPool:
 
 
 def _shared_by(pool: ConnectionPool) -> SlidingWindowCounterRateLimiter:
-    # The library's option types know no pool, its code does; given one, it asks the address for nothing.
+    # The library's types do not have the pool, but its code accepts one, and then reads nothing from the address.
     options: dict[str, Any] = {"connection_pool": pool}
     return SlidingWindowCounterRateLimiter(
         RedisStorage("async+redis://", implementation="redispy", key_prefix="tallyhook:rate", **options)

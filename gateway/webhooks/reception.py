@@ -1,7 +1,7 @@
 """
 The reception of a webhook: verify it, parse it, record it, answer.
 
-The effects of an event are the business of streams. So an answer is quick, and a 2xx means committed.
+Workers apply the effects of an event later. So an answer is quick, and a 2xx means that the event is committed.
 """
 
 import time
@@ -67,7 +67,7 @@ class Refusing:
         if gives_up is not None:
             metrics.GIVES_UP.labels(source, endpoint).set(gives_up.total_seconds())
 
-    def taken(self) -> None:
+    def accepted(self) -> None:
         self._since = None
 
     def refused(self) -> None:
@@ -75,7 +75,7 @@ class Refusing:
             self._since = self._now()
 
     def seconds(self) -> float:
-        """Seconds since the first refusal after which no delivery was taken; 0 if the last one was taken."""
+        """Seconds since the first refusal after which no delivery was accepted; 0 if the last one was accepted."""
         since = self._since
         return 0.0 if since is None else self._now() - since
 
@@ -88,10 +88,10 @@ class _Live(NamedTuple):
 
 class Reception:
     """
-    The route of one source.
+    Receives the webhooks of one source.
 
     `admit` may refuse a verified and parsed delivery before it is recorded; `answer` makes the answer once it is.
-    `used` counts the use of a secret, by its public id. One that only refuses is not `watched`: it has no figures of its own.
+    `used` counts the use of a secret, by its public id. A reception that only refuses is not `watched`: it has no metrics.
     """
 
     def __init__(
@@ -125,17 +125,17 @@ class Reception:
         self._received = {word: metrics.RECEIVED.labels(source.name, word, self._endpoint) for word in outcomes}
 
     def renew(self, source: Source, secrets: Sequence[Secret]) -> None:
-        """Verify by these secrets from now on, and by this source, which may hold some too."""
+        """Use this source and these secrets from now on; the source may hold secrets too."""
         # Looked up once: a label costs more than the count.
         uses = {secret.id: metrics.SECRET_USES.labels(source.name, secret.id) for secret in secrets}
         self._live = _Live(source, secrets, uses)  # in one step: requests are under way
 
     def close(self) -> None:
-        """Verify nothing from now on: there is no secret any more."""
+        """Refuse every delivery from now on: its secrets are removed."""
         self._live = self._live._replace(secrets=())
 
     def forget(self) -> None:
-        """Show no figures any more: the endpoint is removed."""
+        """Remove the metrics: the endpoint is removed."""
         for word in _OUTCOMES:
             metrics.RECEIVED.remove(self._source.name, word, self._endpoint)
         for gauge in (metrics.REFUSING, metrics.GIVES_UP):
@@ -144,7 +144,7 @@ class Reception:
             counter.remove_by_labels({"source": self._source.name, "endpoint": self._endpoint})
 
     async def receive(self, request: web.Request) -> web.Response:
-        """The checklist: size, type, raw bytes, signature, parse, record, answer."""
+        """Check the size and the type, read the raw bytes, verify the signature, parse, record and answer."""
         call = request[CALL]
         body: bytes | None = None
         secret: Secret | None = None
@@ -166,14 +166,14 @@ class Reception:
             self._reject(request, call, error, body, proven=secret is not None)
             raise
         if self._refusing:
-            self._refusing.taken()
+            self._refusing.accepted()
         self._received[recorded.outcome].inc()
         if recorded.outcome == "ignored":
             metrics.IGNORED.labels(self._source.name, received.ignored, self._endpoint).inc()
         return self._answer(received, recorded)
 
     def _count(self, live: _Live, secret: Secret) -> None:
-        # A partner of the database has come since: only its source knows its secrets.
+        # A partner may have been added to the database since: only its source has its secrets.
         uses = live.uses.get(secret.id) or metrics.SECRET_USES.labels(live.source.name, secret.id)
         uses.inc()
         self._used(secret.id)
@@ -184,7 +184,7 @@ class Reception:
 
     async def _read(self, request: web.Request) -> bytes:
         """
-        The bytes as they came; a body without Content-Length is bounded while it is read.
+        The bytes as received; a body without Content-Length is bounded while it is read.
 
         Raises GatewayError `body_too_large`, or the `body_too_slow` of the connection, which bounds the time.
         """
@@ -201,10 +201,10 @@ class Reception:
         return recorded
 
     def _too_large(self) -> GatewayError:
-        return GatewayError(Reason.BODY_TOO_LARGE, f"at most {self._max_body_bytes} bytes are taken")
+        return GatewayError(Reason.BODY_TOO_LARGE, f"the body is larger than {self._max_body_bytes} bytes")
 
     def _reject(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None, *, proven: bool) -> None:
-        """Keep what the sender must change or we may have judged wrongly; what we could not take, the provider sends again."""
+        """Keep a delivery that may be verified later; one that we could not accept for now, the provider sends again."""
         if error.status >= _SERVER_ERRORS or error.reason is Reason.RATE_LIMITED:
             return
         names = self._source.kept_headers + _KEPT_HEADERS
@@ -212,7 +212,7 @@ class Reception:
             Rejected(
                 id=call.id,
                 source=self._source.name,
-                endpoint=self._source.endpoint or asked_endpoint(request),
+                endpoint=self._source.endpoint or named_endpoint(request),
                 reason=error.reason,
                 trace_id=call.trace.trace_id,
                 client=self._clients.of(request),
@@ -236,17 +236,17 @@ class Reception:
 
 
 RECEPTIONS: Final = web.AppKey("receptions", dict[str, Reception])
-"""By the name of their route."""
+"""The receptions by the names of their routes."""
 
 
-def asked_endpoint(request: web.Request) -> str | None:
+def named_endpoint(request: web.Request) -> str | None:
     """The endpoint that the path names; None for a plain path, and for a name that no endpoint can have."""
     name = request.match_info.get("endpoint", "")
     return name if is_slug(name) else None
 
 
 async def receive(request: web.Request) -> web.Response:
-    """The route of whichever source it is."""
+    """Receive a webhook by the reception of its route."""
     return await request.app[RECEPTIONS][request.match_info.route.name or ""].receive(request)
 
 
@@ -262,5 +262,5 @@ def acknowledge(received: Received, recorded: Recorded) -> web.Response:
 
 
 def _kept(values: Sequence[str]) -> str:
-    """A header as it may be stored: a live secret that came in a wrong place is not kept."""
+    """A header as it may be stored, without live secrets that were sent in the wrong place."""
     return storable(redacted(", ".join(values)))

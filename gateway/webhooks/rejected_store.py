@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from gateway.webhooks.rejections import Quota, Rejected
     from gateway.webhooks.worth import Candidate
 
-_LISTED: Final = timedelta(days=1)  # for which the hour's bound is looked after; a gateway that waited for Postgres comes late
+_LISTED: Final = timedelta(days=1)  # for which an hour's kept rows are listed: a gateway that waited for Postgres is late
 
 
 class _Held(NamedTuple):
-    """One that is kept already."""
+    """A row that is kept already."""
 
     id: UUID
     client: str
     worth: int
 
 
-async def fill(
+async def make_room(
     connection: AsyncConnection, quota: Quota, mine: Sequence[Rejected], kept_per_hour: int
 ) -> tuple[list[Rejected], int]:
-    """Choose the rows of this gateway to write, and count the kept ones that are deleted for them."""
+    """Make room for worthier rows: returns those of `mine` to write, and the number of kept ones that were deleted for them."""
     number = await _lock_quota(connection, quota)
     if not mine:
         return [], 0
     held = await _held(connection, quota)
     candidates: list[Candidate] = [*held, *mine]
-    # Those of gateways of an older version, which list nothing, stay.
+    # Rows of gateways of an older version, which list nothing, stay.
     best = {each.id for each in choose(candidates, max(0, kept_per_hour - (number - len(held))))}
     gone = await _displace(connection, quota, [each.id for each in held if each.id not in best])
     room = max(0, kept_per_hour - (number - gone))
@@ -55,13 +55,13 @@ _HELD: Final = "select id, client, worth from rejected_kept where source = %s an
 _LIST: Final = "insert into rejected_kept (source, hour, id, client, worth) values (%s, %s, %s, %s, %s)"
 _UNLIST: Final = "delete from rejected_kept where source = %s and hour = %s and id = any(%s)"
 _FORGET: Final = "delete from rejected_kept where hour < %s"
-_NAME: Final = "select pg_current_xact_id()::text"
-# One that is not there yet was of another server, which has lost it.
+_TRANSACTION_ID: Final = "select pg_current_xact_id()::text"
+# An id that this server has not assigned yet is of another server, which has lost the transaction.
 _IS_COMMITTED: Final = """
-select case coalesce(case when %(name)s::xid8 < pg_current_xact_id() then pg_xact_status(%(name)s::xid8) end, 'aborted')
+select case coalesce(case when %(id)s::xid8 < pg_current_xact_id() then pg_xact_status(%(id)s::xid8) end, 'aborted')
   when 'committed' then true when 'aborted' then false end
 """
-# It waits for no replay, which locks such rows in an order of its own.
+# It does not wait for a replay, which locks such rows in another order.
 _DISPLACE: Final = """
 delete from webhook_deliveries where id in (
   select id from webhook_deliveries
@@ -74,21 +74,21 @@ values (%s, %s, %s, 'rejected', %s, %s, %s, %s, %s)
 """
 
 
-async def name_of(connection: AsyncConnection) -> str:
-    """The transaction's name, by which `is_committed` knows it later."""
-    row = await (await connection.execute(_NAME)).fetchone()
+async def transaction_id(connection: AsyncConnection) -> str:
+    """The id of the transaction, for `is_committed`."""
+    row = await (await connection.execute(_TRANSACTION_ID)).fetchone()
     assert row is not None  # noqa: S101  # narrows the type
     return str(row[0])
 
 
-async def is_committed(connection: AsyncConnection, name: str) -> bool | None:
-    """Tell if what a transaction wrote is there; None while it is under way."""
-    row = await (await connection.execute(_IS_COMMITTED, {"name": name})).fetchone()
+async def is_committed(connection: AsyncConnection, transaction: str) -> bool | None:
+    """Return True if the transaction was committed, False if not, None while it is under way."""
+    row = await (await connection.execute(_IS_COMMITTED, {"id": transaction})).fetchone()
     return row[0] if row else None
 
 
 async def _lock_quota(connection: AsyncConnection, quota: Quota) -> int:
-    """Count the kept ones; no other gateway keeps one before this transaction ends."""
+    """Lock the quota, and return the number of kept rows; no other gateway adds one before this transaction ends."""
     cursor = await connection.execute(_LOCK_QUOTA, quota)
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
@@ -105,7 +105,7 @@ async def _held(connection: AsyncConnection, quota: Quota) -> list[_Held]:
 
 
 async def _displace(connection: AsyncConnection, quota: Quota, ids: Sequence[UUID]) -> int:
-    """Delete kept ones, and return their number. Those that were verified since, or are being verified now, stay."""
+    """Delete kept rows, and return their number. Rows that were verified since, or are being verified now, stay."""
     if not ids:
         return 0
     cursor = await connection.execute(_DISPLACE, (list(ids), min(ids), max(ids)))

@@ -1,9 +1,9 @@
 """
-The log of rejected deliveries: bounded, and on a path of its own that never slows accepted ones.
+The log of rejected deliveries: bounded, and written apart from accepted ones, which it never slows.
 
-What is kept can be verified again after a wrong secret is corrected. Past the bound the worthiest are kept
-(`gateway.webhooks.worth`) and the others only counted, so that a stranger can neither fill the disk nor take the room of what is
-worth keeping. Every one is in `rejected_quota`, as kept or as refused.
+Kept deliveries can be verified again after a wrong secret is corrected. If there are more than the bound, the worthiest are kept
+(`gateway.webhooks.worth`) and the others only counted. So a stranger can neither fill the disk nor take the room of deliveries
+that are worth keeping. `rejected_quota` counts every delivery, as kept or as refused.
 """
 
 from collections import Counter, defaultdict
@@ -35,11 +35,11 @@ DISPLACED = prometheus_client.Counter(
 )
 
 _UNPROVEN: Final = ("signature_", "timestamp_")  # reasons that mean an unproven sender
-_EVERY: Final = timedelta(seconds=1)  # between two writes: what comes in a flood shares them
+_EVERY: Final = timedelta(seconds=1)  # between two writes: the deliveries of a flood share them
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery that was refused; `headers` are those worth keeping, free of NUL and of credentials."""
+    """A delivery that was refused; `headers` are the kept ones, without NUL and without credentials."""
 
     id: UUID
     source: str
@@ -65,7 +65,7 @@ Why = Callable[[AsyncConnection, str], Awaitable[str]]
 
 
 class _Counts(NamedTuple):
-    """The rejections that are only counted, and by their place those of unproven senders; empty once they are written."""
+    """The rejections that are only counted, and those of unproven senders by their place; emptied once they are written."""
 
     refused: Counter[Quota]
     unproven: Counter[str]
@@ -77,8 +77,8 @@ class _Part(NamedTuple):
     rows: Sequence[Rejected]
     counts: _Counts
 
-    def apart(self) -> list["_Part"]:
-        """Return the halves of the rows, and the counts by themselves; nothing where it is no more than one of these."""
+    def split(self) -> list["_Part"]:
+        """Return the halves of the rows, and the counts alone; nothing if that is only one part."""
         middle = len(self.rows) // 2
         parts = [_Part(rows, _Counts(Counter(), Counter())) for rows in (self.rows[:middle], self.rows[middle:]) if rows]
         parts += [_Part((), self.counts)] if any(self.counts) else []
@@ -86,16 +86,16 @@ class _Part(NamedTuple):
 
 
 class _Attempt(msgspec.Struct):
-    """A transaction for a part, with its name once it is being committed, and what it does with the rows."""
+    """A transaction that writes a part: its id once it is being committed, the rows to keep, and the numbers of deleted ones."""
 
     part: _Part
-    name: str | None = None
-    taken: list[Rejected] = []
+    transaction_id: str | None = None
+    kept: list[Rejected] = []
     displaced: Counter[str] = msgspec.field(default_factory=Counter)
 
-    def tell(self) -> None:
-        """Count what is written."""
-        ids = {row.id for row in self.taken}
+    def count(self) -> None:
+        """Count the written rows in the metrics."""
+        ids = {row.id for row in self.kept}
         for row in self.part.rows:
             (KEPT if row.id in ids else REFUSED).labels(row.source).inc()
         for source, number in self.displaced.items():
@@ -103,7 +103,7 @@ class _Attempt(msgspec.Struct):
 
 
 class RejectedLog:
-    """At most `kept_per_hour` of each source, bodies included; over all processes, since the database counts."""
+    """Keeps at most `kept_per_hour` deliveries of each source with their bodies, over all processes: the database counts them."""
 
     def __init__(self, url: str, *, kept_per_hour: int, why: Why | None = None) -> None:
         """With `why`, the alert about refused signatures explains the latest refusal of its place, a source or its endpoint."""
@@ -114,17 +114,17 @@ class RejectedLog:
         self._refused: Counter[Quota] = Counter()
         self._unproven: Counter[str] = Counter()
         self._lost: list[tuple[int, Exception]] = []
-        self._doubted: list[_Attempt] = []  # the answer to their commit did not come
+        self._uncertain: list[_Attempt] = []  # their commit was not confirmed
 
     async def open(self) -> None:
         await self._buffer.open()
 
     async def close(self) -> None:
-        """Write the rest as far as Postgres lets it, and disconnect."""
+        """Write the rest as far as Postgres allows, and disconnect."""
         await self._buffer.close()
 
     def offer(self, rejected: Rejected) -> None:
-        """Take a rejection without waiting. A worthless one, and the least worthy of too many, are only counted."""
+        """Queue a rejection without waiting. An unsigned one, and the least worthy of too many, are only counted."""
         if rejected.reason.startswith(_UNPROVEN):
             self._unproven[place_of(rejected.source, rejected.endpoint)] += 1
         if rejected.worth is Worth.UNSIGNED:
@@ -134,11 +134,11 @@ class RejectedLog:
         self._buffer.wake()
 
     async def flush(self) -> None:
-        """Write what has been offered so far."""
+        """Write the rejections that have been queued so far."""
         await self._buffer.flush()
 
     def _number(self) -> int:
-        return sum(map(len, self._waiting.values())) + sum(len(each.part.rows) for each in self._doubted)
+        return sum(map(len, self._waiting.values())) + sum(len(each.part.rows) for each in self._uncertain)
 
     def _refuse(self, rows: Sequence[Rejected]) -> None:
         for row in rows:
@@ -155,16 +155,16 @@ class RejectedLog:
         counts = self._take_counts()
         if counts.refused and not days:
             days[datetime.now(UTC).date()] = []
-        try:  # each day by itself, for one may have no partition while another has; the first that is written takes the counts
+        try:  # each day apart, since one may have a partition and another none; the first that is written takes the counts
             await self._write_each(pool, [_Part(rows, counts) for rows in days.values()])
-            if self._lost and self._refused:  # of rows that were lost just now; there may be no later time to count them
+            if self._lost and self._refused:  # counts of rows that were lost just now; there may be no later write
                 self._put_back(counts)
                 counts = self._take_counts()
                 await self._write_part(pool, _Part((), counts))
         finally:
             self._put_back(counts)
             lost, self._lost = self._lost, []
-            if lost:  # one line, for strangers must not be able to fill the disk
+            if lost:  # one line, so that strangers cannot fill the disk
                 number = sum(each for each, _ in lost)
                 log.error("rejections_lost", reason="rejection_unstorable", rejections=number, exc_info=lost[0][1])
 
@@ -178,16 +178,16 @@ class RejectedLog:
         self._unproven.update(counts.unproven)
 
     async def _settle(self, pool: Pool) -> None:
-        """Find out what became of the doubted transactions; what was not written waits again."""
-        while self._doubted:
-            attempt = self._doubted[0]
+        """Find out which uncertain transactions were committed; rows that were not written wait again."""
+        while self._uncertain:
+            attempt = self._uncertain[0]
             async with pool.connection() as connection:
-                committed = await rejected_store.is_committed(connection, attempt.name or "")
+                committed = await rejected_store.is_committed(connection, attempt.transaction_id or "")
             if committed is None:
                 raise OperationalError("a transaction whose connection broke has not ended yet")
-            self._doubted.pop(0)
+            self._uncertain.pop(0)
             if committed:
-                attempt.tell()
+                attempt.count()
             else:
                 self._wait_again(attempt.part.rows)
                 self._put_back(attempt.part.counts)
@@ -197,7 +197,7 @@ class RejectedLog:
             self._refuse(self._waiting[row.source].offer(row))
 
     async def _write_each(self, pool: Pool, parts: Sequence[_Part]) -> None:
-        """Write each part, or keep what may pass later; such an error is raised once the other parts are written."""
+        """Write each part, or keep it if a later attempt may succeed; its error is raised once the other parts are written."""
         postponed: list[Exception] = []
         for part in parts:
             try:
@@ -208,7 +208,7 @@ class RejectedLog:
             raise postponed[0]
 
     async def _write_part(self, pool: Pool, part: _Part) -> None:
-        """Write it; where it cannot be written, close in on the row at fault, so that no other is lost with it."""
+        """Write a part; if it cannot be written, split it down to the row at fault, so that no other row is lost with it."""
         attempt = _Attempt(part)
         try:
             async with pool.connection() as connection:
@@ -217,28 +217,28 @@ class RejectedLog:
             if passing_reason(error) is not None:
                 self._postpone(attempt)
                 raise
-            if parts := part.apart():
+            if parts := part.split():
                 await self._write_each(pool, parts)
             else:
                 self._lose(part, error)
         else:
-            attempt.tell()
+            attempt.count()
             for each in part.counts:
                 each.clear()
 
     def _postpone(self, attempt: _Attempt) -> None:
-        """Keep it for later: what may be written nevertheless by itself, with its counts, until that is known."""
+        """Keep a part for later; one that may have been written is kept apart with its counts, until that is known."""
         part = attempt.part
-        if attempt.name is None:
+        if attempt.transaction_id is None:
             self._wait_again(part.rows)
             return
         attempt.part = _Part(part.rows, _Counts(Counter(part.counts.refused), Counter(part.counts.unproven)))
-        self._doubted.append(attempt)
+        self._uncertain.append(attempt)
         for each in part.counts:
             each.clear()
 
     def _lose(self, part: _Part, error: Exception) -> None:
-        """Only count a row that cannot be written; of counts that cannot be, the log line tells."""
+        """Only count a row that cannot be written; counts that cannot be written are logged."""
         self._lost.append((len(part.rows) or part.counts.refused.total(), error))
         for each in part.counts:
             each.clear()
@@ -250,15 +250,15 @@ class RejectedLog:
         async with connection.transaction():
             for quota in sorted({row.quota for row in rows} | set(refused)):  # one order, so that two gateways do not deadlock
                 mine = [row for row in rows if row.quota == quota]
-                kept, gone = await rejected_store.fill(connection, quota, mine, self._kept_per_hour)
+                kept, gone = await rejected_store.make_room(connection, quota, mine, self._kept_per_hour)
                 passed = len(mine) - len(kept) + gone + refused.get(quota, 0)
                 await rejected_store.add(connection, quota, kept=len(kept) - gone, refused=passed)
-                attempt.taken += kept
+                attempt.kept += kept
                 attempt.displaced[quota[0]] += gone
-            await rejected_store.insert(connection, attempt.taken)
+            await rejected_store.insert(connection, attempt.kept)
             for place, number in sorted(unproven.items()):
                 await note(connection, SIGNATURE_FAILURES, place, number, detail=partial(self._explain, connection, place))
-            attempt.name = await rejected_store.name_of(connection)
+            attempt.transaction_id = await rejected_store.transaction_id(connection)
 
     async def _explain(self, connection: AsyncConnection, place: str) -> str:
         """Explain the latest refusal; an alert is raised even if there is no explanation."""

@@ -1,4 +1,4 @@
-"""Signature headers as proxies, frameworks and people leave them: split, joined, quoted, re-cased or written otherwise."""
+"""Reads signature headers that proxies, frameworks or people have split, joined, quoted, re-cased or written otherwise."""
 
 import base64
 import re
@@ -11,8 +11,8 @@ _TIMESTAMP: Final = re.compile(r"(?<![0-9A-Za-z])t\"?\s*[=:]\s*\"?([0-9]{1,19})(
 _MILLISECONDS: Final = 10**11  # more than seconds of this millennium, fewer than milliseconds
 
 
-class Signed(NamedTuple):
-    """The time of signing that a header states: as it stands there, which is the text that was signed."""
+class SignedTime(NamedTuple):
+    """The time of signing that a header states; `text` is as in the header, since that text was signed."""
 
     text: str
 
@@ -33,10 +33,10 @@ def digests_of(header: str) -> list[bytes]:
     return found + [base64.b64decode(f"{text}=", altchars=_alphabet(text)) for text in _BASE64_DIGEST.findall(plain)]
 
 
-def timestamp_of(header: str) -> Signed | None:
+def timestamp_of(header: str) -> SignedTime | None:
     """The time of signing that the header states."""
     found = _TIMESTAMP.search(unquote(header))
-    return Signed(found[1]) if found else None
+    return SignedTime(found[1]) if found else None
 
 
 def _alphabet(text: str) -> bytes | None:

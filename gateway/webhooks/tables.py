@@ -15,7 +15,7 @@ rejected_quota = Table(
     PrimaryKeyConstraint("source", "hour"),
 )
 
-# Those that are kept, as far as it matters for which of them gives way to a worthier one within its hour.
+# The kept ones, with the columns that decide which of them is replaced by a worthier one within its hour.
 rejected_kept = Table(
     "rejected_kept",
     metadata,

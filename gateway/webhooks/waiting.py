@@ -1,4 +1,4 @@
-"""The webhooks that wait for their commit, in a list that is bounded in number and bytes, and with it the memory they take."""
+"""The list of webhooks that wait for their commit; it is bounded in number and bytes, and so is their memory."""
 
 import asyncio
 from collections import deque
@@ -28,7 +28,7 @@ class Waiting:
     def fail(self, error: GatewayError) -> None:
         if not self.outcome.done():
             self.outcome.set_exception(error)
-            self.outcome.exception()  # marks it as seen: its request may be gone
+            self.outcome.exception()  # marks it as retrieved: its request may be gone
 
 
 class WaitingList:
@@ -53,7 +53,7 @@ class WaitingList:
         self._size += waiting.size
 
     def take(self, number: int, size: int) -> list[Waiting]:
-        """Remove the oldest ones for one statement: at most so many, and no further one from so many bytes on."""
+        """Remove the oldest ones for one statement: at most `number`, and no further one once they have `size` bytes."""
         batch: list[Waiting] = []
         taken = 0
         while self._waiting and len(batch) < number and taken < size:
@@ -65,7 +65,7 @@ class WaitingList:
         return batch
 
     def put_back(self, batch: list[Waiting]) -> None:
-        """Let a batch be taken again, before all others."""
+        """Put a batch back at the front of the list."""
         self._waiting.extendleft(reversed(batch))
         self._size += sum(waiting.size for waiting in batch)
 

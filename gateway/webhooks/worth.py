@@ -1,8 +1,8 @@
 """
 The choice of the rejected deliveries to keep, when there are more than the log has room for.
 
-Anyone can cause a rejection. So a stranger's deliveries must not take the room of an event that we may have judged wrongly:
-better proofs come first, and among equals every client has its turn before one has a second.
+Anyone can cause a rejection. So a stranger's deliveries must not take the room of an event that we may have rejected wrongly:
+deliveries with better evidence come first, and among equals the first one of each client comes before the second one of any.
 """
 
 from collections import Counter
@@ -19,13 +19,13 @@ class Worth(IntEnum):
     """The evidence in favour of a rejected delivery."""
 
     UNSIGNED = 0
-    """Nothing: no signature that could ever be verified. It is only counted."""
+    """It has no signature that could ever be verified. It is only counted."""
     SIGNED = 1
     """It has a signature as the provider writes them."""
     EVENT = 2
-    """So it has, and its body is an event of the provider."""
+    """It has such a signature, and its body is an event of the provider."""
     PROVEN = 3
-    """A live secret has signed it; what was wrong came after that."""
+    """A live secret has signed it; a later check has failed."""
 
 
 class Candidate(Protocol):
@@ -46,8 +46,8 @@ def choose(candidates: Iterable[C], room: int) -> list[C]:
     """
     At most `room` of them, the worthiest first.
 
-    Of equal worth are first the first of each client, then the second of each, and so on; of these the earlier. So a client that
-    sends many keeps no more of them than others leave, and who has as many addresses as there is room can still fill it.
+    Among those of equal worth, the first of each client come first, then the second of each, and so on, the earlier before the
+    later. So a client that sends many keeps no more of them than others leave; a sender with many addresses can fill the room.
     """
     turns: Counter[tuple[int, str | None]] = Counter()
     ranked: list[tuple[int, int, UUID, C]] = []
@@ -69,14 +69,14 @@ S = TypeVar("S", bound=Sized)
 
 
 class Waiting(list[S]):
-    """Candidates in memory, bounded in number and bytes by leaving the least worthy out."""
+    """Candidates in memory, bounded in number and bytes: the least worthy are removed."""
 
     def __init__(self, rows: Iterable[S] = ()) -> None:
         super().__init__(rows)
         self._bytes = sum(row.size for row in self)
 
     def offer(self, row: S) -> list[S]:
-        """Take it in; returns what had to go for it. Half goes at once, so that a flood does not sort with every delivery."""
+        """Add a candidate; returns the removed ones. Half are removed at once, so that a flood does not sort each time."""
         self.append(row)
         self._bytes += row.size
         if len(self) <= _HELD_MAX and self._bytes <= _HELD_BYTES:

@@ -24,11 +24,11 @@ Headers = CIMultiDictProxy[str]
 T = TypeVar("T")
 
 WORD_MAX: Final = 255
-"""Characters of a word of the provider's that becomes a key of ours."""
+"""Characters that a word of a provider may have at most, since it becomes a key in our tables."""
 
 
 class Arrival(NamedTuple):
-    """One verified delivery, before it is understood; without a secret where it did not come as a webhook."""
+    """One verified delivery before it is parsed; `secret_id` is None if it did not come as a webhook."""
 
     id: UUID
     traceparent: str
@@ -46,7 +46,7 @@ class Source(NamedTuple):
     `signed(headers)` is true if a signature is present, right or wrong, even if a proxy has damaged its header.
     `handles(type)` is true if events of the type go to a worker, unless their mode is not the wanted `mode`; others are stored.
     `gives_up` is how long the provider retries a delivery without a 2xx, by its own documents. `endpoint` is the provider's
-    endpoint that it stands for, None for the plain path.
+    endpoint to which it belongs, None for the plain path.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Source(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Its name where endpoints are told apart, such as `stripe/eu`."""
+        """Its name with its endpoint, such as `stripe/eu`."""
         return place_of(self.name, self.endpoint)
 
     def receive(self, arrival: Arrival) -> Received:
@@ -69,7 +69,7 @@ class Source(NamedTuple):
         received = self.translate(arrival)
         return msgspec.structs.replace(received, ignored=OTHER_MODE) if self._is_other(received.event.livemode) else received
 
-    def ignores(self, kind: str | None, livemode: bool | None) -> str | None:  # noqa: FBT001  # what the event states, or nothing
+    def ignores(self, kind: str | None, livemode: bool | None) -> str | None:  # noqa: FBT001  # the event's own value, or None
         """The reason why such an event goes to no worker; None if it goes to one."""
         if self._is_other(livemode):
             return OTHER_MODE
@@ -109,15 +109,15 @@ def only_value(headers: Headers, name: str, otherwise: Reason) -> str:
     return values[0] if values else ""
 
 
-def parsed(decoder: Decoder[T], body: bytes, what: str) -> T:
-    """The body as a record; `what` it should be. Raises GatewayError `body_not_utf8`, `body_not_json` or `event_malformed`."""
+def parsed(decoder: Decoder[T], body: bytes, noun: str) -> T:
+    """The body as a record, which is a `noun`. Raises GatewayError `body_not_utf8`, `body_not_json` or `event_malformed`."""
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
-        raise misfit(body, error, what) from error
+        raise refusal_of(body, error, noun) from error
 
 
-def misfit(body: bytes, error: Exception, what: str) -> GatewayError:
+def refusal_of(body: bytes, error: Exception, noun: str) -> GatewayError:
     """The refusal of a body. A typed decoder stops at its first fault, so the whole body is read to see whether it is JSON."""
     try:
         body.decode()
@@ -126,7 +126,7 @@ def misfit(body: bytes, error: Exception, what: str) -> GatewayError:
         return GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8")
     except (msgspec.DecodeError, RecursionError):
         return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
-    return GatewayError(Reason.EVENT_MALFORMED, f"this is not a {what}: {error}")
+    return GatewayError(Reason.EVENT_MALFORMED, f"this is not a {noun}: {error}")
 
 
 def check_words(words: Mapping[str, str]) -> None:

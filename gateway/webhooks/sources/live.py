@@ -22,7 +22,7 @@ from schemas.providers import Provider, providers
 
 class LiveSource(NamedTuple):
     """
-    A source with its live secrets, newest first; of partners none, since each has its own.
+    A source with its live secrets, newest first; the source of partners has none here, since each partner has its own.
 
     `claim` may refuse a parsed delivery in the transaction that records it.
     """
@@ -36,8 +36,8 @@ class LiveSources(Mapping[str, LiveSource]):
     """
     The sources by their places: `partner`, the plain paths such as `stripe`, and the endpoints such as `stripe/eu`.
 
-    They are those of the settings and the endpoints of the moment. Partners are always among them: a lead of an unknown partner
-    is refused like one with a wrong signature.
+    They follow the settings and the endpoints. `partner` is always among them: a lead of an unknown partner is refused like one
+    with a wrong signature.
     """
 
     def __init__(self, settings: GatewaySettings, senders: Senders) -> None:
@@ -56,7 +56,7 @@ class LiveSources(Mapping[str, LiveSource]):
 
     @property
     def current(self) -> Mapping[str, LiveSource]:
-        """Those of now; the same object until something changes."""
+        """The current sources; the same object until something changes."""
         if self._seen != (self._settings.newest, self._senders.endpoints.version):
             self._read()
         return self._all
@@ -82,7 +82,7 @@ def plain_source(provider: Provider, settings: GatewaySettings) -> Source:
 
 
 def unknown_source(plain: Source, endpoints: Endpoints) -> Source:
-    """The source for a path that names no endpoint of the provider: it refuses."""
+    """The source for a path that names no endpoint of the provider; it refuses every delivery."""
 
     def verify(*_: object) -> Secret:
         if not endpoints.read.is_set():

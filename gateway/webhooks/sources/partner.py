@@ -53,7 +53,7 @@ _lead: Final = Decoder(LeadReceived)
 
 
 def partner_source(partners: Roster) -> Source:
-    """The source of all partners: the body names the partner, and the partner's secrets of the moment verify it."""
+    """The source of all partners: the body names the partner, and the partner's current secrets verify it."""
     signers = _Candidates(partners, lambda partner: partner.secret)
     holders = _Candidates(partners, lambda partner: partner.token)
 
@@ -72,7 +72,7 @@ def partner_source(partners: Roster) -> Source:
 
 
 def translate(arrival: Arrival) -> Received:
-    """The lead that a verified body states; its id is that of the delivery."""
+    """The lead in a verified body; its id is that of the delivery."""
     lead = _parse(_lead, arrival.body)
     return Received(
         event=Event(
@@ -105,8 +105,8 @@ class _Candidates:
     """
     The secrets to try for a partner.
 
-    Everybody has as many: a stranger, and a partner with fewer live secrets than another, is given some that nobody knows. So
-    the work, and its time, is the same for a wrong signature of a partner that exists and of one that does not.
+    Every partner has the same number of them: random decoys are added for an unknown partner, and for one with fewer live secrets
+    than another. So a wrong signature takes the same time for a partner that exists and for one that does not.
     """
 
     def __init__(self, partners: Roster, secrets: Callable[[Partner], Sequence[Secret]]) -> None:
@@ -117,14 +117,14 @@ class _Candidates:
     def of(self, key: str) -> Sequence[Secret]:
         if self._version != self._partners.version:
             self._read()
-        return self._live.get(key, self._nobody)
+        return self._live.get(key, self._decoys)
 
     def _read(self) -> None:
         self._version = self._partners.version
         live = {key: self._secrets(partner) for key, partner in self._partners.items()}
         number = max([1, *map(len, live.values())])
-        self._nobody = tuple(Secret(random.token_hex(32)) for _ in range(number))
-        self._live = {key: (*secrets, *self._nobody)[:number] for key, secrets in live.items()}
+        self._decoys = tuple(Secret(random.token_hex(32)) for _ in range(number))
+        self._live = {key: (*secrets, *self._decoys)[:number] for key, secrets in live.items()}
 
 
 def _signer(body: bytes, header: str, candidates: Sequence[Secret], now: float) -> Secret:
@@ -163,7 +163,7 @@ def _match(signatures: Sequence[str], signed: Iterable[bytes], candidates: Seque
 def _holder(headers: Headers, candidates: Sequence[Secret]) -> Secret:
     value = headers.get("Authorization", "")
     if value[: len(_BEARER)].lower() != _BEARER:
-        raise GatewayError(Reason.SIGNATURE_MISSING, f"neither {SIGNATURE_HEADER} nor a bearer token is there")
+        raise GatewayError(Reason.SIGNATURE_MISSING, f"neither {SIGNATURE_HEADER} nor a bearer token is present")
     presented = value[len(_BEARER) :].strip().encode("utf-8", "surrogateescape")
     found: Secret | None = None
     for secret in candidates:

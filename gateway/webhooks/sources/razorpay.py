@@ -1,7 +1,7 @@
 """
 Razorpay's webhooks (https://razorpay.com/docs/webhooks/validate-test): `X-Razorpay-Signature: <hex>` of the raw body.
 
-Neither a time nor the event's id is signed. So a copy is known by its body too: a captured delivery that is sent again under
+Neither a time nor the event's id is signed. So a copy is recognised by its body too: a captured delivery that is sent again under
 another id is a duplicate. After a change of the secret, older events come again with the old one, for 24 hours.
 """
 
@@ -48,7 +48,7 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], _: float) -
 
 
 def translate(arrival: Arrival) -> Received:
-    """The event that a verified body states; without an id (test mode sends none) its digest is the id."""
+    """The event in a verified body; without an id (test mode sends none) its digest is the id."""
     event = parsed(_decoder, arrival.body, "Razorpay event")
     digest = hashlib.sha256(arrival.body).digest()
     event_id = _event_id(arrival.headers) or digest.hex()

@@ -10,7 +10,7 @@ from stripe import SignatureVerificationError, WebhookSignature
 
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
-from gateway.webhooks.sources import Arrival, Headers, Source, check_words, misfit, only_value, parsed, source_of
+from gateway.webhooks.sources import Arrival, Headers, Source, check_words, only_value, parsed, refusal_of, source_of
 from outbox.append import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
@@ -45,7 +45,7 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float)
         raise GatewayError(Reason.SIGNATURE_MISSING, f"the header {SIGNATURE_HEADER} is missing")
     timestamp = _timestamp_of(header)
     secret = _signer(body, header, secrets)
-    # The SDK knows too old only, and only by its own clock: a captured delivery dated ahead would pass for ever.
+    # The SDK refuses only old times, by its own clock: a captured delivery with a future time would pass until long after it.
     if timestamp < now - TOLERANCE:
         raise GatewayError(Reason.TIMESTAMP_TOO_OLD, "it was signed more than 300 s ago")
     if timestamp > now + TOLERANCE:
@@ -53,8 +53,8 @@ def verify(body: bytes, headers: Headers, secrets: Sequence[Secret], now: float)
     return secret
 
 
-def translate(arrival: Arrival, *, asks: bool = False) -> Received:
-    """The event that a verified body states; `asks` means that the object of a thin event can be fetched from the API."""
+def translate(arrival: Arrival, *, fetches: bool = False) -> Received:
+    """The event in a verified body; `fetches` means that the object of a thin event can be fetched from the API."""
     event = _parse(arrival.body)
     is_thin = isinstance(event, ThinEvent)
     aggregate = thin.aggregate_of(event) if isinstance(event, ThinEvent) else aggregate_of(event)
@@ -78,32 +78,32 @@ def translate(arrival: Arrival, *, asks: bool = False) -> Received:
         provider_event_id=event.id,
         type=event.type,
         secret_id=arrival.secret_id,
-        ignored=_ignored(event, asks=asks),
+        ignored=_ignored(event, fetches=fetches),
     )
 
 
 def source(settings: GatewaySettings) -> Source:
-    """Stripe as the settings have it: thin events are handled where there is an API key to ask by."""
-    return stripe_source(asks=bool(settings.stripe_api_key), mode=settings.stripe_mode)
+    """Stripe's source by the settings: thin events are handled if there is an API key to fetch their objects."""
+    return stripe_source(fetches=bool(settings.stripe_api_key), mode=settings.stripe_mode)
 
 
-def stripe_source(*, asks: bool = False, mode: ModeOrAny = "any") -> Source:
-    """The source with an API key (`asks`) or without, for events of a mode."""
+def stripe_source(*, fetches: bool = False, mode: ModeOrAny = "any") -> Source:
+    """The source with an API key (`fetches`) or without, for events of a mode."""
 
     def handles(kind: str) -> bool:
-        return kind in HANDLED_TYPES or (asks and thin.is_fetched(kind))
+        return kind in HANDLED_TYPES or (fetches and thin.is_fetched(kind))
 
-    return source_of(PROVIDER, verify, partial(translate, asks=asks), handles=handles, mode=mode)
+    return source_of(PROVIDER, verify, partial(translate, fetches=fetches), handles=handles, mode=mode)
 
 
 STRIPE: Final = stripe_source()
 
 
-def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
+def _ignored(event: StripeEvent | ThinEvent, *, fetches: bool) -> str | None:
     """The reason why the event goes to no worker; None if it goes to one."""
     if isinstance(event, StripeEvent):
         return None if event.type in HANDLED_TYPES else UNHANDLED
-    if not asks:
+    if not fetches:
         return thin.API_KEY_MISSING
     if not thin.is_fetched(event.type):
         return UNHANDLED
@@ -111,7 +111,7 @@ def _ignored(event: StripeEvent | ThinEvent, *, asks: bool) -> str | None:
 
 
 def _timestamp_of(header: str) -> int:
-    """The time of signing that the header states; a header that would crash the SDK, as it compares ASCII text, is refused."""
+    """The time of signing in the header; a header that is not ASCII is refused, since the SDK would crash on it."""
     if not header.isascii():
         raise GatewayError(Reason.SIGNATURE_MALFORMED, f"{SIGNATURE_HEADER} is not ASCII")
     pairs = [item.partition("=") for item in header.split(",")]
@@ -138,12 +138,12 @@ def _signer(body: bytes, header: str, secrets: Sequence[Secret]) -> Secret:
 
 
 def _parse(body: bytes) -> StripeEvent | ThinEvent:
-    """A snapshot is what most are, so that is tried first; a thin one never passes for it, as its `created` is no number."""
+    """Most events are snapshots, so that form is tried first; it never accepts a thin event, whose `created` is no number."""
     try:
         event = _decoder.decode(body)
     except UNREADABLE as error:
         if not _is_thin(body):
-            raise misfit(body, error, "Stripe event") from error
+            raise refusal_of(body, error, "Stripe event") from error
     else:
         if event.object != THIN:
             return event

@@ -55,7 +55,7 @@ async def passes(limited: Rates, client: str) -> bool:
     if limited.spend(client):
         return True
     try:
-        await limited.ask(client)
+        await limited.acquire(client)
     except CalledTooOften:
         return False
     return True
@@ -91,7 +91,7 @@ async def test_who_is_limited_costs_redis_nothing_until_there_may_be_room(redis_
         limited._draw = lambda *_: asked.append(client)  # type: ignore[method-assign,assignment,func-returns-value]
         assert not await passes(limited, client)
         with pytest.raises(CalledTooOften) as refusal:
-            await limited.ask(client)
+            await limited.acquire(client)
     assert asked == []
     assert 1 <= refusal.value.retry_after <= 3600
 

@@ -131,7 +131,7 @@ async def test_a_transaction_that_has_not_ended_is_waited_for(log: RejectedLog, 
     row = rejected()
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         part = _Part([row], _Counts(Counter({row.quota: 1}), Counter()))
-        log._doubted.append(_Attempt(part, await rejected_store.name_of(connection)))
+        log._uncertain.append(_Attempt(part, await rejected_store.transaction_id(connection)))
         with pytest.raises(psycopg.OperationalError):
             await log.flush()
         assert await found(database_url, "select id from webhook_deliveries") == []

@@ -64,7 +64,7 @@ class World:
         """Store the events as a gateway with an API key does, and handle them."""
         for body in bodies:
             arrival = Arrival(new_id(), new_trace().traceparent, "0" * 8, body, CIMultiDictProxy(CIMultiDict()))
-            await record(self.connection, [translate(arrival, asks=True)])
+            await record(self.connection, [translate(arrival, fetches=True)])
         return await self.handle(handler)
 
     async def handle(self, handler: PaymentsHandler | None = None) -> list[Event]:

@@ -29,7 +29,7 @@ async def taken(limited: Rates, client: str, calls: int) -> int:
     passed = 0
     for _ in range(calls):
         try:
-            await limited.ask(client)
+            await limited.acquire(client)
         except CalledTooOften:
             continue
         passed += 1
@@ -61,7 +61,7 @@ async def test_a_refusal_states_when_to_retry() -> None:
     limited = alone("2/minute", clock := Clock())
     await taken(limited, "a", 2)
     with pytest.raises(CalledTooOften) as refusal:
-        await limited.ask("a")
+        await limited.acquire("a")
     assert (refusal.value.reason, refusal.value.retry_after) == (Reason.RATE_LIMITED, 30)
     clock.now += refusal.value.retry_after
     assert await taken(limited, "a", 1) == 1
@@ -71,7 +71,7 @@ async def test_no_more_clients_are_remembered_than_memory_is_for(monkeypatch: py
     monkeypatch.setattr(rates, "_CLIENTS_MAX", 3)
     limited = alone("1/minute", Clock())
     for client in "abcd":
-        await limited.ask(client)
+        await limited.acquire(client)
     assert (len(limited._allowances), len(limited._alone._buckets)) == (3, 3)
     assert "a" not in limited._allowances
 

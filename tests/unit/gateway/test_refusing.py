@@ -21,7 +21,7 @@ def refusing(source: str) -> float | None:
     return REGISTRY.get_sample_value("tallyhook_source_refusing_seconds", {"source": source, "endpoint": ""})
 
 
-def test_time_runs_from_the_first_refusal_until_one_is_taken() -> None:
+def test_time_runs_from_the_first_refusal_until_one_is_accepted() -> None:
     clock = Clock()
     source = Refusing("here", timedelta(days=3), now=clock)
     assert refusing("here") == 0
@@ -29,7 +29,7 @@ def test_time_runs_from_the_first_refusal_until_one_is_taken() -> None:
     clock.now += 60
     source.refused()
     assert refusing("here") == 60
-    source.taken()
+    source.accepted()
     assert refusing("here") == 0
     source.refused()
     assert refusing("here") == 0

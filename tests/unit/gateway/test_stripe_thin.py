@@ -35,9 +35,9 @@ INVOICE = METER | {
 }
 
 
-def received(event: dict[str, Any], *, asks: bool = False) -> Received:
+def received(event: dict[str, Any], *, fetches: bool = False) -> Received:
     body = msgspec.json.encode(event)
-    return translate(Arrival(new_id(), new_trace().traceparent, None, body, CIMultiDictProxy(CIMultiDict())), asks=asks)
+    return translate(Arrival(new_id(), new_trace().traceparent, None, body, CIMultiDictProxy(CIMultiDict())), fetches=fetches)
 
 
 def without(event: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_it_is_an_event_of_the_object_that_it_names_with_a_schema_of_its_own() -
 
 
 @pytest.mark.parametrize(
-    ("event", "asks", "ignored"),
+    ("event", "fetches", "ignored"),
     [
         (METER, False, "api_key_missing"),
         (METER, True, "type_not_handled"),
@@ -69,9 +69,9 @@ def test_it_is_an_event_of_the_object_that_it_names_with_a_schema_of_its_own() -
     ],
 )
 def test_it_goes_to_the_worker_only_if_its_object_is_folded_and_can_be_fetched(
-    event: dict[str, Any], asks: bool, ignored: str | None
+    event: dict[str, Any], fetches: bool, ignored: str | None
 ) -> None:
-    assert received(event, asks=asks).ignored == ignored
+    assert received(event, fetches=fetches).ignored == ignored
 
 
 @pytest.mark.parametrize(
@@ -147,13 +147,17 @@ def test_a_context_that_is_none_is_left_out(context: Any) -> None:
 def test_a_snapshot_is_what_it_was() -> None:
     snapshot = {"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1, "data": {"object": {}}}
     assert received(snapshot).ignored is None
-    assert received(snapshot | {"type": "review.opened"}, asks=True).ignored == "type_not_handled"
+    assert received(snapshot | {"type": "review.opened"}, fetches=True).ignored == "type_not_handled"
 
 
 def test_what_can_be_sent_again_is_what_goes_to_the_worker() -> None:
-    for asks in (False, True):
-        handles = stripe_source(asks=asks).handles
-        assert (handles("invoice.paid"), handles("v1.invoice.paid"), handles("v1.billing.meter.created")) == (True, asks, False)
+    for fetches in (False, True):
+        handles = stripe_source(fetches=fetches).handles
+        assert (handles("invoice.paid"), handles("v1.invoice.paid"), handles("v1.billing.meter.created")) == (
+            True,
+            fetches,
+            False,
+        )
 
 
 @given(st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.text())))
