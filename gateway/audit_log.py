@@ -21,7 +21,7 @@ from psycopg.rows import class_row
 
 from gateway.secrets.tokens import Role
 from gateway.write_behind import WriteBehind
-from outbox.pages import floor_of
+from outbox.pages import lowest_id
 from runtime.database import UNAVAILABLE, Pool, is_missing_day
 from runtime.ids import new_id, time_of
 from runtime.tracing import new_trace
@@ -161,7 +161,7 @@ class Search(NamedTuple):
 async def find(connection: AsyncConnection, search: Search) -> tuple[list[Audited], UUID | None]:
     """A page of the calls, newest first, and the id after which the next page begins, if there is one."""
     filtered = search.actor is not None or search.path is not None
-    floor = await floor_of(connection, "audit_log", search.first, search.before) if filtered else None
+    floor = await lowest_id(connection, "audit_log", search.first, search.before) if filtered else None
     values = {**search._asdict(), "first": floor or search.first, "limit": search.limit + 1}
     async with connection.cursor(row_factory=class_row(Audited)) as cursor:
         found = await (await cursor.execute(_FIND, values)).fetchall()

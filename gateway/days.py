@@ -6,9 +6,9 @@ from typing import Final
 import structlog
 
 from gateway.errors import Reason
-from outbox.clock import Own, ask_clock, own_clock
+from outbox.clock import OwnClock, own_clock, read_clock_async
 from outbox.errors import ClockSkewed
-from outbox.partitions import is_there
+from outbox.partitions import has_day
 from runtime.database import Pool
 from runtime.failures import Failures
 from runtime.service import Service
@@ -23,7 +23,7 @@ Fault = tuple[Reason, str]
 class Days:
     """A service that checks every few seconds; between two checks, and while Postgres does not answer, the last result counts."""
 
-    def __init__(self, pool: Pool, *, own: Own = own_clock, every: timedelta = _EVERY) -> None:
+    def __init__(self, pool: Pool, *, own: OwnClock = own_clock, every: timedelta = _EVERY) -> None:
         self._pool = pool
         self._own = own
         self._every = every.total_seconds()
@@ -35,8 +35,8 @@ class Days:
     async def check(self) -> float:
         """Compare the clocks, and check that the day of an id that is made now has its partitions."""
         async with self._pool.connection() as connection:
-            clock = await ask_clock(connection, self._own)
-            there = await is_there(connection, self._own().date())
+            clock = await read_clock_async(connection, self._own)
+            there = await has_day(connection, self._own().date())
         fault: Fault | None = None
         if clock.skewed:
             fault = (Reason.CLOCK_SKEWED, str(ClockSkewed(clock.skew)))

@@ -25,13 +25,13 @@ SKEW: Final = Gauge(
     "tallyhook_clock_skew_seconds", "Seconds by which the clock of this process is ahead of the clock of Postgres."
 )
 
-Own = Callable[[], datetime]
+OwnClock = Callable[[], datetime]
 
 SKEW_MAX: Final = timedelta(minutes=1)
 
 _READ_EVERY: Final = 30.0  # seconds
 
-_ASK: Final = "select clock_timestamp()"
+_CLOCK: Final = "select clock_timestamp()"
 
 
 class Reading(NamedTuple):
@@ -62,18 +62,18 @@ def own_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def read_clock(connection: Connection, own: Own = own_clock) -> Reading:
+def read_clock(connection: Connection, own: OwnClock = own_clock) -> Reading:
     """Read Postgres' clock, and compare this process' `own` with it."""
     before = own()
-    row = connection.execute(_ASK).fetchone()
+    row = connection.execute(_CLOCK).fetchone()
     assert row is not None  # noqa: S101  # a select without a table has a row
     return reading(before, row[0], own())
 
 
-async def ask_clock(connection: AsyncConnection, own: Own = own_clock) -> Reading:
+async def read_clock_async(connection: AsyncConnection, own: OwnClock = own_clock) -> Reading:
     """Read Postgres' clock, in an event loop."""
     before = own()
-    row = await (await connection.execute(_ASK)).fetchone()
+    row = await (await connection.execute(_CLOCK)).fetchone()
     assert row is not None  # noqa: S101  # a select without a table has a row
     return reading(before, row[0], own())
 
@@ -89,7 +89,7 @@ class ServerClock:
 
         async def read() -> float:
             async with pool.connection() as connection:
-                self.set((await ask_clock(connection)).now, time.monotonic())
+                self.set((await read_clock_async(connection)).now, time.monotonic())
             return _READ_EVERY
 
         return Service("clock", read, Failures("clock", postponed="clock_unread"))

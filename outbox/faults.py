@@ -31,12 +31,12 @@ _UNKNOWN: Final = Fault("the brokers do not accept our certificate, or require o
 _NO_TLS: Final = Fault("this listener does not use TLS", "KAFKA_SECURITY_PROTOCOL and the port in KAFKA_BOOTSTRAP_SERVERS")
 _NO_HOST: Final = Fault("the host name has no address", "KAFKA_BOOTSTRAP_SERVERS")
 _REFUSED: Final = Fault("nothing listens there", "KAFKA_BOOTSTRAP_SERVERS")
-_MUTE: Final = Fault(
+_NO_ANSWER: Final = Fault(
     "the listener closes the connection or does not answer, as if it expects TLS or SASL", "KAFKA_SECURITY_PROTOCOL"
 )
 
 # OpenSSL's messages (https://github.com/openssl/openssl/blob/master/crypto/err/openssl.txt), as librdkafka passes them on.
-_SIGNS: Final = (
+_PATTERNS: Final = (
     (re.compile(r"OAUTHBEARER token"), _TOKEN),
     (re.compile(r"SASL authentication error|Authentication failed|SASL handshake|mechanism", re.IGNORECASE), _CREDENTIALS),
     (re.compile(r"certificate verify failed|hostname mismatch", re.IGNORECASE), _UNTRUSTED),
@@ -49,10 +49,10 @@ _SIGNS: Final = (
 
 def fault_of_text(text: str) -> Fault | None:
     """Return the fault that this message of librdkafka explains."""
-    return next((fault for sign, fault in _SIGNS if sign.search(text)), None)
+    return next((fault for pattern, fault in _PATTERNS if pattern.search(text)), None)
 
 
-def in_full(kafka: Cluster, fault: Fault) -> Fault:
+def with_certificate_cause(kafka: Cluster, fault: Fault) -> Fault:
     """Return the fault with the cause that the certificates show: librdkafka does not report that one has expired."""
     why: str | None = None
     if fault is _UNTRUSTED and kafka.tls:
@@ -87,4 +87,4 @@ class Faults:
     def explain(self, kafka: Cluster, client: AdminClient) -> Fault:
         """Return the last fault that the client reported; without one, the listener expects another protocol."""
         client.poll(0)  # a client calls `error_cb` only from within `poll`
-        return in_full(kafka, self.last or _MUTE)
+        return with_certificate_cause(kafka, self.last or _NO_ANSWER)

@@ -14,11 +14,11 @@ from runtime.kafka import Cluster
 log = structlog.get_logger()
 
 RETRY: Final = 10.0  # seconds
-_MOST: Final = 5_000
+_ROWS_MAX: Final = 5_000
 """Rows that are held; beyond this number the relay reads no others."""
 
 
-class Held:
+class HeldTopics:
     """
     The topics that are held, and the ids of their rows that were read meanwhile.
 
@@ -31,7 +31,7 @@ class Held:
         self._kafka = kafka
         self._topics: dict[str, list[int]] = {}
         """By topic, the ids of its rows as a heap."""
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._next_try = 0.0
 
     @property
@@ -40,7 +40,7 @@ class Held:
 
     @property
     def full(self) -> bool:
-        return sum(map(len, self._topics.values())) >= _MOST
+        return sum(map(len, self._topics.values())) >= _ROWS_MAX
 
     @property
     def due(self) -> bool:
@@ -49,13 +49,13 @@ class Held:
 
     def hold(self, topic: str) -> None:
         """Hold a topic, and log that once per try."""
-        if topic in self._told:
+        if topic in self._logged:
             return
         if not self._topics:
             self._next_try = now() + RETRY
         self._topics.setdefault(topic, [])
-        self._told.add(topic)
-        error = rights.told("WRITE", "topic", [self._kafka.named(topic)])
+        self._logged.add(topic)
+        error = rights.describe_missing("WRITE", "topic", [self._kafka.named(topic)])
         log.warning("topic_held", reason=rights.MISSING, topic=topic, error=error, retry_in=RETRY)
 
     def sift(self, rows: Sequence[PendingRow]) -> list[PendingRow]:
@@ -68,7 +68,7 @@ class Held:
     def begin_try(self) -> int:
         """Forget the oldest row of each topic, so that it is read again, and return the number of these rows."""
         self._next_try = now() + RETRY
-        self._told.clear()
+        self._logged.clear()
         return len([heappop(ids) for ids in self._topics.values() if ids])
 
     def oldest(self, rows: Sequence[PendingRow]) -> list[PendingRow]:
@@ -76,10 +76,10 @@ class Held:
         firsts = {row.event.topic: row for row in reversed(rows) if row.event.topic in self._topics}
         return sorted(firsts.values(), key=lambda row: row.id)
 
-    def free(self, topic: str) -> None:
+    def release(self, topic: str) -> None:
         """Let a topic's rows be sent again, if it was held: Kafka has accepted one."""
         self._topics.pop(topic, None)
-        self._told.discard(topic)
+        self._logged.discard(topic)
 
     def forget_rows(self) -> None:
         """Forget which rows were read: some may be another relay's now, and the others are read again."""

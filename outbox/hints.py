@@ -21,7 +21,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION notify_change()
 """
 
 
-def hinting(table: Table) -> None:
+def notify_changes(table: Table) -> None:
     """Make the table send hints."""
 
     @event.listens_for(table, "after_create")

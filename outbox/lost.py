@@ -23,14 +23,14 @@ class Loss(NamedTuple):
     """
     Records of a partition, from one offset up to, but not including, another, that Kafka lost before a consumer read them.
 
-    `anew` is true if the log lost its end, so that offsets are reused: records that were sent again before may be gone too.
+    `offsets_reused` is true if the log lost its end: records that were sent again before may be lost too.
     """
 
     consumer: str
     place: Place
     from_offset: int
     until_offset: int
-    anew: bool = False
+    offsets_reused: bool = False
 
     @property
     def number(self) -> int:
@@ -67,11 +67,11 @@ def losses_of(
         was, at = before.get(place.topic), committed.get(place, 0)
         if was and place.topic in now and was.topic_id != now[place.topic].topic_id:
             if reached := max(was.end(place.partition), at):
-                yield Loss(consumer, place, 0, reached, anew=True)
+                yield Loss(consumer, place, 0, reached, offsets_reused=True)
         elif at > span.end:
-            yield Loss(consumer, place, 0, at, anew=True)
+            yield Loss(consumer, place, 0, at, offsets_reused=True)
         elif was and was.end(place.partition) > span.end:
-            yield Loss(consumer, place, span.end, was.end(place.partition), anew=True)
+            yield Loss(consumer, place, span.end, was.end(place.partition), offsets_reused=True)
         elif at < span.begin:
             yield Loss(consumer, place, at, span.begin)
 
@@ -130,7 +130,7 @@ values (%s, %s, %s, %s, %s, %s, %s)
 on conflict (consumer, topic, partition) do update set from_offset = excluded.from_offset, until_offset = excluded.until_offset,
   found_at = now(), resent_from = excluded.resent_from, cursor = null, searched_at = null, finished_at = null
 """
-_SEARCH_ANEW: Final = """
+_SEARCH_AGAIN: Final = """
 update lost_ranges set cursor = null, searched_at = null where consumer = %s and topic = %s and finished_at is null
 """
 
@@ -144,9 +144,9 @@ async def _write(connection: AsyncConnection, loss: Loss) -> bool:
     if known and (known.from_offset, known.until_offset) == (loss.from_offset, loss.until_offset):
         return False
     resent_from = known.resent_from if known else None
-    if loss.anew or (resent_from is not None and loss.until_offset > resent_from):
+    if loss.offsets_reused or (resent_from is not None and loss.until_offset > resent_from):
         resent_from = None  # the events that were sent again are lost too
         await connection.execute("delete from lost_events where consumer = %s and topic = %s", (loss.consumer, loss.place.topic))
     await connection.execute(_WRITE, (*key, loss.from_offset, loss.until_offset, new_id(), resent_from))
-    await connection.execute(_SEARCH_ANEW, (loss.consumer, loss.place.topic))
+    await connection.execute(_SEARCH_AGAIN, (loss.consumer, loss.place.topic))
     return True

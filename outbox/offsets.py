@@ -153,19 +153,19 @@ class Offsets:
 
         Raises BrokerError.
         """
-        there = {place.topic for place in self._places(topics)}
-        if not there:
+        existing = {place.topic for place in self._places(topics)}
+        if not existing:
             return {}
-        described = self.admin.describe_topics(TopicCollection([*map(self.kafka.named, there)]), **self._patience)
+        described = self.admin.describe_topics(TopicCollection([*map(self.kafka.named, existing)]), **self._timeout)
         return {self.kafka.ours(name): str(self._result(future, f"topic {name}").topic_id) for name, future in described.items()}
 
     def _describe(self, groups: Collection[str]) -> dict[str, Future[Any]]:
         named = [*map(self.kafka.named, groups)]
-        described = self.admin.describe_consumer_groups(named, **self._patience) if groups else {}
+        described = self.admin.describe_consumer_groups(named, **self._timeout) if groups else {}
         return {self.kafka.ours(name): future for name, future in described.items()}
 
     @property
-    def _patience(self) -> dict[str, Any]:
+    def _timeout(self) -> dict[str, Any]:
         return {"request_timeout": self._limit}
 
     def _places(self, topics: Collection[str]) -> list[Place]:
@@ -180,7 +180,7 @@ class Offsets:
 
     def _list_offsets(self, places: Iterable[Place], spec: OffsetSpec) -> Mapping[TopicPartition, Future[Any]]:
         asked = {partition_of(self.kafka, place): spec for place in places}
-        return self.admin.list_offsets(asked, **self._patience) if asked else {}
+        return self.admin.list_offsets(asked, **self._timeout) if asked else {}
 
     def _offsets(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[Place, int]:
         return {self._place(where): self._result(future, f"topic {where.topic}").offset for where, future in asked.items()}

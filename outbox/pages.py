@@ -22,14 +22,14 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the columns that may be large, in one page; a row that is larger comes alone."""
 
 
-def cut(found: Sequence[tuple[Row, int]], limit: int) -> tuple[list[Row], bool]:
+def page_of(found: Sequence[tuple[Row, int]], limit: int) -> tuple[list[Row], bool]:
     """Return the rows of the page, and whether there are more."""
     fitting = sum(total <= PAGE_BYTES for _, total in found)
     kept = min(limit, max(1, fitting))
     return [row for row, _ in found[:kept]], len(found) > kept
 
 
-async def floor_of(connection: AsyncConnection, table: str, first: UUID, before: UUID) -> UUID | None:
+async def lowest_id(connection: AsyncConnection, table: str, first: UUID, before: UUID) -> UUID | None:
     """Return the lowest id that a page may look at, of the ids `first` <= id < `before`; None if it may look at all of them."""
     query = sql.SQL("select id from {} where id >= %s and id < %s order by id desc offset %s limit 1")
     found = await connection.execute(query.format(sql.Identifier(table)), (first, before, LOOKED - 1), prepare=False)

@@ -23,7 +23,7 @@ DAILY: Final = ("outbox", "webhook_deliveries", "consumed", "tasks", "audit_log"
 """The tables that have a partition for each day."""
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)
-_GIVE_WAY: Final = "40ms"  # intake waits behind a DETACH that waits for its locks, so it gives up soon and is tried again
+_LOCK_TIMEOUT: Final = "40ms"  # intake waits behind a DETACH that waits for its locks, so it gives up soon and is tried again
 _TRIES: Final = 5
 _PAUSE: Final = 0.2  # seconds between two tries, in which intake goes on and a reader's statement may end
 
@@ -59,7 +59,7 @@ def maintain(
 
     `now` is Postgres' time. The cut-off moves one day at a time, unless `all_due`. The connection is in autocommit mode.
     """
-    with _alone(connection):
+    with _upkeep_lock(connection):
         upkeep = _make(connection, now, retention)
         wanted = _midnight(now.date() - retention)
         existing = sorted(partitions(connection), key=day_of)
@@ -75,7 +75,7 @@ def maintain(
 
 def make_days(connection: Connection, now: datetime, retention: timedelta) -> Upkeep:
     """Create the days from the retention's first to a week ahead, on a connection in autocommit mode."""
-    with _alone(connection):
+    with _upkeep_lock(connection):
         return _make(connection, now, retention)
 
 
@@ -89,7 +89,7 @@ def partitions(connection: Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
-async def is_there(connection: AsyncConnection, day: date) -> bool:
+async def has_day(connection: AsyncConnection, day: date) -> bool:
     """Report whether every daily table has a partition for the day."""
     wanted = [name(table, day) for table in DAILY]
     query = "select count(*) from pg_inherits where inhrelid = any(array(select to_regclass(t) from unnest(%s::text[]) t))"
@@ -117,7 +117,7 @@ def day_of(partition: str) -> date:
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
+def _upkeep_lock(connection: Connection) -> Iterator[None]:
     """Hold the lock of the upkeep, so that one process at a time does it."""
     connection.execute("select pg_advisory_lock(%s)", (Lock.PARTITIONS,))
     try:
@@ -129,11 +129,11 @@ def _alone(connection: Connection) -> Iterator[None]:
 def _make(connection: Connection, now: datetime, retention: timedelta) -> Upkeep:
     upkeep = Upkeep([], [], [], [], [])
     existing = {*partitions(connection)}
-    away = {each.partition for each in detached(connection)}
+    detached_names = {each.partition for each in detached(connection)}
     for table, day in _due(now.date(), now.date() - retention):
         partition = name(table, day)
-        if partition in away:
-            _attach_again(connection, table, day)
+        if partition in detached_names:
+            _restore(connection, table, day)
             upkeep.restored.append(partition)
         elif partition not in existing:
             _create(connection, table, day)
@@ -157,7 +157,7 @@ def _create(connection: Connection, table: str, day: date) -> None:
     connection.execute("select day_create(%s, %s, %s, %s)", (table, day, *_bounds(day)))
 
 
-def _attach_again(connection: Connection, table: str, day: date) -> None:
+def _restore(connection: Connection, table: str, day: date) -> None:
     with connection.transaction():
         connection.execute("select day_restore(%s, %s, %s, %s)", (table, day, *_bounds(day)))
         connection.execute("delete from detached_partitions where partition = %s", (name(table, day),))
@@ -183,7 +183,7 @@ def _detach(connection: Connection, partition: str, now: datetime) -> bool:
         connection.execute("select day_detach(%s, %s)", (table_of(partition), day_of(partition)))
         connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (partition, now))
 
-    return _giving_way(connection, detach)
+    return _change_with_short_waits(connection, detach)
 
 
 def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
@@ -194,18 +194,18 @@ def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
             connection.execute("select day_drop(%s, %s)", (table_of(partition), day_of(partition)))
             connection.execute("delete from detached_partitions where partition = %s", (partition,))
 
-        if _giving_way(connection, drop):
+        if _change_with_short_waits(connection, drop):
             yield partition
 
 
-def _giving_way(connection: Connection, change: Callable[[], None]) -> bool:
+def _change_with_short_waits(connection: Connection, change: Callable[[], None]) -> bool:
     """Make the change in a transaction that waits only briefly for its locks; return False if no try got them."""
     for number in range(_TRIES):
         if number:
             sleep(_PAUSE)
         try:
             with connection.transaction():
-                connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_GIVE_WAY)))
+                connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
                 change()
         except psycopg.errors.LockNotAvailable:
             continue

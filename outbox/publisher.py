@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from outbox import resend
-from outbox.faults import fault_of_text, in_full
+from outbox.faults import fault_of_text, with_certificate_cause
 from outbox.relay_store import PendingRow
 from runtime import tracing
 from runtime.excerpts import described
@@ -24,19 +24,19 @@ log = structlog.get_logger()
 Report = Callable[[KafkaError | None, Message], None]
 
 # Fractions of the lease.
-_UNKNOWN: Final = 0.2
+_TOPIC_UNKNOWN: Final = 0.2
 """How long a topic may be unknown to Kafka. If longer than `_PATIENCE`, a row for a missing topic would never be parked."""
 _PATIENCE: Final = 0.4
-_KEPT: Final = 0.7
+_MESSAGE_TIMEOUT: Final = 0.7
 """The producer's limit for a record; at its end Postgres may end a session that was last used a quarter of the lease before."""
 _SILENT: Final = 0.5
 """Seconds without an acknowledgement after which no more rows are handed over, so that few records wait at once."""
-_TAKEN_BACK: Final = KafkaError(KafkaError._PURGE_QUEUE)  # noqa: SLF001  # confluent names its local codes with an underscore
+_PURGED: Final = KafkaError(KafkaError._PURGE_QUEUE)  # noqa: SLF001  # confluent names its local codes with an underscore
 _OUR_TIME: Final = 0
 _NO_TIME: Final = -1
 """The time of a record that has none: a broker that compares times with its clock accepts it."""
 _UNSTAMPED: Final = 60.0  # seconds without our times, once a broker has refused one
-_QUIET: Final = 30.0  # seconds
+_LOG_EVERY: Final = 30.0  # seconds
 _WAIT: Final = 0.1  # seconds between looks at the stop signal while nothing is acknowledged
 
 
@@ -117,12 +117,12 @@ class Publisher:
             "client.id": "tallyhook-relay",
             "enable.idempotence": True,
             "acks": "all",
-            "message.timeout.ms": int(milliseconds * _KEPT),
+            "message.timeout.ms": int(milliseconds * _MESSAGE_TIMEOUT),
             # Each record waits a millisecond for others: under load that is a tenth less work per record for client and broker.
             "linger.ms": 1,
             "batch.size": 262_144,
             "queue.buffering.max.kbytes": 65_536,
-            "topic.metadata.propagation.max.ms": int(milliseconds * _UNKNOWN),
+            "topic.metadata.propagation.max.ms": int(milliseconds * _TOPIC_UNKNOWN),
             "topic.metadata.refresh.interval.ms": 60_000,
             # A refused record ends the session, so no later record can be sent before it is handled.
             "enable.gapless.guarantee": True,
@@ -148,7 +148,7 @@ class Publisher:
             check()
             try:
                 if not self._produce_when_there_is_room(row, partial(report, place)):
-                    batch.refuse_from(place, _TAKEN_BACK)
+                    batch.refuse_from(place, _PURGED)
                     break
             except KafkaException as refusal:
                 batch.refuse(place, refusal.args[0], alone=True)
@@ -193,12 +193,12 @@ class Publisher:
 
     def _produce(self, row: PendingRow, report: Report) -> None:
         event, topic = row.event, self._kafka.named(row.event.topic)
-        told: dict[str, Any] = {"on_delivery": report, "timestamp": _NO_TIME if now() < self._unstamped_until else _OUR_TIME}
+        options: dict[str, Any] = {"on_delivery": report, "timestamp": _NO_TIME if now() < self._unstamped_until else _OUR_TIME}
         if event.type == resend.TYPE:
             raw = resend.record_of(event.data)
-            self._producer.produce(topic, raw.value, raw.key, headers=[*raw.headers], **told)
+            self._producer.produce(topic, raw.value, raw.key, headers=[*raw.headers], **options)
             return
-        self._producer.produce(topic, event.data, event.aggregate_id, headers=to_headers(event), **told)
+        self._producer.produce(topic, event.data, event.aggregate_id, headers=to_headers(event), **options)
 
     def _produce_when_there_is_room(self, row: PendingRow, report: Report) -> bool:
         """Return False if there is no room for too long: then no later row may be sent either."""
@@ -250,8 +250,8 @@ class Publisher:
         """
         self._ended = self._ended or error.fatal()
         reason = error.name().lower().lstrip("_")
-        if now() - self._logged.get(reason, -_QUIET) >= _QUIET:
+        if now() - self._logged.get(reason, -_LOG_EVERY) >= _LOG_EVERY:
             self._logged[reason] = now()
             fault = fault_of_text(error.str())
-            why = {"fault": in_full(self._kafka, fault).text, "see": fault.settings} if fault else {}
+            why = {"fault": with_certificate_cause(self._kafka, fault).text, "see": fault.settings} if fault else {}
             log.warning("kafka_error", reason=reason, error=error.str(), fatal=error.fatal(), **why)

@@ -16,7 +16,7 @@ from psycopg.errors import QueryCanceled
 
 from outbox import metrics, relay_store
 from outbox.append import WAKE_CHANNEL
-from outbox.held import Held
+from outbox.held import HeldTopics
 from outbox.publisher import Batch, Publisher
 from outbox.read_ahead import ReadAhead
 from outbox.refusals import Hold, Isolate, Park, Resend, decide, park_refused, park_unreadable
@@ -30,10 +30,10 @@ from runtime.tracing import parse_traceparent
 
 BATCHES_UNDER_WAY: Final = 2
 _MEASURE_EVERY: Final = 5.0  # seconds between counts of the backlog
-_MEASURE_SHARE: Final = 20  # the next count waits this many times as long as the last one took
+_MEASURE_PAUSE: Final = 20  # the next count waits this many times as long as the last one took
 _RESEND_AFTER: Final = 0.5  # seconds of pause after Kafka refused something that may pass later
-_COMPANY: Final = 0.0002  # seconds of pause for each row of a small batch
-_ENOUGH: Final = 50  # rows of a batch after which there is none
+_PAUSE_PER_ROW: Final = 0.0002  # seconds of pause for each row of a small batch
+_ROWS_WITHOUT_PAUSE: Final = 50  # rows of a batch after which there is none
 _GIVE_UP_AFTER: Final = 5.0  # seconds for which a stopping relay waits for Kafka
 
 
@@ -76,7 +76,7 @@ class Session:
         self._publisher = publisher
         self._stop = stop
         self._under_way: deque[Batch] = deque()
-        self._held = Held(settings.kafka)
+        self._held = HeldTopics(settings.kafka)
         self._woken = False
         self._may_rest = False
         self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
@@ -89,7 +89,7 @@ class Session:
         self._connection.execute(f"listen {WAKE_CHANNEL}")
         self.shards.join()
         while not self._stop.requested:
-            self._keep_time()
+            self._do_periodic_work()
             self._woken = False
             counts = self.run_once()
             if self._may_rest and not self._woken:
@@ -162,8 +162,8 @@ class Session:
         self._under_way.popleft()
         if done := batch.acknowledged:
             for topic in {row.event.topic for row in done}:
-                self._held.free(topic)
-            relay_store.forget(self._connection, [row.id for row in done])
+                self._held.release(topic)
+            relay_store.delete(self._connection, [row.id for row in done])
             self._count(done)
             if batch.began:
                 _record_spans(done, batch.began)
@@ -179,7 +179,7 @@ class Session:
                 if isinstance(decision, Hold):
                     self._held.hold(row.event.topic)
                 elif isinstance(decision, Isolate):  # a broker checks records only after the right
-                    self._held.free(row.event.topic)
+                    self._held.release(row.event.topic)
                 metrics.RESENT.labels(decision.reason).inc()
                 self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)
                 resent += 1
@@ -194,7 +194,7 @@ class Session:
         self._under_way.clear()
         self._ahead.take()
 
-    def _keep_time(self) -> None:
+    def _do_periodic_work(self) -> None:
         self._lease.check()
         now = time.monotonic()
         if now >= self._rebalance_at:
@@ -234,7 +234,7 @@ class Session:
             return
         finally:
             now = time.monotonic()
-            self._measure_at = now + max(_MEASURE_EVERY, _MEASURE_SHARE * (now - began))
+            self._measure_at = now + max(_MEASURE_EVERY, _MEASURE_PAUSE * (now - began))
         metrics.PENDING.set(depth.pending)
         metrics.PARKED_NOW.set(depth.parked)
         metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)
@@ -260,7 +260,7 @@ def pause_after(sent: int) -> float:
     A batch costs Postgres and Kafka much the same whether it has 5 rows or 50. At 100 events a second a pause is 0.2 ms, so it
     is not felt; at 2,000 there are half as many batches.
     """
-    return sent * _COMPANY if sent < _ENOUGH else 0.0
+    return sent * _PAUSE_PER_ROW if sent < _ROWS_WITHOUT_PAUSE else 0.0
 
 
 def _is_filled(rows: list[relay_store.PendingRow], room: relay_store.Room) -> bool:

@@ -110,7 +110,7 @@ select p.id, p.replay_id, o.id, o.topic, o.aggregate_id, o.source, o.type, o.dat
        o.occurred_at, o.traceparent, o.causation_id, o.data, o.livemode, o.account, o.endpoint
 from outbox_pending p join outbox o on o.id = p.event_id where p.id = %b
 """
-_FORGET: Final = "delete from outbox_pending where id = any(%t::int8[])"
+_DELETE: Final = "delete from outbox_pending where id = any(%t::int8[])"
 _PARK: Final = "update outbox_pending set parked_at = now(), reason = %s where id = %s"
 _UNPARK: Final = (
     "update outbox_pending set parked_at = null, reason = null where parked_at is not null and id = any(%s) returning id"
@@ -201,9 +201,9 @@ def _array(ids: Collection[int]) -> str:
     return "{" + ",".join(map(str, ids)) + "}"
 
 
-def forget(connection: Connection, ids: Sequence[int]) -> None:
+def delete(connection: Connection, ids: Sequence[int]) -> None:
     """Delete rows that Kafka has acknowledged."""
-    connection.execute(_FORGET, (_array(ids),), prepare=True)
+    connection.execute(_DELETE, (_array(ids),), prepare=True)
 
 
 def park(connection: Connection, row_id: int, reason: str, alert: Event | None) -> None:

@@ -35,7 +35,7 @@ def lacking(operation: str, held: Mapping[str, Collection[str]]) -> list[str]:
     return sorted(name for name, operations in held.items() if operation not in operations)
 
 
-def told(operation: str, kind: str, names: Collection[str]) -> str:
+def describe_missing(operation: str, kind: str, names: Collection[str]) -> str:
     """Return a sentence that names the right and the topics or groups on which it is missing."""
     return f"this user lacks the right {operation} on the {kind}{'s' if len(names) > 1 else ''} {', '.join(names)}"
 

@@ -44,7 +44,7 @@ class SecretChange(msgspec.Struct, frozen=True, kw_only=True):
     process: str  #: The process, its process id and its host.
 
 
-def written_by(process: str, database_url: str) -> Report:
+def report_to_audit_log(process: str, database_url: str) -> Report:
     """Return a function that records changes as those of this process. It raises psycopg.Error."""
     client = f"{process} {os.getpid()} on {socket.gethostname()}"
 

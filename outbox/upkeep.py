@@ -16,9 +16,9 @@ from psycopg import AsyncConnection
 
 from outbox import metrics
 from outbox.alerts import CLOCK_SKEWED, RETENTION_BEHIND, Condition, forget_windows, note
-from outbox.clock import Own, ask_clock, own_clock, read_clock
+from outbox.clock import OwnClock, own_clock, read_clock, read_clock_async
 from outbox.errors import ClockSkewed
-from outbox.partitions import Upkeep, is_there, maintain, make_days
+from outbox.partitions import Upkeep, has_day, maintain, make_days
 from outbox.settings import RetentionSettings
 from runtime.failures import Failures
 from runtime.service import Service, connected
@@ -48,13 +48,15 @@ class Due(NamedTuple):
     all_due: bool
 
 
-class Forget(Protocol):
+class Deletion(Protocol):
     """Deletes other records beyond their retention, on a connection in autocommit mode."""
 
     def __call__(self, connection: psycopg.Connection, due: Due) -> object: ...
 
 
-def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool = False, own: Own = own_clock) -> Upkeep:
+def keep_partitions(
+    settings: RetentionSettings, *deletions: Deletion, all_due: bool = False, own: OwnClock = own_clock
+) -> Upkeep:
     """
     Create the days ahead, detach those beyond the retention, and delete other expired records, once.
 
@@ -70,8 +72,8 @@ def keep_partitions(settings: RetentionSettings, *forgets: Forget, all_due: bool
         reached = clock.now - timedelta(days=upkeep.behind)
         due = Due(clock.now, reached, reached - retention, all_due)
         forget_windows(connection, due.before)
-        for forget in forgets:
-            forget(connection, due)
+        for delete in deletions:
+            delete(connection, due)
         return upkeep
 
 
@@ -81,7 +83,7 @@ def make_days_ahead(settings: RetentionSettings) -> Upkeep:
         return make_days(connection, read_clock(connection).now, timedelta(days=settings.retention_days))
 
 
-def keeping_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> Service:
+def keeping_days(settings: RetentionSettings, deletions: Sequence[Deletion], own: OwnClock = own_clock) -> Service:
     """
     Return the service: a run every hour, and whenever a day is missing.
 
@@ -94,7 +96,7 @@ def keeping_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Ow
         while True:
             if time.monotonic() >= due or not await _are_days_there(connection):
                 due = 0.0  # if the run fails, it is still due
-                await keep_days(settings, forgets, own)
+                await keep_days(settings, deletions, own)
                 due = time.monotonic() + EVERY.total_seconds()
             await readable(connection, _LOOK_EVERY)  # nothing is sent on it: only the end of the connection is readable
 
@@ -103,10 +105,10 @@ def keeping_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Ow
     return Service("retention", rounds, failures)
 
 
-async def keep_days(settings: RetentionSettings, forgets: Sequence[Forget], own: Own = own_clock) -> None:
+async def keep_days(settings: RetentionSettings, deletions: Sequence[Deletion], own: OwnClock = own_clock) -> None:
     """Run the upkeep once, and report what it found: a clock that differs and days that are left behind are alerts."""
     try:
-        upkeep = keep_partitions(settings, *forgets, own=own)
+        upkeep = keep_partitions(settings, *deletions, own=own)
     except ClockSkewed as skewed:
         log.error("retention_refused", reason=skewed.reason, error=str(skewed), skew_seconds=skewed.skew.total_seconds())  # noqa: TRY400  # no bug
         await _raise(settings, CLOCK_SKEWED, "retention", detail=str(skewed))
@@ -122,8 +124,8 @@ async def keep_days(settings: RetentionSettings, forgets: Sequence[Forget], own:
 
 async def _are_days_there(connection: AsyncConnection) -> bool:
     """Return whether today and tomorrow, by Postgres' clock, have their partitions; the clocks are compared as well."""
-    today = (await ask_clock(connection)).now.date()
-    return await is_there(connection, today) and await is_there(connection, today + timedelta(days=1))
+    today = (await read_clock_async(connection)).now.date()
+    return await has_day(connection, today) and await has_day(connection, today + timedelta(days=1))
 
 
 async def _raise(settings: RetentionSettings, condition: Condition, subject: str, number: int = 1, *, detail: str = "") -> None:

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row, kwargs_row
 from psycopg.types.json import Jsonb
 
 from outbox.append import append, event_of
-from outbox.pages import PAGE_BYTES, cut
+from outbox.pages import PAGE_BYTES, page_of
 from projections.config_keys import RESERVED, UNREADABLE, is_usable
 from projections.errors import ProjectionError, Reason
 from runtime.tracing import Trace
@@ -97,7 +97,7 @@ async def read_history(
         values = {"key": key, "first": first, "before": before, "limit": limit + 1, "bytes": PAGE_BYTES}
         rows = await (await cursor.execute(_HISTORY, values)).fetchall()
     totals = [row.pop("total") for row in rows]
-    return cut([(_change(**row), total) for row, total in zip(rows, totals, strict=True)], limit)
+    return page_of([(_change(**row), total) for row, total in zip(rows, totals, strict=True)], limit)
 
 
 def _change(*, value: str, **fields: Any) -> Change:

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, PrimaryKeyConstraint, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from outbox.hints import hinting
+from outbox.hints import notify_changes
 from outbox.tables import metadata
 
 config = Table(
@@ -15,7 +15,7 @@ config = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     CheckConstraint("version > 0", name="version_positive"),
 )
-hinting(config)
+notify_changes(config)
 
 # `id` is that of the `config.changed` event, which is the id of the call that made the change: one call makes one change.
 config_history = Table(

@@ -12,7 +12,7 @@ from psycopg import Connection
 from pydantic import Field
 
 from outbox.cutoffs import advance
-from outbox.upkeep import Forget
+from outbox.upkeep import Deletion
 from runtime.ids import first_id_of
 from runtime.settings import Settings
 
@@ -65,7 +65,7 @@ select count(*) from gone
 """
 
 
-def forgetting(settings: RecordSettings) -> Forget:
+def forgetting(settings: RecordSettings) -> Deletion:
     """Return the function by which the upkeep of a relay deletes these records."""
     return lambda connection, due: forget_records(connection, settings, due.now, all_due=due.all_due)
 

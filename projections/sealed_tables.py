@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from outbox.hints import hinting
+from outbox.hints import notify_changes
 from outbox.tables import metadata
 
 
@@ -22,5 +22,5 @@ def sealed_table(name: str) -> Table:
         Column("updated_by", Text, nullable=False),
         CheckConstraint("version > 0", name="version_positive"),
     )
-    hinting(table)
+    notify_changes(table)
     return table

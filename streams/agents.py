@@ -169,7 +169,7 @@ class Continuity:
             if record.offset > expected:
                 found.append(Loss(self._consumer, place, expected, record.offset))
             elif record.offset < expected:
-                found.append(Loss(self._consumer, place, 0, expected, anew=True))
+                found.append(Loss(self._consumer, place, 0, expected, offsets_reused=True))
             expected = record.offset + 1
         self._next[place] = expected
         return found

@@ -98,5 +98,5 @@ class Rights(Service):
                 log.debug("rights_unknown", error=described(error))
                 is_all = False
             else:
-                found += [rights.told("READ", kind, names)] if names else []
+                found += [rights.describe_missing("READ", kind, names)] if names else []
         return found, is_all

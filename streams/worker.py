@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from outbox.errors import BrokerError
 from outbox.offsets import Offsets
-from outbox.secret_changes import written_by
+from outbox.secret_changes import report_to_audit_log
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
 from runtime.settings import SettingsError, environment
@@ -48,7 +48,7 @@ def _app() -> App:
     except SettingsError as error:
         raise SystemExit(str(error)) from error
     schema = SchemaWatch(settings.database_url, f"worker {role.name}")
-    secrets = SecretWatch((settings,), environ, written_by(f"worker-{role.name}", settings.database_url))
+    secrets = SecretWatch((settings,), environ, report_to_audit_log(f"worker-{role.name}", settings.database_url))
     watches = _Watches(schema, secrets, Offsets(settings.kafka), role.topics)
     [app] = build_apps(f"worker-{role.name}", {role: settings}, _datadir().name, schema, watches)
     return app

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from operations.deliveries.query import DeliveriesQuery
 from operations.ledger.states import condition
-from outbox.pages import PAGE_BYTES, cut, floor_of
+from outbox.pages import PAGE_BYTES, lowest_id, page_of
 from runtime.ids import time_of
 
 _COLUMNS: Final = """d.id, d.source, d.outcome, d.trace_id, d.provider_event_id as event_id, d.event_id as ce_id, d.type,
@@ -61,12 +61,12 @@ async def deliveries(
     ]
     if query.settled:
         conditions.append(sql.SQL(f"and {condition(query.settled)}"))
-    floor = await floor_of(connection, "webhook_deliveries", first, before) if conditions else None
+    floor = await lowest_id(connection, "webhook_deliveries", first, before) if conditions else None
     values = {**columns, "first": floor or first, "before": before, "limit": query.limit + 1, "bytes": PAGE_BYTES}
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(sql.SQL(_PAGE).format(where=sql.SQL(" ").join(conditions)), values, prepare=False)
         rows = await cursor.fetchall()
-    found, more = cut([(_delivery(row), row["total"]) for row in rows], query.limit)
+    found, more = page_of([(_delivery(row), row["total"]) for row in rows], query.limit)
     return found, found[-1].id if more else floor
 
 

@@ -20,7 +20,7 @@ from operations.dead_letters.store import open_letters
 from operations.ledger.books import kept_from
 from operations.ledger.states import OF_FINDINGS, OF_SPAN, SETTLED_BY, TIME_OF, plan_for_spans, present, span_values
 from outbox.alerts import LEDGER_UNBALANCED, WEBHOOKS_UNSETTLED, note
-from outbox.clock import ask_clock
+from outbox.clock import read_clock_async
 from outbox.locks import Lock
 from outbox.settings import RelaySettings
 from runtime.failures import Failures
@@ -161,7 +161,7 @@ def sweeping(settings: RelaySettings) -> Service:
     shown = {Place(source) for source in SETTLED_BY}
 
     async def sweep_once(connection: AsyncConnection) -> float:
-        now = (await ask_clock(connection)).now
+        now = (await read_clock_async(connection)).now
         swept = await sweep(connection, settings.ledger_grace, now)
         shown.update(swept.in_flight, swept.unbalanced)
         _export(swept, shown, now)

@@ -26,10 +26,10 @@ def gateway() -> None:
 def relay() -> None:
     """Run one relay until SIGTERM; start as many as you like, they share the work."""
     from ops.processes import relay as process
-    from ops.processes.forgetting import forgets
+    from ops.processes.deletions import deletions
 
     settings = _settings_of("relay")
-    raise typer.Exit(process.main(settings, *forgets(settings)))
+    raise typer.Exit(process.main(settings, *deletions(settings)))
 
 
 def worker(

@@ -41,14 +41,14 @@ def retention(
 
     A detached day is dropped after RETENTION_GRACE. Until then it is attached again if RETENTION_DAYS covers it again.
     """
-    from ops.processes.forgetting import forgets
+    from ops.processes.deletions import deletions
     from outbox import partitions
     from outbox.settings import RetentionSettings
     from outbox.upkeep import keep_partitions
 
     settings = RetentionSettings.load(environment())
     database().close()  # so that the schema is looked at
-    done = keep_partitions(settings, *forgets(environment()), all_due=yes)
+    done = keep_partitions(settings, *deletions(environment()), all_due=yes)
     with database() as connection:
         away = partitions.detached(connection)
     data = done._asdict() | {

@@ -66,4 +66,4 @@ def judge(kind: str, operation: str, held: Mapping[str, frozenset[str]]) -> Iter
         )
         yield warn(AREA, f"this user may {operation} no {kind}", act, "kafka-down")
     else:
-        yield fail(AREA, rights.told(operation, kind, missing), _ACT, "kafka-down")
+        yield fail(AREA, rights.describe_missing(operation, kind, missing), _ACT, "kafka-down")

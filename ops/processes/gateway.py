@@ -22,7 +22,7 @@ from gateway.settings import GatewaySettings
 from gateway.siblings import LABEL
 from ops.processes.applications import build_internal, build_own, build_public, opened
 from ops.processes.siblings import Place, divide
-from outbox.secret_changes import written_by
+from outbox.secret_changes import report_to_audit_log
 from runtime.build import register_build
 from runtime.certificates import expiry_of
 from runtime.lean import tune_gc
@@ -64,7 +64,7 @@ def _serve(settings: GatewaySettings, environ: Mapping[str, str], place: Place |
         bind_contextvars(**{LABEL: place.number})
     register_build("gateway")
     configure_spans("gateway", environ)
-    watch = SecretWatch((settings,), environ, written_by("gateway", settings.database_url))
+    watch = SecretWatch((settings,), environ, report_to_audit_log("gateway", settings.database_url))
     try:
         watch.start()
         _look_at_certificate(settings)

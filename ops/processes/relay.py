@@ -11,9 +11,9 @@ from operations.ledger.loop import sweeping
 from operations.lost_records.loop import recovering
 from outbox.publisher import Publisher
 from outbox.relay import Relay
-from outbox.secret_changes import written_by
+from outbox.secret_changes import report_to_audit_log
 from outbox.settings import RelaySettings
-from outbox.upkeep import Forget, keeping_days
+from outbox.upkeep import Deletion, keeping_days
 from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.lean import tune_gc
@@ -33,8 +33,8 @@ _PATIENCE: Final = 12.0
 """Seconds for a stop, which waits for Postgres too: one that is silent would hold it for as long as it likes."""
 
 
-def main(environ: Mapping[str, str], *forgets: Forget) -> int:
-    """Run one relay until SIGTERM, SIGINT or SIGHUP; its upkeep calls `forgets` too."""
+def main(environ: Mapping[str, str], *deletions: Deletion) -> int:
+    """Run one relay until SIGTERM, SIGINT or SIGHUP; its upkeep calls `deletions` too."""
     settings = RelaySettings.load(environ)
     configure_logs("relay")
     register_build("relay")
@@ -45,7 +45,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     publisher = Publisher(settings.kafka, settings.lock_lease)
     settings.on_change(lambda newest: publisher.log_in(newest.kafka))
     relay = Relay(settings, publisher, stop)
-    watch = SecretWatch((settings,), environ, written_by("relay", settings.database_url))
+    watch = SecretWatch((settings,), environ, report_to_audit_log("relay", settings.database_url))
     watch.start()
     schema = SchemaWatch(settings.database_url, "relay")
     schema.start()
@@ -54,7 +54,7 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     web.start()
     log.info("relay_started", web=f"http://{settings.relay_web_host}:{web.port}")
     if schema.wait_fit(stop):
-        for service in services(settings, forgets):
+        for service in services(settings, deletions):
             service.run_in_thread()
         tune_gc()
         relay.run()
@@ -66,9 +66,9 @@ def main(environ: Mapping[str, str], *forgets: Forget) -> int:
     return 0
 
 
-def services(settings: RelaySettings, forgets: Sequence[Forget]) -> list[Service]:
+def services(settings: RelaySettings, deletions: Sequence[Deletion]) -> list[Service]:
     """Return what runs beside the relay, each in a thread of its own, for as long as the process lives."""
-    return [keeping_days(settings, forgets), recovering(settings), sweeping(settings)]
+    return [keeping_days(settings, deletions), recovering(settings), sweeping(settings)]
 
 
 def _readiness(relay: Relay, schema: SchemaWatch, stop: Stop) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from outbox.faults import Faults
-from outbox.secret_changes import written_by
+from outbox.secret_changes import report_to_audit_log
 from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.kafka import Cluster
@@ -50,7 +50,7 @@ def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
     stop.on_signals()
     schema = SchemaWatch(settings.database_url, process.replace("-", " ", 1))
     schema.start()
-    watch = SecretWatch(tuple(roles.values()), environ, written_by(process, settings.database_url))
+    watch = SecretWatch(tuple(roles.values()), environ, report_to_audit_log(process, settings.database_url))
     watch.start()
     log.info("worker_starting", roles=list(names), topics=[topic for role in roles for topic in role.topics])
     if not (_await_schema(process, settings, schema, stop) and _await_kafka(process, settings, stop)):

@@ -13,7 +13,7 @@ import pytest
 from gateway.commands import idempotency_store
 from gateway.commands.idempotency_store import Claimed, InProgress, Key
 from gateway.presence import Presence
-from ops.processes.forgetting import forgets
+from ops.processes.deletions import deletions
 from outbox import tasks
 from outbox.settings import RetentionSettings
 from outbox.upkeep import keep_partitions
@@ -200,5 +200,5 @@ async def test_a_key_is_free_again_when_its_time_is_over(gateway: Gateway, datab
         await idempotency_store.claim(connection, Key("admin", "younger", b""), new_id())
         age = idempotency_store.KEPT + timedelta(seconds=1)
         await connection.execute("update idempotency_keys set created_at = now() - %s where key = 'order-1'", (age,))
-    await asyncio.to_thread(keep_partitions, RetentionSettings.load({"DATABASE_URL": database_url}), *forgets({}))
+    await asyncio.to_thread(keep_partitions, RetentionSettings.load({"DATABASE_URL": database_url}), *deletions({}))
     assert [row["key"] for row in await gateway.rows("idempotency_keys")] == ["younger"]

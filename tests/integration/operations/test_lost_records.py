@@ -187,7 +187,7 @@ async def test_a_recreated_topic_has_lost_what_was_not_read_however_much_it_has_
     assert await bench.look() == []
     await asyncio.to_thread(make_anew, bench.kafka, bench.topic, 1)
     bench.produce(9)
-    assert await bench.look() == [Loss("payments", bench.place, 0, 4, anew=True)]
+    assert await bench.look() == [Loss("payments", bench.place, 0, 4, offsets_reused=True)]
     assert await bench.work() == 2
     assert await bench.pending() == unread
     assert await bench.look() == []

@@ -52,7 +52,7 @@ def drop(connection: psycopg.Connection, day: date) -> None:
 
 @pytest.mark.parametrize("own", [ahead, behind])
 def test_with_a_wrong_clock_nothing_goes_and_the_days_are_still_made(
-    connection: psycopg.Connection, settings: RetentionSettings, own: upkeep.Own
+    connection: psycopg.Connection, settings: RetentionSettings, own: upkeep.OwnClock
 ) -> None:
     today = datetime.now(UTC).date()
     before = set(partitions.partitions(connection))

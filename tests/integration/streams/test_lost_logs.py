@@ -62,4 +62,4 @@ async def test_a_log_that_has_lost_its_end_is_read_from_its_beginning(bench: Ben
         bench.produce({0: 5})
         await bench.until_committed({0: 105, 1: 10})
     assert [record.offset for record in handler.done if record.partition == 0] == [*range(105)]
-    assert handler.losses == [Loss("test", Place(bench.topic, 0), 0, 1000, anew=True)]
+    assert handler.losses == [Loss("test", Place(bench.topic, 0), 0, 1000, offsets_reused=True)]

@@ -32,7 +32,7 @@ finally:
 @pytest.mark.parametrize(
     ("modules", "loaded"),
     [
-        (("ops.cli", "ops.settings.review", "ops.processes.relay", "ops.processes.forgetting"), ""),
+        (("ops.cli", "ops.settings.review", "ops.processes.relay", "ops.processes.deletions"), ""),
         (("ops.cli", "ops.settings.review", "ops.processes.worker", "streams.alerts.handler", "streams.search.handler"), ""),
         (("ops.cli", "ops.settings.review", "ops.processes.worker", "streams.notifications.handler"), "apprise"),
         (("ops.cli", "ops.settings.review", "ops.processes.gateway"), "sqlalchemy"),

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from outbox import held
-from outbox.held import RETRY, Held
+from outbox.held import RETRY, HeldTopics
 from outbox.relay_store import PendingRow
 from runtime.ids import new_id
 from runtime.kafka import Cluster
@@ -46,14 +46,14 @@ def ids(rows: list[PendingRow]) -> list[int]:
 
 
 def test_without_a_refusal_everything_passes(clock: Clock) -> None:
-    held_now = Held(Cluster("kafka:9092"))
+    held_now = HeldTopics(Cluster("kafka:9092"))
     clock.now += 2 * RETRY
     assert ids(held_now.sift(ROWS)) == [1, 2, 3, 4]
     assert (held_now.ids, held_now.due) == ([], False)
 
 
 def test_a_refused_topic_is_held_until_the_next_try_and_the_others_pass(clock: Clock) -> None:
-    held_now = Held(Cluster("kafka:9092"))
+    held_now = HeldTopics(Cluster("kafka:9092"))
     held_now.hold("forbidden")
     assert ids(held_now.sift(ROWS)) == [1, 3]
     assert held_now.ids == [2, 4]
@@ -64,12 +64,12 @@ def test_a_refused_topic_is_held_until_the_next_try_and_the_others_pass(clock: C
     assert held_now.due
     assert (held_now.begin_try(), held_now.due) == (1, False)
     assert held_now.ids == [4, 5]
-    held_now.free("forbidden")
+    held_now.release("forbidden")
     assert ids(held_now.sift(ROWS)) == [1, 2, 3, 4]
 
 
 def test_a_try_is_of_the_oldest_row_of_each_topic(clock: Clock) -> None:
-    held_now = Held(Cluster("kafka:9092"))
+    held_now = HeldTopics(Cluster("kafka:9092"))
     held_now.hold("forbidden")
     clock.now += RETRY - 1
     held_now.hold("another")
@@ -82,7 +82,7 @@ def test_a_try_is_of_the_oldest_row_of_each_topic(clock: Clock) -> None:
 
 
 def test_a_row_whose_try_was_refused_is_the_oldest_again(clock: Clock) -> None:
-    held_now = Held(Cluster("kafka:9092"))
+    held_now = HeldTopics(Cluster("kafka:9092"))
     held_now.hold("forbidden")
     held_now.sift(ROWS)
     clock.now += RETRY
@@ -95,7 +95,7 @@ def test_a_row_whose_try_was_refused_is_the_oldest_again(clock: Clock) -> None:
 
 
 def test_when_shards_change_hands_the_topic_stays_held_and_its_rows_are_read_again(clock: Clock) -> None:
-    held_now = Held(Cluster("kafka:9092"))
+    held_now = HeldTopics(Cluster("kafka:9092"))
     held_now.hold("forbidden")
     held_now.sift(ROWS)
     held_now.forget_rows()
@@ -105,7 +105,7 @@ def test_when_shards_change_hands_the_topic_stays_held_and_its_rows_are_read_aga
 
 
 def test_each_try_logs_once_which_right_is_missing_by_the_name_on_the_cluster(clock: Clock) -> None:
-    held_now = Held(Cluster("kafka:9092", prefix="acme."))
+    held_now = HeldTopics(Cluster("kafka:9092", prefix="acme."))
     with capture_logs() as lines:
         for _ in range(3):
             held_now.hold("forbidden")
@@ -119,8 +119,8 @@ def test_each_try_logs_once_which_right_is_missing_by_the_name_on_the_cluster(cl
 
 @pytest.mark.usefixtures("clock")
 def test_what_is_held_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held, "_MOST", 2)
-    held_now = Held(Cluster("kafka:9092"))
+    monkeypatch.setattr(held, "_ROWS_MAX", 2)
+    held_now = HeldTopics(Cluster("kafka:9092"))
     held_now.hold("forbidden")
     assert not held_now.full
     held_now.sift(ROWS)

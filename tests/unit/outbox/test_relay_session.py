@@ -107,7 +107,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
     def made(rows: Sequence[PendingRow], batch: int = 2) -> Bench:
         bench = Bench(rows, batch)
         monkeypatch.setattr(relay_store, "read_pending", bench.outbox.read)
-        monkeypatch.setattr(relay_store, "forget", bench.outbox.forget)
+        monkeypatch.setattr(relay_store, "delete", bench.outbox.forget)
         return bench
 
     return made
@@ -227,6 +227,6 @@ def test_what_is_looked_at_row_by_row_comes_before_a_try_unless_too_much_is_held
     bench.kafka.most.clear()
     bench.session.run_once()
     assert (bench.kafka.most, bench.kafka.taken) == ([[]], [2, 3])
-    monkeypatch.setattr(held, "_MOST", 1)
+    monkeypatch.setattr(held, "_ROWS_MAX", 1)
     bench.session.run_once()
     assert bench.kafka.most[1:] == [[1]]

@@ -32,7 +32,7 @@ def test_a_jump_is_a_loss_at_the_start_in_a_batch_and_between_batches() -> None:
 
 def test_a_log_that_begins_again_is_a_loss_of_everything_before() -> None:
     follow = Continuity("c").follow
-    assert follow(records(0, [0, 1]), lambda _: 100) == [Loss("c", Place("t", 0), 0, 100, anew=True)]
+    assert follow(records(0, [0, 1]), lambda _: 100) == [Loss("c", Place("t", 0), 0, 100, offsets_reused=True)]
     assert follow(records(0, [2]), lambda _: 100) == []
 
 

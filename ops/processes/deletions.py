@@ -6,11 +6,11 @@ from console.sessions import forget_keys
 from gateway.commands.idempotency_store import forget_expired
 from gateway.secrets.uses import forget_uses
 from operations.webhook_replay.jobs import forget_replays
-from outbox.upkeep import Forget
+from outbox.upkeep import Deletion
 from projections.retention import RecordSettings, forgetting
 
 
-def forgets(environ: Mapping[str, str]) -> tuple[Forget, ...]:
+def deletions(environ: Mapping[str, str]) -> tuple[Deletion, ...]:
     """
     Return what deletes keys of idempotency and of the console, replays, uses of secrets, leads and notifications.
 
