@@ -1,7 +1,7 @@
 """
 Handles cache commands: removes the keys, and finishes each task with their number.
 
-The part of Redis that is ours: every key and pattern gets the prefix, so that nothing else can be touched.
+Every key and pattern gets the prefix, so that nothing else in that Redis can be removed.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Keyspace:
     Removes keys below a prefix, and counts them.
 
     Raises Transient `redis_unavailable` for every refusal of Redis: these commands are right for any key, so the server or its
-    permissions have to change. A walk that was interrupted starts anew, and counts what it finds then.
+    permissions have to change. An interrupted walk starts again, and counts only what it finds then.
     """
 
     def __init__(self, client: Redis, prefix: str) -> None:
@@ -50,7 +50,7 @@ class Keyspace:
         self._literal = _GLOB.sub(r"\\\1", prefix)
 
     async def remove(self, keys: Sequence[str]) -> int:
-        """Remove exact keys; returns how many of them there were."""
+        """Remove exact keys; returns how many of them existed."""
         removed = 0
         for start in range(0, len(keys), _BATCH):  # a command may have a hundred thousand of them, and the prefix may be long
             removed += await self._unlink([f"{self._prefix}{key}".encode() for key in keys[start : start + _BATCH]])
@@ -58,7 +58,7 @@ class Keyspace:
 
     async def remove_matching(self, pattern: str) -> int:
         """
-        Remove every key that matches the glob pattern and exists throughout; returns how many there were.
+        Remove every key that matches the glob pattern and exists throughout; returns their number.
 
         Redis looks for the next keys while it removes the last ones. SCAN may show a key twice; UNLINK counts it once.
         """
@@ -95,10 +95,10 @@ def _refusals_as_transient() -> Iterator[None]:
 
 
 class _Packing:
-    """Before any of the client's kinds of connection (TCP, TLS, socket)."""
+    """Packs UNLINK faster; it is mixed into any of the client's kinds of connection (TCP, TLS, socket)."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        # Others may hold a name of two words, which only the client's own way takes apart.
+        # Other commands may have a name of two words, which only the client's own method splits.
         if args[0] == "UNLINK":
             return [pack_command(args)]
         packed: list[bytes] = super().pack_command(*args)  # type: ignore[misc]  # the method of the connection class behind it
@@ -106,7 +106,7 @@ class _Packing:
 
 
 def client_of(url: str, **options: Any) -> Redis:
-    """Return the client of `Redis.from_url`, but quicker; it closes its pool with itself."""
+    """Return the client of `Redis.from_url`, but with faster packing; closing it also closes its pool."""
     pool = pool_at(url, **options)
     pool.connection_class = type("PackingConnection", (_Packing, pool.connection_class), {})
     return Redis.from_pool(pool)
@@ -145,7 +145,7 @@ class CacheHandler:
 
 @asynccontextmanager
 async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
-    once = Retry(NoBackoff(), retries=0)  # the processor owns the waiting
+    once = Retry(NoBackoff(), retries=0)  # the processor waits and retries
     client = client_of(
         settings.redis_url,
         retry=once,

@@ -27,8 +27,8 @@ class Stamp(NamedTuple):
     """
     The place of a fact in the order: facts are ordered by it, in whatever order they arrive.
 
-    `at` is the provider's time in Unix seconds; `rank` is the place in a life within one second; `event` is the provider's
-    event id, so that no two stamps are ever equal.
+    `at` is the provider's time in Unix seconds; `rank` is the place in the lifecycle, for facts of one second; `event` is the
+    provider's event id, so that no two stamps are ever equal.
     """
 
     at: int
@@ -51,7 +51,7 @@ UNSTATED: Final = Money(0, NO_CURRENCY)
 
 
 def money(amount: int | None, currency: str | None) -> Money:
-    """The amount that a provider states; one without a currency, or with a word that is none, is kept, to be completed later."""
+    """Return the amount that a provider states. Without a valid currency it is kept too, to be completed later."""
     code = currency or ""
     return UNSTATED if amount is None else Money(amount, code.lower() if accepts(Currency, code) else NO_CURRENCY)
 
@@ -92,10 +92,10 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
     """
     A fact about a payment.
 
-    `asked` is its own amount, and `hinted` the amount by another object (its invoice), which counts only until the payment
-    states its own; `captured` is the money that is in, and `vouched` the same by another object, which again counts only until
-    the payment states its own. `refunded` is the provider's running total, `returned` are single refunds. `witnessed` is true for
-    a progress that a part of the payment states, which the payment itself states too.
+    `asked` is the requested amount, and `hinted` the same as another object (its invoice) states it, which counts only until the
+    payment states its own; `captured` is the received amount, and `vouched` the same as another object states it, which again
+    counts only until the payment states its own. `refunded` is the provider's running total, `returned` are single refunds.
+    `witnessed` is true if `progress` is stated by a part of the payment; the payment itself states it too.
     """
 
     progress: Progress | None = None
@@ -118,7 +118,7 @@ class RefundFact(_Fact, frozen=True, kw_only=True):
     """
     A fact about a refund.
 
-    `status` is pending, requires_action, succeeded, failed or canceled, or a word of the provider's that is none of these;
+    `status` is pending, requires_action, succeeded, failed or canceled, or another word of the provider;
     `gone` is true if the money does not reach the payer. `created` is Unix seconds.
     """
 
@@ -138,9 +138,9 @@ class DisputeFact(_Fact, frozen=True, kw_only=True):
     """
     A fact about a dispute.
 
-    `status` is the provider's word, and `ended` is true if it is a last one. `funds` is the state of the disputed amount:
-    `not_withdrawn` means that it is in hand, whether it had been withdrawn before or not. Evidence is taken until `respond_by`,
-    in Unix seconds.
+    `status` is the provider's word, and `ended` is true if no other follows it. `funds` is the state of the disputed amount:
+    `not_withdrawn` means that the merchant has it, whether it was withdrawn before or not. Evidence is accepted until
+    `respond_by`, in Unix seconds.
     """
 
     status: str
@@ -161,8 +161,8 @@ class Before(NamedTuple):
 
 class SubscriptionFact(_Fact, frozen=True, kw_only=True):
     """
-    A fact about a subscription, always with its whole state. `status` is the provider's word, and `ended` is true if it is a
-    last one.
+    A fact about a subscription, always with its whole state. `status` is the provider's word, and `ended` is true if no other
+    follows it.
     """
 
     status: str
@@ -197,20 +197,20 @@ Fact = PaymentFact | RefundFact | DisputeFact | SubscriptionFact | InvoiceFact
 
 
 Notes = dict[str, Any] | list[Any] | None
-"""An object of the merchant's own; PHP writes an empty one as a list."""
+"""Key-value pairs of the merchant; PHP writes an empty object as a list."""
 
 WORD_MAX: Final = 500
 
 
 def word_in(notes: Notes, *names: str) -> str | None:
-    """The first note of these names that is a text, and one that can be kept."""
+    """Return the first text that can be kept among the notes of these names."""
     if not isinstance(notes, dict):
         return None
     return next((word for name in names if (word := word_of(notes.get(name)))), None)
 
 
 def reference_in(notes: Notes) -> str | None:
-    """The reference by which `payments/expect` knows a payment."""
+    """Return the reference under which `payments/expect` expects a payment."""
     return word_in(notes, "reference", "order_id")
 
 
@@ -219,7 +219,7 @@ def user_in(notes: Notes) -> str | None:
 
 
 def word_of(value: Any) -> str | None:
-    """The text that is kept of a merchant's own value: one that is longer than an index has room for is none."""
+    """Return the text to keep of a merchant's value; None if it is no text, or one that is too long for an index."""
     if (number := whole(value)) is not None:
         value = str(number)
     return value if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None
@@ -232,7 +232,7 @@ AnyFact = TypeVar("AnyFact", bound=Fact)
 
 def storable(fact: AnyFact) -> tuple[AnyFact, list[str]]:
     """
-    The fact, and the names of the fields whose text was left out of it.
+    Return the fact without the texts that Postgres cannot store, and the names of their fields.
 
     Raises Poison `text_unstorable` if the field is required: an id, a status or a currency.
     """
@@ -244,20 +244,20 @@ def storable(fact: AnyFact) -> tuple[AnyFact, list[str]]:
     return kept, left_out
 
 
-_LOOKING: Final = ContextVar("looking", default=False)
+_UNLOGGED: Final = ContextVar("unlogged", default=False)
 
 
 @contextmanager
-def unnoted() -> Iterator[None]:
-    """Note nothing of what is interpreted meanwhile: whoever only looks again at events has no news for the log."""
-    token = _LOOKING.set(True)
+def unlogged() -> Iterator[None]:
+    """Log no fields that are left out meanwhile: a caller that only reads events again has nothing new to report."""
+    token = _UNLOGGED.set(True)
     try:
         yield
     finally:
-        _LOOKING.reset(token)
+        _UNLOGGED.reset(token)
 
 
 def note_left_out(names: Sequence[str], **event: object) -> None:
     """Log the fields that were left out of an event's effects, with what identifies the event."""
-    if names and not _LOOKING.get():
+    if names and not _UNLOGGED.get():
         log.warning("words_left_out", fields=names, **event)

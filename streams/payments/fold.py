@@ -2,7 +2,7 @@
 State as a pure fold over facts: the same for every order and any repetition.
 
 That holds because each part of a state is a maximum over a total order (most by stamp, some by a lifecycle or an amount), and a
-maximum asks neither how often nor in which order. What a reader sees (`status`, `amount`, …) is computed from the parts.
+maximum depends on neither repetition nor order. What a reader sees (`status`, `amount`, …) is computed from the parts.
 """
 
 from collections.abc import Iterable
@@ -59,7 +59,7 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         refunded_before=known.refunded_before,
         asked=_best(known.asked, _stated(stamp, fact.asked)),
         hinted=_best(known.hinted, _stated(stamp, fact.hinted)),
-        said_reference=_latest(known.said_reference, _known(stamp, fact.reference)),
+        stated_reference=_latest(known.stated_reference, _known(stamp, fact.reference)),
         customer=_latest(known.customer, _known(stamp, fact.customer_id)),
         user=_latest(known.user, _known(stamp, fact.user_id)),
         contact=_latest(known.contact, _known(stamp, fact.contact)),
@@ -102,7 +102,7 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
         updated=max(known.updated, stamp.at),
         stated=_best(known.stated, _stated(stamp, None if fact.amount == UNSTATED else fact.amount)),
         reason=_latest(known.reason, _known(stamp, fact.reason)),
-        said_funds=_latest(known.said_funds, _known(stamp, fact.funds)),
+        stated_funds=_latest(known.stated_funds, _known(stamp, fact.funds)),
         withdrawn=known.withdrawn or fact.funds == "withdrawn",
         respond_by=_latest(known.respond_by, respond_by),
         payment=_latest(known.payment, _known(stamp, fact.payment_id)),
@@ -111,37 +111,37 @@ def fold_dispute(state: DisputeState | None, fact: DisputeFact) -> DisputeState:
 
 def fold_subscription(state: SubscriptionState | None, fact: SubscriptionFact) -> SubscriptionState:
     newest = Snapshot(fact.stamp, fact.status, fact.ended, fact.current_period_end, fact.before)
-    states = {newest, state.standing, *state.rivals} if state else {newest}
-    latest = max(standing.stamp.at for standing in states)
-    rivals = sorted((standing for standing in states if standing.stamp.at == latest), key=_stamp_of)
-    standing = _last_of(rivals)
+    snapshots = {newest, state.current, *state.rivals} if state else {newest}
+    second = max(snapshot.stamp.at for snapshot in snapshots)
+    rivals = sorted((snapshot for snapshot in snapshots if snapshot.stamp.at == second), key=_stamp_of)
+    current = _last_of(rivals)
     return SubscriptionState(
         **_origin(state, fact),
-        standing=standing,
-        rivals=tuple(rival for rival in rivals if rival != standing),
+        current=current,
+        rivals=tuple(rival for rival in rivals if rival != current),
         customer=_latest(state.customer if state else None, _known(fact.stamp, fact.customer_id)),
     )
 
 
 def _last_of(rivals: Iterable[Snapshot]) -> Snapshot:
     """
-    The last of several standings of one second.
+    Return the last of several snapshots of one second.
 
-    An end comes last. Else one that another names as what was before it is not the last; where that leaves several, or none
-    because they go in a circle, the order of a life decides.
+    An end is the last. Otherwise a snapshot is not the last if another one states its values as the previous ones. If that leaves
+    several, or none because they form a circle, the rank of the stamp decides.
     """
     return max(candidates_of(rivals), key=_stamp_of)
 
 
 def candidates_of(rivals: Iterable[Snapshot]) -> list[Snapshot]:
-    """Those of several standings of one second that may be the last."""
-    states = list(rivals)
-    ends = [standing for standing in states if standing.ended]
-    return ends or [each for each in states if not any(_follows(other, each) for other in states)] or states
+    """Return those of several snapshots of one second that may be the last."""
+    snapshots = list(rivals)
+    ends = [snapshot for snapshot in snapshots if snapshot.ended]
+    return ends or [each for each in snapshots if not any(_follows(other, each) for other in snapshots)] or snapshots
 
 
-def _stamp_of(standing: Snapshot) -> Stamp:
-    return standing.stamp
+def _stamp_of(snapshot: Snapshot) -> Stamp:
+    return snapshot.stamp
 
 
 def _follows(later: Snapshot, earlier: Snapshot) -> bool:
@@ -181,7 +181,7 @@ def fold_invoice(state: InvoiceState | None, fact: InvoiceFact) -> InvoiceState:
 
 
 def fold(state: State | None, fact: Fact) -> State:
-    """The state after one more fact; the caller pairs states and facts of one aggregate."""
+    """Return the state after one more fact; the caller pairs states and facts of one aggregate."""
     match fact:
         case PaymentFact():
             return fold_payment(state if isinstance(state, PaymentState) else None, fact)
@@ -196,7 +196,7 @@ def fold(state: State | None, fact: Fact) -> State:
 
 
 def _origin(known: State | None, fact: Fact) -> dict[str, Any]:
-    """The mode and the account of the state. An event that does not state them changes neither."""
+    """Return the mode and the account of the state. An event that does not state them changes neither."""
     return {
         "provider": fact.provider,
         "id": fact.id,
@@ -212,7 +212,7 @@ def _latest(known: Part | None, other: Part | None) -> Part | None:
 
 
 def _best(known: Stated | None, other: Stated | None) -> Stated | None:
-    """The latest amount that has a currency, if there is one: an event that leaves it out takes nothing away."""
+    """Return the latest amount with a currency, if there is one: an event without a currency does not replace it."""
     if known is None or other is None:
         return other if known is None else known
     return max(known, other, key=_completeness)
@@ -247,14 +247,14 @@ def is_contested(old: State | None, fact: Fact) -> bool:
 
 def _is_open(new: State, fact: SubscriptionFact) -> bool:
     """Return True if the order of a subscription's events is undecided: an event's previous values may have decided it."""
-    if not isinstance(new, SubscriptionState) or fact.stamp.at != new.standing.stamp.at:
+    if not isinstance(new, SubscriptionState) or fact.stamp.at != new.current.stamp.at:
         return False
-    last = candidates_of((new.standing, *new.rivals))
+    last = candidates_of((new.current, *new.rivals))
     return len({(each.status, each.current_period_end) for each in last}) > 1
 
 
 def _differ(had: Any, stated: Any) -> bool:
-    """Two parts of a state, each with its stamp first: of one second and one rank, of two events, and not the same."""
+    """Return True if two parts of a state have stamps of one second and one rank, but other events and other values."""
     if not isinstance(had, tuple) or not isinstance(stated, tuple) or not had or not stated:
         return False
     stamp, other = getattr(had, "stamp", None), getattr(stated, "stamp", None)

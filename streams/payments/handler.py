@@ -16,7 +16,7 @@ from schemas.stripe_thin import DATASCHEMA as THIN
 from schemas.topics import Topic
 from streams.errors import Poison
 from streams.payments import store
-from streams.payments.facts import Fact, note_left_out, storable, unnoted
+from streams.payments.facts import Fact, note_left_out, storable, unlogged
 from streams.payments.fetching.store import want
 from streams.payments.fetching.wanted import of_contests, of_thin_events
 from streams.payments.steps import Interpreted, Steps, claims_of, emitted, key_of, lines_of, take
@@ -39,8 +39,8 @@ class PaymentsHandler:
     An event of a type without a handler has no facts and changes nothing. An event that cannot be interpreted raises Poison with
     its id, before anything is written.
 
-    Where it `fetches`, it has the objects fetched that thin events name; where it `decides` too, those whose events of one second
-    cannot be put in order. Who reads the log again does neither: the answers are in it.
+    If it `fetches`, it requests the objects that thin events name; if it `decides` too, also those whose events of one second
+    cannot be put in order. A process that rebuilds from the log does neither: the log has the answers.
     """
 
     consumer: Final = "payments"
@@ -75,7 +75,7 @@ async def _take(connection: AsyncConnection, events: Sequence[Event], emit: _Emi
         if not facts and event.dataschema != THIN:
             log.info("event_says_nothing", event_id=event.id, type=event.type)
     interpreted = [found for found in read if found.facts]
-    # Another worker may be the first to insert one of our new rows; it is there when we look again, so this ends.
+    # Another worker may be the first to insert one of our new rows; the next attempt finds that row, so this ends.
     while interpreted:
         if (steps := await _apply(connection, interpreted, emit)) is not None:
             return steps
@@ -88,12 +88,12 @@ REBUILDING: Final = role_of(PaymentsHandler())
 
 def steps_of(events: Sequence[Event]) -> Steps:
     """
-    Return what these events make by themselves, in their order, of nothing before them; nothing of it is logged.
+    Return the steps of these events alone, in their order and without an earlier state; nothing is logged.
 
     Raises Poison for one that cannot be interpreted.
     """
     of_providers = tuple(_INTERPRETERS)
-    with unnoted():
+    with unlogged():
         interpreted = [_interpret(event) for event in events if event.type.startswith(of_providers)]
     return take(interpreted, {}, Loaded({}, set()))
 
@@ -121,7 +121,7 @@ def _storable(event: Event, facts: Sequence[Fact]) -> list[Fact]:
 
 
 async def _apply(connection: AsyncConnection, interpreted: Sequence[Interpreted], emit: _Emit) -> Steps | None:
-    """One attempt, in three round trips: lock and load, write and compare, emit the news."""
+    """Make one attempt, in three round trips: lock and load, write and compare, emit the news."""
     async with connection.pipeline() as pipeline, connection.transaction() as attempt:
         keys = {key_of(fact) for _, _, facts in interpreted for fact in facts}
         loaded = await store.load(connection, pipeline, keys, lines_of(interpreted))

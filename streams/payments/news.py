@@ -18,7 +18,7 @@ Invoice = billing.InvoiceCreated | billing.InvoicePaid | billing.InvoiceFailed
 
 
 def payment_news(old: PaymentState | None, new: PaymentState) -> list[type[Payment]]:
-    """Succeeded once in a life, when the money is first known to be in; refunded whenever the total grew."""
+    """Succeeded once, when the money is first reported as captured; refunded whenever the total grew."""
     news: list[type[Payment]] = []
     if new.captured is not None and (old is None or old.captured is None):
         news.append(billing.PaymentSucceeded)
@@ -30,7 +30,7 @@ def payment_news(old: PaymentState | None, new: PaymentState) -> list[type[Payme
 
 
 def refund_news(old: RefundState | None, new: RefundState) -> list[type[Refund]]:
-    """Created when first heard of, succeeded when the provider has sent the money, failed once, even after that."""
+    """Created at the first event, succeeded when the provider has sent the money, failed once, even after that."""
     news: list[type[Refund]] = []
     if old is None:
         news.append(billing.RefundCreated)
@@ -42,7 +42,7 @@ def refund_news(old: RefundState | None, new: RefundState) -> list[type[Refund]]
 
 
 def dispute_news(old: DisputeState | None, new: DisputeState) -> list[type[Dispute]]:
-    """Created when first heard of, closed when it ends, updated on any other change that a subscriber can see."""
+    """Created at the first event, closed when it ends, updated on any other change that a subscriber can see."""
     news: list[type[Dispute]] = []
     if old is None:
         news.append(billing.DisputeCreated)
@@ -54,8 +54,8 @@ def dispute_news(old: DisputeState | None, new: DisputeState) -> list[type[Dispu
 
 
 def alert_of(old: DisputeState | None, new: DisputeState) -> AlertRaised | None:
-    """The alert about a new dispute, or one that begins anew: evidence is taken for some days only."""
-    if new.fate.final or (old is not None and not _begins_anew(old, new)):
+    """Return the alert about a dispute that is new or starts again: evidence is accepted for some days only."""
+    if new.fate.final or (old is not None and not _starts_again(old, new)):
         return None
     respond_by = time_of(new.respond_by.at if new.respond_by else None)
     until = f"; evidence is taken until {respond_by:%Y-%m-%d %H:%M} UTC" if respond_by else ""
@@ -67,8 +67,8 @@ def alert_of(old: DisputeState | None, new: DisputeState) -> AlertRaised | None:
     )
 
 
-def _begins_anew(old: DisputeState, new: DisputeState) -> bool:
-    """True where a closed dispute is open again, or an inquiry (`warning_…`) has become a chargeback, with a time of its own."""
+def _starts_again(old: DisputeState, new: DisputeState) -> bool:
+    """Return true if a closed dispute is open again, or an inquiry (`warning_…`) has become a chargeback with a new deadline."""
     return old.fate.final or (old.fate.status.startswith(_INQUIRY) and not new.fate.status.startswith(_INQUIRY))
 
 
@@ -77,7 +77,7 @@ def subscription_news(old: SubscriptionState | None, new: SubscriptionState) -> 
     news: list[type[Subscription]] = []
     if old is None:
         news.append(billing.SubscriptionCreated)
-    if new.standing.ended and not (old and old.standing.ended):
+    if new.current.ended and not (old and old.current.ended):
         news.append(billing.SubscriptionCanceled)
     if old is not None and not news and subscription_fields(old) != subscription_fields(new):
         news.append(billing.SubscriptionUpdated)
@@ -97,7 +97,7 @@ def invoice_news(old: InvoiceState | None, new: InvoiceState) -> list[type[Invoi
 
 
 def payment_fields(state: PaymentState, user_id: str | None) -> dict[str, Any]:
-    """The data of a payment's event without its version; `user_id` is used if the provider names no user."""
+    """Return the data of a payment's event without its version; `user_id` is used if the provider names no user."""
     money = state.money
     return {
         "provider": state.provider,
@@ -114,7 +114,7 @@ def payment_fields(state: PaymentState, user_id: str | None) -> dict[str, Any]:
 
 
 def refund_fields(state: RefundState, payment: PaymentState | None, user_id: str | None) -> dict[str, Any]:
-    """The data of a refund's event but for its version; `payment` is that of the refund, as it is with it."""
+    """Return the data of a refund's event without its version; `payment` is the refunded payment, after the refund."""
     money = state.money
     return {
         "provider": state.provider,
@@ -148,13 +148,13 @@ def dispute_fields(state: DisputeState) -> dict[str, Any]:
 
 
 def subscription_fields(state: SubscriptionState) -> dict[str, Any]:
-    standing = state.standing
+    current = state.current
     return {
         "provider": state.provider,
         "subscription_id": state.id,
-        "status": standing.status,
+        "status": current.status,
         "customer_id": value_of(state.customer),
-        "current_period_end": time_of(standing.current_period_end),
+        "current_period_end": time_of(current.current_period_end),
     }
 
 
@@ -182,12 +182,12 @@ _TEMPLATES: Final[dict[type[msgspec.Struct], str]] = {
 }
 
 
-_TELLS_OF_INVOICES: Final = frozenset({"stripe"})
-"""Providers that report an invoice's failure besides that of its payment: one failed renewal is to be one message."""
+_REPORTS_INVOICES: Final = frozenset({"stripe"})
+"""Providers that report an invoice's failure besides that of its payment: one failed renewal must cause one message only."""
 
 
 class Payer(NamedTuple):
-    """Whom to notify: the user, and the address that the provider has for who paid."""
+    """The recipient of a notification: the user, and the address that the provider has of the payer."""
 
     user_id: str | None
     contact: str | None
@@ -197,9 +197,9 @@ def notification_of(record: msgspec.Struct, payer: Payer | None) -> SendNotifica
     """
     The command that notifies a payer, if the news has a template and a contact is known; the template gets the event's data.
 
-    The user's own contact comes first, the provider's address after it. There is no notification of an amount that no event has
-    stated, nor of a refund that the merchant has taken back. The failure of a payment for an invoice is notified as the
-    invoice's.
+    The user's own contact comes first, the provider's address after it. No notification is sent without an amount that an event
+    has stated, nor for a refund that the merchant has canceled. The failure of a payment for an invoice is notified as the
+    failure of the invoice.
     """
     template = _TEMPLATES.get(type(record))
     to = (payer.user_id or payer.contact) if payer else None
@@ -207,7 +207,7 @@ def notification_of(record: msgspec.Struct, payer: Payer | None) -> SendNotifica
         return None
     if isinstance(record, billing.RefundFailed) and record.status != "failed":
         return None
-    if isinstance(record, billing.PaymentFailed) and record.provider in _TELLS_OF_INVOICES and record.invoice_id:
+    if isinstance(record, billing.PaymentFailed) and record.provider in _REPORTS_INVOICES and record.invoice_id:
         return None
     fallback = payer.contact if payer.contact != to else None
     return SendNotification(to=to, channel="EMAIL", template=template, data=msgspec.to_builtins(record), fallback=fallback)

@@ -33,9 +33,9 @@ _decoder: Final = Decoder(Event)
 
 def facts_of(kind: str, body: bytes) -> list[Fact]:
     """
-    The facts of the event of that Razorpay type; none for a type that has no handler.
+    Return the facts of an event of that Razorpay type; none for a type that has no handler.
 
-    Raises Poison with reason `event_malformed` where the body is not such an event, `event_mislabeled` where it is another.
+    Raises Poison with reason `event_malformed` if the body is no such event, `event_mislabeled` if it is of another type.
     """
     if kind not in HANDLED_TYPES:
         return []
@@ -51,7 +51,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
     return _TRANSLATORS[kind.rpartition(".")[0]](event, name)
 
 
-# Within one second, the order of a life: an attempt that failed may still be authorised, late; and money follows authority.
+# Ranks within one second, by lifecycle: a failed attempt may still be authorised late, and a capture follows its authorisation.
 _STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
     "created": (0, "pending"),
     "failed": (1, "failed"),
@@ -71,8 +71,8 @@ def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subsc
     """
     The state of a payment at the time of the event.
 
-    `captured` counts only if the status leaves time for it: snapshots of an authorised payment carry either. Razorpay gives
-    back by itself what was authorised and never captured; that is no refund but an end.
+    `captured` counts only if the status allows it: snapshots of an authorised payment have either value. Razorpay returns by
+    itself what was authorised and never captured; that is no refund, but the end of the payment.
     """
     about, _, step = event.event.rpartition(".")
     status = payment.status or (step if about == "payment" else "")
@@ -96,7 +96,7 @@ def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subsc
     )
 
 
-# Razorpay's words of a refund, in those that all providers share; any other is kept as it is.
+# Razorpay's words for the states of a refund, as the words that all providers share; any other is kept as it is.
 _REFUND_STATUSES: Final = {"processed": "succeeded"}
 _REFUND_RANKS: Final = {"pending": 0, "succeeded": 2, "failed": 3}
 _OTHER_RANK: Final = 1
@@ -149,7 +149,7 @@ def _refund_fact(refund: Refund, status: str, payment: str | None, event: Event,
     )
 
 
-# What an event is about, by its rank within one second and by the status where the dispute states none.
+# By the type of the event: its rank within one second, and the status if the dispute states none.
 _DISPUTE_STEPS: Final = {
     "created": (0, "open"),
     "action_required": (1, "open"),
@@ -184,13 +184,13 @@ def _of_dispute(event: Event, name: str) -> list[Fact]:
 
 
 def _funds(dispute: Dispute) -> Funds | None:
-    """Razorpay deducts the amount at the latest when the dispute is lost; nothing is deducted of one that is not."""
+    """Razorpay deducts the amount at the latest when the dispute is lost, and nothing if it is not lost."""
     if dispute.amount_deducted is None:
         return None
     return "withdrawn" if dispute.amount_deducted else "not_withdrawn"
 
 
-# Within one second, the order of a life; what has ended stays so (https://razorpay.com/docs/payments/subscriptions/states).
+# Ranks within one second, by lifecycle; an end is final (https://razorpay.com/docs/payments/subscriptions/states).
 _RANKS: Final = {
     "subscription.authenticated": 0,
     "subscription.activated": 1,

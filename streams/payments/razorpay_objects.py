@@ -2,7 +2,7 @@
 Razorpay's entities as far as the fold needs them (https://razorpay.com/docs/webhooks/payments, …/refunds, …/disputes, …).
 
 An event holds a snapshot of every entity named in its `contains`. An empty `notes` comes as `[]`, a filled one as an object; any
-field but an id may be missing or null, and words may be new.
+field but an id may be missing or null, and a status may be new.
 """
 
 from typing import Annotated, Any, Generic, TypeVar

@@ -1,10 +1,10 @@
 """
-The amount of a payment that went back: the sum of its refunds, held within the bounds of the provider's running total.
+The refunded amount of a payment: the sum of its refunds, kept within the bounds of the provider's running total.
 
 A refund counts from the moment it exists until it has failed or was canceled, which is final. The running total is the amount
-that had been given back by its own moment, unknown refunds included; so each refund is put before or after that moment. One
-that was made later comes on top of the total, one that failed later is taken off it. If the second is the same, or the provider
-does not state when a refund was made, both are possible, and the sum of the refunds decides between the two.
+that had been refunded by its own moment, unknown refunds included; so each refund is put before or after that moment. One that
+was made later is added to the total, one that failed later is subtracted. If the second is the same, or the provider does not
+state when a refund was made, both are possible, and the sum of the refunds decides between the two.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 
 def merged(known: Mapping[str, Given], stamp: Stamp, returned: Iterable[Returned]) -> dict[str, Given]:
-    """The refunds after one more event that states some of them; the same for every order and any repetition."""
+    """Return the refunds after one more event that states some of them; the same for every order and any repetition."""
     refunds = dict(known)
     for each in returned:
         given = Given(
@@ -53,8 +53,8 @@ class Totals(NamedTuple):
     """
     The provider's totals of the latest second in which it stated any: Unix seconds, and minor units.
 
-    `made` is the greatest that came with a new refund, since refunds add up, and `left` the smallest that came with any other
-    change, since failures take away.
+    `made` is the greatest that came with a new refund, since refunds add to it, and `left` the smallest that came with any other
+    change, since failures subtract from it.
     """
 
     at: int
@@ -67,7 +67,7 @@ class Totals(NamedTuple):
 
 
 def latest(known: Totals | None, total: Total | None) -> Totals | None:
-    """The totals with one more; the same for every order and any repetition."""
+    """Return the totals after one more; the same for every order and any repetition."""
     if total is None:
         return known
     one = Totals(total.at, left=total.amount) if total.after_failures else Totals(total.at, made=total.amount)
@@ -79,14 +79,14 @@ def latest(known: Totals | None, total: Total | None) -> Totals | None:
 
 
 def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: int = 0) -> int:
-    """The amount that went back and stayed there; `total_before` is a total of unknown time, used if there is no other."""
+    """Return the amount whose refunds did not fail; `total_before` is a total of unknown time, used if there is no other."""
     given = list(refunds)
-    standing = sum(refund.amount for refund in given if refund.gone is None)
+    refunded = sum(refund.amount for refund in given if refund.gone is None)
     if totals is None:
-        return max(standing, total_before - sum(refund.amount for refund in given if refund.gone is not None))
+        return max(refunded, total_before - sum(refund.amount for refund in given if refund.gone is not None))
     bounds = [_bounds(total, given) for total in _candidates(totals, given)]
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
-    return max(min(max(standing, low), high), 0)
+    return max(min(max(refunded, low), high), 0)
 
 
 def _candidates(totals: Totals, given: list[Given]) -> list[Total]:

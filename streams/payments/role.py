@@ -1,4 +1,4 @@
-"""The payments worker put together: the handler, and beside it what asks Stripe's API."""
+"""The payments role: the handler, and beside it the service that fetches objects from Stripe's API."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,9 +17,9 @@ from streams.settings import PaymentSettings
 
 log = structlog.get_logger()
 
-_NO_KEY: Final = Secret("")  # which nothing is asked with
+_NO_KEY: Final = Secret("")  # no request is made with it
 _BATCH_MAX: Final = 20
-_BATCH_SECONDS: Final = 10  # of calls at the rate that is set, so that a claim outlasts them
+_BATCH_SECONDS: Final = 10  # of requests at the rate that is set, so that a claim outlasts them
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def _opened(settings: PaymentSettings, pool: Pool) -> AsyncIterator[Runnin
         fetcher = Fetcher(pool, None, limits_of(settings), consumer=handler.consumer)
 
         def follow(newest: PaymentSettings) -> None:
-            """Ask with the key of now, or nothing where there is none."""
+            """Use the current key; without one, fetch nothing."""
             if newest.stripe_api_key:
                 api.renew(newest.stripe_api_key[0])
             fetcher.api = api if newest.stripe_api_key else None
@@ -37,9 +37,9 @@ async def _opened(settings: PaymentSettings, pool: Pool) -> AsyncIterator[Runnin
 
         follow(settings)
         settings.on_change(follow, "stripe_api_key")
-        # An answer may be among the events that are still to be read again.
+        # The answer may be among the events that have yet to be read again.
         hold = after_replays(handler.consumer, pool, settings.kafka)
-        yield Running(handler, (fetcher.asking(hold),), (fetcher.heartbeat,))
+        yield Running(handler, (fetcher.fetching(hold),), (fetcher.heartbeat,))
 
 
 def limits_of(settings: PaymentSettings) -> Limits:

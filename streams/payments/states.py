@@ -16,7 +16,7 @@ from streams.payments.refunds import Given, Totals, given_back
 
 
 class Known(NamedTuple):
-    """A word and the stamp of its event."""
+    """A text and the stamp of its event."""
 
     stamp: Stamp
     value: str
@@ -47,7 +47,7 @@ class Snapshot(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """A status of a refund or of a dispute; `final` is one that nothing follows."""
+    """A status of a refund or of a dispute; `final` is true if no other follows it."""
 
     stamp: Stamp
     status: str
@@ -87,9 +87,9 @@ class _State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """
-    `updated` is the latest provider time behind it, in Unix seconds.
+    The parts of a payment; `updated` is the latest time of its events by the provider, in Unix seconds.
 
-    An event's news and the row of the payment ask for the same computed fields many times, so they are kept once computed.
+    An event's news and the row of the payment read the same computed fields many times, so they are kept once computed.
     """
 
     updated: int = 0
@@ -105,7 +105,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     """The greatest total in a state that was written before refunds were kept one by one."""
     asked: Stated | None = None
     hinted: Stated | None = None
-    said_reference: Known | None = None
+    stated_reference: Known | None = msgspec.field(default=None, name="said_reference")
     customer: Known | None = None
     user: Known | None = None
     contact: Known | None = None
@@ -114,12 +114,12 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
 
     @property
     def settled(self) -> Stated | None:
-        """The money that is in: in the payment's own words, else as another object vouches for it."""
+        """The captured amount as the payment states it, else as another object vouches for it."""
         return self.captured or self.vouched
 
     @cached_property
     def amount_refunded(self) -> int:
-        """Never more than what came in, unless the provider's own total is; what was never in cannot go back."""
+        """Never more than the payment's amount, unless the provider's own total is; 0 for a payment that was not captured."""
         settled = self.settled
         if settled is None:
             return 0
@@ -128,7 +128,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
 
     @cached_property
     def status(self) -> PaymentStatus:
-        """Money that is in stays in; a canceled payment can only turn out paid; a failed attempt may be followed by another."""
+        """A captured payment stays captured; a canceled one can only become paid; a failed attempt may be followed by another."""
         settled, refunded = self.settled, self.amount_refunded
         if settled is not None:
             if refunded == 0:
@@ -144,30 +144,30 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
         True for a failure of which the payer can be notified: the payment itself has stated it.
 
         Since Stripe's API of 2025 a charge does not name its invoice. Its failure arrives before that of its intent, which does,
-        so the payer would hear of one failed renewal as of a payment and as of an invoice.
+        so the payer would be notified of one failed renewal twice: as a payment and as an invoice.
         """
         return self.status == "failed" and self.own_failure is not None
 
     @cached_property
     def money(self) -> Money:
-        """The captured amount, else the asked one, else the one that another object states."""
+        """The captured amount, else the requested one, else the one that another object states."""
         return _amount_of(self.captured, self.vouched, self.asked, self.hinted)
 
     @property
     def reference(self) -> str:
-        """The reference by which `payments/expect` knows it."""
-        return self.said_reference.value if self.said_reference else self.id
+        """The reference under which `payments/expect` expects it."""
+        return self.stated_reference.value if self.stated_reference else self.id
 
 
 class SubscriptionState(_State, frozen=True, kw_only=True, omit_defaults=True):
-    standing: Snapshot
+    current: Snapshot = msgspec.field(name="standing")
     rivals: tuple[Snapshot, ...] = ()
     """The other states of the same second."""
     customer: Known | None = None
 
     @property
     def updated(self) -> int:
-        return self.standing.stamp.at
+        return self.current.stamp.at
 
 
 class RefundState(_State, frozen=True, kw_only=True, omit_defaults=True):
@@ -184,13 +184,13 @@ class RefundState(_State, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DisputeState(_State, frozen=True, kw_only=True, omit_defaults=True):
-    """`said_funds` is where the latest event says that the disputed amount is; `withdrawn` if any says that it was taken."""
+    """`stated_funds` is the state of the disputed amount by the latest event; `withdrawn` is true if any states a withdrawal."""
 
     fate: Fate
     updated: int = 0
     stated: Stated | None = None
     reason: Known | None = None
-    said_funds: Known | None = msgspec.field(default=None, name="funds")
+    stated_funds: Known | None = msgspec.field(default=None, name="funds")
     withdrawn: bool = False
     respond_by: Moment | None = None
     payment: Known | None = None
@@ -202,10 +202,10 @@ class DisputeState(_State, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def funds(self) -> str | None:
         """Withdrawn, or reinstated since; None if the amount was never taken."""
-        said = self.said_funds.value if self.said_funds else None
-        if said == "not_withdrawn":
+        stated = self.stated_funds.value if self.stated_funds else None
+        if stated == "not_withdrawn":
             return "reinstated" if self.withdrawn else None
-        return said
+        return stated
 
 
 class InvoiceState(_State, frozen=True, kw_only=True, omit_defaults=True):
@@ -228,7 +228,7 @@ class InvoiceState(_State, frozen=True, kw_only=True, omit_defaults=True):
     def status(self) -> InvoiceStatus:
         """Paid is final over void, and void over uncollectible; an open invoice has failed when its last attempt has."""
         if self.phase is None:
-            return "open"  # only a payment has spoken of it so far, and only an open invoice has payments
+            return "open"  # only a payment has named it so far, and only an open invoice has payments
         return "payment_failed" if self.phase == "open" and self.failed_attempt >= self.attempt else self.phase
 
     @property
@@ -241,7 +241,7 @@ State = PaymentState | RefundState | DisputeState | SubscriptionState | InvoiceS
 
 
 def _amount_of(*stated: Stated | None) -> Money:
-    """The first amount; its currency is taken from a later one where it has none."""
+    """Return the first amount; without a currency it gets the one of a later amount."""
     monies = [each.money for each in stated if each]
     amount = next((money.amount for money in monies if money != UNSTATED), UNSTATED.amount)
     return Money(amount, next((money.currency for money in monies if money.whole), UNSTATED.currency))

@@ -67,9 +67,9 @@ def lines_of(interpreted: Iterable[Interpreted]) -> list[Line]:
 
 def take(interpreted: Iterable[Interpreted], states: Mapping[Key, tuple[State, int]], loaded: Loaded) -> dict[Key, list[Step]]:
     """
-    The steps of every aggregate that the batch moves, in record order.
+    Return the steps of every aggregate that the batch changes, in record order.
 
-    A version counts distinct events, so one that the history had already moves nothing.
+    A version counts distinct events, so an event that is in the history already makes no step.
     """
     steps: dict[Key, list[Step]] = {}
     for event, _, facts in interpreted:
@@ -84,7 +84,7 @@ def take(interpreted: Iterable[Interpreted], states: Mapping[Key, tuple[State, i
 
 
 def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
-    """The claims of the payments among the steps on `reconciliations`."""
+    """Return the claims that the payments among the steps have on `reconciliations`."""
     made: list[Paid] = []
     dropped: list[tuple[str, str]] = []
     asked: set[str] = set()
@@ -103,14 +103,14 @@ def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
 
 
 def claim_of(state: State | None) -> Paid | None:
-    """The half of a pair that a payment makes once its money is in, and known how much."""
+    """Return the paid half of a pair, once the payment is captured and its amount has a currency."""
     if not isinstance(state, PaymentState) or state.settled is None or not state.money.whole:
         return None
     return Paid(state.reference, state.id, *state.money)
 
 
 class _Piece(NamedTuple):
-    """News of a step, and whom to notify of it; `published` if an earlier step has published it and left the payer out."""
+    """News of a step, and its recipient; `published` is true if an earlier step has published it without notifying the payer."""
 
     record: msgspec.Struct
     to: news.Payer | None = None
@@ -121,7 +121,7 @@ _News = list[_Piece]
 
 
 def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[Event]:
-    """The events that the steps emit, each aggregate's in order, with the notification right after its news."""
+    """Return the events that the steps emit, each aggregate's in order, with the notification right after its news."""
     events: list[Event] = []
     payments = _payments_after(steps)
     for key, taken in steps.items():
@@ -134,11 +134,11 @@ def emitted(steps: Mapping[Key, Sequence[Step]], saved: Saved) -> list[Event]:
 
 
 _Payments = Mapping[tuple[str, UUID], PaymentState]
-"""Payments as an event has left them, by their id and the event's."""
+"""The state of payments after an event, by their id and the event's."""
 
 
 def _payments_after(steps: Mapping[Key, Sequence[Step]]) -> _Payments:
-    """The payments after the batch, if it holds refunds, whose news include their payments."""
+    """Return the payments after each event, if the batch has refunds: their news include their payments."""
     if not any(key.kind == "refund" for key in steps):
         return {}
     taken = (step for each in steps.values() for step in each)
@@ -207,7 +207,7 @@ def _payment_news(new: PaymentState, step: Step, saved: Saved) -> _News:
 
 
 def _unmet_expectation(step: Step, saved: Saved) -> tuple[int, str] | None:
-    """The expectation that this step does not meet; a batch settles a payment once, with its last claim."""
+    """Return the expectation that this step does not meet; a batch settles a payment once, with its last claim."""
     claim = claim_of(step.new)
     pair = saved.pairs.get(claim.payment_id) if claim else None
     if claim is None or pair is None or claim == claim_of(step.old):

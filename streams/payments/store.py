@@ -2,7 +2,7 @@
 All SQL of the payments worker, over a whole batch at a time, and the rows that keep its states.
 
 Existing rows are locked first, in one order; new rows are inserted last, in the same order. A worker that inserts waits only
-for others that insert, so there is no deadlock. A worker whose row was inserted first by another starts the batch anew.
+for others that insert, so there is no deadlock. If another worker has inserted a row first, the batch starts again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,10 +151,10 @@ async def save(
     claims: Claims,
 ) -> Saved | None:
     """
-    Write rows, each in the order of its table's columns, and bring paid and expected together.
+    Write rows, each in the order of its table's columns, and match what was paid with what is expected.
 
-    Rows in `held` are locked, the others are new. None means that another transaction inserted one of those first: then nothing
-    of this attempt may be kept.
+    Rows in `held` are locked, the others are new. Returns None if another transaction inserted one of the new rows first: then
+    this attempt must be rolled back.
     """
     inserted: list[tuple[int, AsyncCursor[Any]]] = []
     for kind, statements in _STATEMENTS.items():
@@ -199,7 +199,7 @@ _DECODERS: Final[dict[Kind, msgspec.json.Decoder[State]]] = {
 
 
 def stored(state: State) -> bytes:
-    """The form of a state that `state_in` reads back."""
+    """Encode a state in the form that `state_in` decodes."""
     return _encoder.encode(state)
 
 
@@ -251,7 +251,7 @@ def _dispute(state: DisputeState) -> tuple[Any, ...]:
 
 
 def _subscription(state: SubscriptionState) -> tuple[Any, ...]:
-    return state.standing.status, value_of(state.customer), time_of(state.standing.current_period_end)
+    return state.current.status, value_of(state.customer), time_of(state.current.current_period_end)
 
 
 def _invoice(state: InvoiceState) -> tuple[Any, ...]:

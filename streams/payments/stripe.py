@@ -26,9 +26,9 @@ Translate = Callable[[bytes, str], list[Fact]]
 
 def facts_of(kind: str, body: bytes) -> list[Fact]:
     """
-    The facts of the event of that Stripe type; none for a type that has no handler, or where the event names no object.
+    Return the facts of an event of that Stripe type; none for a type that has no handler, or if the event names no object.
 
-    Raises Poison with reason `event_malformed` where the body is not such an event, `event_mislabeled` where it is another.
+    Raises Poison with reason `event_malformed` if the body is no such event, `event_mislabeled` if it is of another type.
     """
     translate = TRANSLATORS.get(kind)
     return translate(body, kind) if translate else []

@@ -24,7 +24,7 @@ from streams.payments.stripe_objects import Invoice, InvoiceLine, InvoicePayment
 _INVOICE_RANKS: Final[dict[InvoicePhase, int]] = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 4}
 _LINK_RANK: Final = 5
 _ATTEMPT_FAILED: Final = "invoice.payment_failed"
-# A draft that was deleted is never asked for, as one that was voided.
+# A deleted draft is never collected, as a voided invoice is not.
 _STATUSES: Final[dict[str, InvoicePhase]] = {**{phase: phase for phase in _INVOICE_RANKS}, "deleted": "void"}
 _PHASES: Final[dict[str, InvoicePhase]] = {
     "invoice.created": "draft",
@@ -79,10 +79,11 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
 
 def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
     """
-    Its status, or what was one before 2018-11-08; or what the event is about, if that comes later in an invoice's life.
+    Return the phase by the invoice's status (or by the fields that it had before 2018-11-08), or by the type of the event if that
+    comes later in the lifecycle.
 
-    A deleted draft still says `draft`. A word that came after this was written is read by the other signs, too: the states that
-    our subscribers know are fixed.
+    A deleted draft still has the status `draft`. A status that Stripe adds later is ignored, and the other signs decide: the
+    phases that our subscribers get are fixed.
     """
     implied = _PHASES.get(kind)
     stated = _STATUSES.get(invoice.status or "") or ("paid" if invoice.paid else None)
@@ -92,14 +93,14 @@ def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
 
 
 def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:
-    """The paid amount. Before 2018 no invoice stated it: a paid one was paid in full."""
+    """Return the paid amount. Before 2018 no invoice stated it: a paid one was paid in full."""
     if invoice.amount_paid is not None:
         return invoice.amount_paid
     return max(invoice.amount_due or 0, 0) if phase == "paid" else 0
 
 
 def _vouched_charge(invoice: Invoice, fact: InvoiceFact) -> str | None:
-    """The bare charge that has paid the invoice; a payment intent always states that by itself."""
+    """Return the charge without an intent that has paid the invoice; a payment intent always states its payment by itself."""
     bare = named(invoice.payment_intent) is None and fact.phase == "paid" and fact.amount_paid > 0
     return named(invoice.charge) if bare and not invoice.paid_out_of_band else None
 
@@ -117,7 +118,7 @@ def of_invoice_payment(link: InvoicePayment, _: str, at: int, event: str) -> lis
     return facts
 
 
-# A subscription's states in the order of a life; the last two end it (https://docs.stripe.com/api/subscriptions/object).
+# A subscription's states in the order of its lifecycle; the last two end it (https://docs.stripe.com/api/subscriptions/object).
 _SUBSCRIPTION_RANKS: Final = {
     "incomplete": 0,
     "trialing": 1,
@@ -132,7 +133,7 @@ _OTHER_RANK: Final = 6
 _ENDED: Final = frozenset({"incomplete_expired", "canceled"})
 _AFTER_CREATION: Final = 10
 _SUBSCRIPTION_CREATED: Final = "customer.subscription.created"
-# Where an event has no status: what it is about, else a word that no provider uses.
+# The status for an event that has none, by its type; else a word that no provider uses.
 _STATUS_OF: Final = {
     "customer.subscription.deleted": "canceled",
     "customer.subscription.paused": "paused",
@@ -144,7 +145,7 @@ _UNKNOWN: Final = "unknown"
 def of_subscription(
     subscription: Subscription, kind: str, at: int, event: str, before: dict[str, Any] | None = None
 ) -> list[Fact]:
-    """A status that is new to us is kept as the word it is."""
+    """A status that is new to us is kept as it is."""
     if subscription.id is None:
         return []
     status = subscription.status or _STATUS_OF.get(kind, _UNKNOWN)
@@ -170,13 +171,13 @@ def _before(attributes: dict[str, Any]) -> Before:
     """The previous values in the event (https://docs.stripe.com/api/events/object#event_object-data-previous_attributes)."""
     try:
         was = convert(attributes, Subscription)
-    except msgspec.ValidationError:  # what no subscription can have been decides nothing
+    except msgspec.ValidationError:  # values that no subscription can have are ignored
         return Before()
     return Before(was.status, _period_end_of(was))
 
 
 def _period_end_of(subscription: Subscription) -> int | None:
-    """The end of the period that is paid for: in the new shape the latest of the items', which may differ."""
+    """Return the end of the paid period: in the new shape the latest of the items', which may differ."""
     if subscription.current_period_end is not None:
         return subscription.current_period_end
     items = subscription.items.data or [] if subscription.items else []
@@ -196,7 +197,7 @@ def _subscription_in(line: InvoiceLine) -> str | None:
 
 
 def _payments_of(invoice: Invoice) -> dict[str, Money]:
-    """The payments that an invoice names, each with the amount it was asked for; the last is the one that counts."""
+    """Return the payments that an invoice names, each with its requested amount; the last one counts."""
     links = (invoice.payments.data or []) if invoice.payments else []
     listed = sorted(links, key=lambda item: (item.status == "paid", bool(item.is_default)))
     asked = {paid: money(item.amount_requested, item.currency) for item in listed if (paid := _paid_by(item.payment))}

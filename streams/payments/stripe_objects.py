@@ -3,9 +3,10 @@ Stripe's objects as far as the fold needs them, in both shapes of the API.
 
 Before 2025-03-31 ("basil") an invoice named its subscription and its payment intent, a payment intent its invoice, and a
 subscription its period. Since then an invoice names its `parent`, its `payments` are objects of their own, and periods belong
-to subscription items (https://docs.stripe.com/changelog/basil). Before 2018-11-08 an invoice had no status, but `paid`, `closed`
-and `forgiven`. Fields of all shapes stand side by side here, and each may be missing or null: Stripe's own description promises
-hardly any of them for ever, and its words may grow (https://docs.stripe.com/upgrades#what-changes-does-stripe-consider-to-be-backwards-compatible).
+to subscription items (https://docs.stripe.com/changelog/basil). Before 2018-11-08 an invoice had no status, but `paid`,
+`closed` and `forgiven`. The classes here have the fields of all shapes, and each may be missing or null: Stripe's own
+description promises hardly any of them for ever, and may add values
+(https://docs.stripe.com/upgrades#what-changes-does-stripe-consider-to-be-backwards-compatible).
 """
 
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -72,9 +73,9 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """
-    `amount_refunded` is the running total, and holds what a partial capture gave back too.
+    `amount_refunded` is the running total, and includes what a partial capture released.
 
-    `refunds` holds the newest refunds in API versions before 2022-11-15, and afterwards where it was asked for.
+    `refunds` has the newest refunds in API versions before 2022-11-15, and in later ones if it was expanded.
     """
 
     id: Name | None = None
@@ -113,7 +114,7 @@ class CustomerDetails(msgspec.Struct, frozen=True):
 
 
 class CheckoutSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A page that a payer was sent through: it names the objects that it led to."""
+    """A payment page that a payer was sent to: it names the objects that it created."""
 
     id: Name | None = None
     payment_status: State | None = None
@@ -217,6 +218,6 @@ class Event(msgspec.Struct, Generic[Subject], frozen=True):
 
 
 def named(value: Reference) -> str | None:
-    """The id behind a reference; what could be no key is none."""
+    """Return the id in a reference; None if it cannot be a key."""
     found = reference(value)
     return found if found is not None and 0 < len(found) <= _ID_MAX else None

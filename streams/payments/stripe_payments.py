@@ -23,7 +23,7 @@ from streams.payments.facts import (
 )
 from streams.payments.stripe_objects import Charge, CheckoutSession, Dispute, PaymentIntent, Reference, Refund, named
 
-# Within one second, the order of a life: an attempt follows the making, and the money follows the attempts.
+# Ranks within one second, by lifecycle: an attempt follows the creation, and the capture follows the attempts.
 INTENT_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
     "payment_intent.created": (0, "pending"),
     "payment_intent.requires_action": (1, "pending"),
@@ -63,7 +63,7 @@ def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> 
 
 
 def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
-    """The facts of the charge's payment intent, or of the charge as a payment of its own; and of the refunds that it holds."""
+    """Return the facts of the charge's intent, or of the charge as a payment of its own; and of the refunds in the charge."""
     payment = named(charge.payment_intent) or charge.id
     if payment is None:
         return []
@@ -111,29 +111,29 @@ def _progress_of(charge: Charge, kind: str) -> tuple[int, Progress | None, Money
 
 
 def _step_of(charge: Charge, kind: str) -> str:
-    """The first of these signs that holds; the type of the event comes before the fields of the charge."""
+    """Return the step of the first sign that holds; the type of the event comes before the fields of the charge."""
     refunded = charge.amount_refunded or 0
-    unsaid = kind == _REFUNDED or (charge.amount_captured or 0) > 0
+    implied = kind == _REFUNDED or (charge.amount_captured or 0) > 0
     signs = (
         ("expired", kind == "charge.expired"),
         ("captured", kind == "charge.captured"),
         ("failed", kind == "charge.failed" or charge.status == "failed" or charge.paid is False),
         ("pending", kind == "charge.pending" or charge.status == "pending"),
-        ("captured", unsaid if charge.captured is None else charge.captured),
+        ("captured", implied if charge.captured is None else charge.captured),
         ("released", 0 < (charge.amount or 0) <= refunded),
     )
     return next((step for step, holds in signs if holds), "authorised")
 
 
 def _captured(charge: Charge, kind: str, *, own: bool) -> Money | None:
-    """The captured amount; None while more of an intent's charge may be captured, which the intent states in the end."""
+    """Return the captured amount; None while more of an intent's charge may be captured: the intent states the final amount."""
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
     open_rest = (charge.amount or 0) - (captured or 0) > (charge.amount_refunded or 0)
     return None if open_rest and not own and kind != _REFUNDED else money(captured, charge.currency)
 
 
 def _total_of(charge: Charge, kind: str, at: int) -> Total | None:
-    """The refunded total; the rest of a partial capture is no refund, and the total may hold it."""
+    """Return the refunded total without the rest of a partial capture, which is no refund but may be included."""
     if charge.amount_refunded is None:
         return None
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
@@ -145,12 +145,12 @@ def _total_of(charge: Charge, kind: str, at: int) -> Total | None:
 _GONE: Final = frozenset({"failed", "canceled"})
 _REFUND_RANKS: Final = {"pending": 0, "requires_action": 1, "succeeded": 3, "canceled": 4, "failed": 5}
 _OTHER_RANK: Final = 2
-# Stripe makes refunds of released amounts too, which never came in.
+# Stripe makes refunds of released amounts too, which were never captured.
 _RELEASES: Final = frozenset({"partial_capture", "expired_uncaptured_charge"})
 
 
 def of_refund(refund: Refund, kind: str, at: int, event: str) -> list[Fact]:
-    """The facts of the refund and of its payment; a charge without an intent is a payment of its own."""
+    """Return the facts of the refund and of its payment; a charge without an intent is a payment of its own."""
     if refund.id is None:
         return []
     payment, status = _payment_of(refund.payment_intent, refund.charge), _status_of(refund, kind)
@@ -186,7 +186,7 @@ def _refund_fact(refund: Refund, status: str, payment: str | None, at: int, even
     )
 
 
-# Within one second, the order of a life; a last status comes after all others (https://docs.stripe.com/api/disputes/object).
+# Ranks within one second, by lifecycle; a final status comes after all others (https://docs.stripe.com/api/disputes/object).
 _DISPUTE_RANKS: Final = {
     "charge.dispute.created": 0,
     "charge.dispute.updated": 1,
@@ -229,9 +229,9 @@ _SESSION_FAILED: Final = "checkout.session.async_payment_failed"
 
 def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str) -> list[Fact]:
     """
-    The facts of the payment and of the invoice that the session led to: their payer.
+    Return the facts of the payment and of the invoice that the session created: their payer.
 
-    A paid session vouches for its payment, until the payment states its own.
+    A paid session vouches for its payment until the payment states its own capture.
     """
     payment, invoice = named(session.payment_intent), named(session.invoice)
     asked = _stated(session.amount_total, session.currency)

@@ -1,5 +1,5 @@
 """
-Documents in Elasticsearch: whole, under the version of their aggregate, and deleted by a mark.
+Documents in Elasticsearch: each is written whole, under the version of its aggregate, and is deleted by a mark.
 
 Elasticsearch forgets the version of a document that is really deleted after a minute, and an older write that came later would
 bring the document back. So a deleted document stays as a mark with its version, and searches use an alias that leaves marks out.
@@ -51,7 +51,7 @@ class Documents:
         self._ready = False
 
     def renew(self, client: AsyncElasticsearch) -> None:
-        """Ask by this client from now on."""
+        """Use this client from now on."""
         self._client = client
 
     def preparing(self) -> Service:
@@ -66,9 +66,9 @@ class Documents:
 
     async def write(self, changes: Sequence[Change]) -> list[str | None]:
         """
-        Bring the changes into the index, each unless a later one is there.
+        Write the changes to the index, except those of which the index has a later version.
 
-        Returns for each why Elasticsearch will never take it, or None where it is done.
+        Returns for each change why Elasticsearch will never accept it, or None if it is done.
         """
         if not self._ready:
             await self._ensure()
@@ -83,7 +83,7 @@ class Documents:
             # Without require_alias a missing alias would silently become an index of that name.
             answer = await self._client.bulk(index=self._index, operations=lines, require_alias=True, filter_path=_FILTERED)
         except (ApiError, TransportError) as error:
-            raise _passing(error) from error
+            raise _transient(error) from error
         items: list[dict[str, Any]] = answer["items"]
         return items
 
@@ -98,7 +98,7 @@ class Documents:
         return detail
 
     async def _ensure(self) -> None:
-        """The template, and an index under the alias; what an operator has put under the alias is left alone."""
+        """Put the template, and make an index under the alias unless an operator has put one there."""
         indices = self._client.indices
         try:
             await indices.put_index_template(
@@ -107,7 +107,7 @@ class Documents:
             if not await indices.exists_alias(name=self._index):
                 await self._make_index(f"{self._index}-1")
         except (ApiError, TransportError) as error:
-            raise _passing(error) from error
+            raise _transient(error) from error
         self._ready = True
 
     async def _make_index(self, name: str) -> None:
@@ -124,13 +124,13 @@ class Documents:
 _LIVING: Final = {"bool": {"must_not": {"term": {DELETED: True}}}}
 TEMPLATE: Final = {
     "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
-    # A text stays a text: the first one that looks like a date must not decide for all others.
+    # A text stays a text: the first value that looks like a date must not decide the type of the field.
     "mappings": {"date_detection": False, "properties": {DELETED: {"type": "boolean"}}},
 }
 
 
 def _chunks(changes: Sequence[Change]) -> Iterator[list[bytes]]:
-    """The lines of bulk requests of bounded size, in order."""
+    """Yield the lines of bulk requests of bounded size, in order."""
     lines: list[bytes] = []
     size = 0
     for change in changes:
@@ -144,8 +144,8 @@ def _chunks(changes: Sequence[Change]) -> Iterator[list[bytes]]:
         yield lines
 
 
-def _passing(error: ApiError | TransportError) -> Exception:
-    """The error as one to wait for, except where the request itself is at fault: then the batch has to be taken apart."""
+def _transient(error: ApiError | TransportError) -> Exception:
+    """Return a Transient; or the error itself if the request is at fault, so that the batch is split."""
     if isinstance(error, TransportError):
         return Transient(TransientReason.ELASTICSEARCH_UNAVAILABLE, f"{type(error).__name__}: {error}")
     if error.status_code in {_BAD_REQUEST, _TOO_LARGE}:

@@ -28,7 +28,7 @@ class SearchHandler:
     """
     The search worker, as a `streams.role.Handler`.
 
-    A batch that comes again meets its own versions in the index, which counts as done.
+    A batch that comes again finds its own versions in the index, which counts as done.
     """
 
     consumer: Final = "search"
@@ -50,7 +50,7 @@ class SearchHandler:
         )
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
-        """Index the changes again, and raise the versions past them: the index would keep a change whose version is reused."""
+        """Index the changes again, and raise the versions to theirs: a version that is used twice would change nothing."""
         await self.handle(connection, events)
         changes = [change_of(event) for event in events]
         await raise_versions(connection, PROPERTIES.name, [(change.id, change.version) for change in changes])
@@ -68,7 +68,7 @@ async def _opened(settings: SearchSettings, _: Pool) -> AsyncIterator[Running]:
 
         def client(settings: SearchSettings) -> AsyncElasticsearch:
             url, options = settings.elasticsearch_url, settings.elasticsearch_options
-            # The processor owns the waiting, so the client tries once.
+            # The processor waits and retries, so the client tries once.
             made = AsyncElasticsearch(url, request_timeout=_PATIENCE, max_retries=0, **options)
             exits.push_async_callback(made.close)
             return made

@@ -1,8 +1,8 @@
 """
-One question to Stripe's API over HTTP; it never raises for what the API does.
+One request to Stripe's API over HTTP; it never raises for what the API does.
 
-Of the SDK a question would use one header and the names of errors, and it hides the bytes of the object, which are to be kept. So
-it stays in the processes that verify signatures and list.
+A request would use little of Stripe's SDK (one header and the names of errors), and the SDK hides the bytes of the object, which
+must be kept. So only the processes that verify signatures or list objects use it.
 """
 
 import math
@@ -38,10 +38,10 @@ class Gone(NamedTuple):
 
 class Failed(NamedTuple):
     """
-    Not now.
+    The object cannot be fetched now.
 
-    `patience` is how long the API asks to be left alone. Where the fault `concerns_all`, the other objects need not be tried now.
-    It uses up an attempt if the object is `blamed`, and all of them if it is `final`.
+    `patience` is the pause that the API requests. If the fault `concerns_all`, the other objects need not be tried now. It uses
+    up an attempt if the object is `blamed`, and all of them if it is `final`.
     """
 
     reason: FetchReason
@@ -70,11 +70,11 @@ class StripeApi:
         self._now = now
 
     def renew(self, key: Secret) -> None:
-        """Ask with this key from now on."""
+        """Use this key from now on."""
         self._key = key
 
-    async def ask(self, claimed: Wanted) -> Answer | Gone | Failed:
-        """For the object as it is now."""
+    async def fetch(self, claimed: Wanted) -> Answer | Gone | Failed:
+        """Request the object as it is now."""
         if (other := self._of_other_mode(claimed)) is not None:
             return other
         address = f"{self._base}{KINDS[claimed.kind].path}{quote(claimed.object_id, safe='')}"
@@ -97,7 +97,7 @@ class StripeApi:
         return answer._replace(until=math.floor(until)) if isinstance(answer, Answer) else answer
 
     def _of_other_mode(self, claimed: Wanted) -> Failed | None:
-        """To the API an object of the other mode is one that does not exist."""
+        """Return a failure if the key is of the other mode: to the API the object would not exist."""
         live = mode_of(self._key.value)
         if live is None or claimed.livemode is None or live == claimed.livemode:
             return None
@@ -114,7 +114,7 @@ class StripeApi:
         return headers
 
     def _now_at(self, response: aiohttp.ClientResponse) -> float:
-        """The time by Stripe's clock; the object was read up to as long before as the call took."""
+        """Return the time by Stripe's clock at the answer; the object was read at some time during the call."""
         return (parse_http_date(response.headers.get("Date", "")) or self._now()).timestamp()
 
     def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> Gone | Failed:
@@ -122,7 +122,9 @@ class StripeApi:
         try:
             detail = f"{response.status}: {msgspec.json.decode(body, type=_Refusal).error.message}"
         except UNREADABLE:
-            return Failed(FetchReason.STRIPE_FAILED, f"{response.status}, and no word of Stripe's", patience, concerns_all=True)
+            return Failed(
+                FetchReason.STRIPE_FAILED, f"{response.status}, without an error of Stripe's", patience, concerns_all=True
+            )
         if response.status == HTTPStatus.NOT_FOUND:
             return Gone()
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -131,7 +133,7 @@ class StripeApi:
         return Failed(reason, detail, patience, concerns_all=concerns_all, blamed=not concerns_all)
 
 
-# By the status: the word for it, and whether it is about the key and not about the object (https://docs.stripe.com/error-handling).
+# By the status: the reason, and whether it concerns the key and not the object (https://docs.stripe.com/error-handling).
 _REFUSALS: Final[dict[int, tuple[FetchReason, bool]]] = {
     HTTPStatus.UNAUTHORIZED: (FetchReason.STRIPE_KEY_REFUSED, True),
     HTTPStatus.FORBIDDEN: (FetchReason.STRIPE_KEY_REFUSED, False),
@@ -145,16 +147,16 @@ def _answer(claimed: Wanted, body: bytes, at: int, version: str | None) -> Answe
     except UNREADABLE as error:
         return Failed(FetchReason.ANSWER_MALFORMED, str(error))
     if (found.object, found.id) != (claimed.kind, claimed.object_id):
-        return Failed(FetchReason.ANSWER_MISMATCHED, "it is another object than the one that was asked for")
+        return Failed(FetchReason.ANSWER_MISMATCHED, "the answer is another object than the requested one")
     if found.deleted:
         return Gone()
     if at <= claimed.after:
-        return Failed(FetchReason.ANSWER_TOO_EARLY, "it may be older than the event that was the cause")
+        return Failed(FetchReason.ANSWER_TOO_EARLY, "the answer may be older than the event that caused the fetch")
     return Answer(found, body, at, version, account_of(claimed.account, claimed.context))
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """The whole body; None where it is too large."""
+    """Return the whole body; None if it is too large."""
     body = bytearray()
     async for part in response.content.iter_any():
         body += part
@@ -165,7 +167,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
 
 @asynccontextmanager
 async def opened_api(base: str, key: Secret, limit: timedelta) -> AsyncIterator[StripeApi]:
-    """A client that connects to nothing until it is asked; proxies are those of the environment, as the SDK's are."""
+    """Yield a client that connects at its first request; like the SDK it uses the proxies of the environment."""
     options: dict[str, Any] = {
         "connector": aiohttp.TCPConnector(ssl=trusted()),
         "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),

@@ -1,8 +1,8 @@
 """
-Fetches due objects from Stripe's API, and hands the answers in.
+Fetches due objects from Stripe's API, and records the answers.
 
-The claims of one object share one call. Calls keep within the rate of this process; while the API is away or asks for a pause,
-no call is made, and no object loses an attempt by that.
+The claims of one object share one call. Calls keep within the rate of this process; while the API is unavailable or requests a
+pause, no call is made, and no object loses an attempt by that.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class Fetcher:
     ) -> None:
         self._pool = pool
         self.api = api
-        """May come and go: what is under way keeps its own."""
+        """May be replaced at any time; a batch that is under way keeps the one that it began with."""
         self._limits = limits
         self._consumer = consumer
         self._draw = draw
@@ -90,13 +90,13 @@ class Fetcher:
         self._held_until = 0.0
         self._holds = 0
 
-    def asking(self, hold: Hold | None = None) -> Service:
-        """Return the service; a claim that is under way when it is closed becomes due again when the claim ends."""
+    def fetching(self, hold: Hold | None = None) -> Service:
+        """Return the service; an object that is being fetched when it is closed is due again when the claim ends."""
 
         async def turn() -> float:
-            await self._look()
-            asked = await self.run_once()
-            return 0.0 if asked >= self._limits.batch else self._limits.poll.total_seconds()
+            await self._report_backlog()
+            fetched = await self.run_once()
+            return 0.0 if fetched >= self._limits.batch else self._limits.poll.total_seconds()
 
         failures = Failures("stripe fetches", postponed="fetches_postponed", passing=passing_reason, longest_away=1.0)
         return Service("stripe fetches", turn, failures, hold=hold, heartbeat=self.heartbeat)
@@ -120,26 +120,26 @@ class Fetcher:
     async def _settle(self, api: StripeApi, group: Sequence[Wanted]) -> None:
         """Settle the claims of one object: any error is a failure of this object alone."""
         try:
-            await self._ask(api, group)
+            await self._fetch(api, group)
         except Exception as error:
             if passing_reason(error) is not None:
                 raise
             log.exception("fetch_failed", reason="fetch_failed", kind=group[0].kind, object=group[0].object_id)
             await self._fail(group, Failed(FetchReason.FETCH_FAILED, described(error)))
 
-    async def _ask(self, api: StripeApi, group: Sequence[Wanted]) -> None:
+    async def _fetch(self, api: StripeApi, group: Sequence[Wanted]) -> None:
         await self._take_turn()
         if time.monotonic() < self._held_until:  # since the batch was claimed
             await self._put_back(group)
             return
         latest = max(group, key=lambda claimed: (claimed.after, claimed.event_id))
         with SECONDS.time():
-            answer = await api.ask(latest)
+            answer = await api.fetch(latest)
         if not isinstance(answer, Failed) or not answer.concerns_all:
             self._holds = 0
         match answer:
             case Answer():
-                await self._hand_in(group, latest, answer)
+                await self._record_answer(group, latest, answer)
             case Gone():
                 await self._end(group, "gone", answer.reason)
             case Failed():
@@ -151,7 +151,7 @@ class Fetcher:
         self._next_call = max(self._next_call, moment) + 1 / self._limits.rate
         await asyncio.sleep(self._next_call - 1 / self._limits.rate - moment)
 
-    async def _hand_in(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
+    async def _record_answer(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
         # Named after the cause, not the answer: a second fetch for the same cause is a duplicate, even with another answer.
         event_id = f"fetched_{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
         body = snapshot_of(answer, event_id, latest.cause)
@@ -160,7 +160,7 @@ class Fetcher:
             return
         received = received_of(body, new_id(), continue_trace(latest.traceparent).traceparent)
         async with self._pool.connection() as connection:
-            done = await store.hand_in(connection, group, received, latest.event_id)
+            done = await store.record_answer(connection, group, received, latest.event_id)
         FETCHES.labels(latest.why, "fetched" if done else "overtaken").inc()
 
     async def _end(self, group: Sequence[Wanted], outcome: store.Outcome, reason: str) -> None:
@@ -196,25 +196,25 @@ class Fetcher:
                     FETCHES.labels(claimed.why, "failed").inc()
 
     async def _put_back(self, group: Sequence[Wanted]) -> None:
-        """Nothing was asked."""
+        """Postpone claims for which no call was made."""
         pause = timedelta(seconds=max(0.0, self._held_until - time.monotonic()))
         for claimed in group:
             async with self._pool.connection() as connection:
                 await store.postpone(connection, claimed, pause, "stripe_held", counts=False)
 
     def _hold(self, failed: Failed) -> None:
-        """Make no calls for a while: as long as the API asks for, otherwise longer with each time in a row."""
+        """Make no calls for a while: as long as the API requests, otherwise longer after each such failure in a row."""
         self._holds += 1
         until = time.monotonic() + self._pause(self._holds, failed).total_seconds()
         self._held_until = max(self._held_until, until)
 
     def _pause(self, failures: int, failed: Failed) -> timedelta:
-        """Between half of the doubled pause and all of it, so that what failed together does not come back together."""
+        """Return a pause between half of the doubled one and all of it, so that what failed together is not retried together."""
         doubled = self._limits.base.total_seconds() * 2.0 ** min(failures - 1, _DOUBLINGS_MAX)
         pause = timedelta(seconds=min(doubled, self._limits.longest.total_seconds()) * (0.5 + self._draw() / 2))
         return max(pause, min(failed.patience or pause, RETRY_AFTER_MAX))
 
-    async def _look(self) -> None:
+    async def _report_backlog(self) -> None:
         """Report the backlog, and delete claims whose event cannot be replayed any more."""
         moment = time.monotonic()
         if moment < self._look_at:
@@ -230,5 +230,5 @@ class Fetcher:
 
 
 def _object_of(claimed: Wanted) -> tuple[str, ...]:
-    """The key of claims that one call can answer, and one event."""
+    """Return the key of the claims that one call, and so one event, can answer."""
     return claimed.kind, claimed.object_id, claimed.context or "", claimed.account or "", informative(claimed.cause)

@@ -14,7 +14,7 @@ _event: Final = Decoder(StripeEvent)
 
 
 def received_of(body: bytes, event_id: UUID, traceparent: str) -> Received:
-    """The body of `schemas.stripe_snapshots.snapshot_of` as a delivery of the id. Raises msgspec.DecodeError."""
+    """Return the body of `schemas.stripe_snapshots.snapshot_of` as a delivery of the id. Raises msgspec.DecodeError."""
     event = _event.decode(body)
     aggregate = aggregate_of(event)
     return Received(

@@ -21,14 +21,14 @@ Outcome = Literal["fetched", "gone", "empty", "given_up"]
 
 ORIGIN: Final = "X-Tallyhook-Origin"
 CAUSE: Final = "X-Tallyhook-Cause"
-"""In the headers of a delivery that is an answer: how it came, and the event for whose sake Stripe was asked."""
+"""Both are headers of a delivery that is an answer: how it came, and the event that caused the fetch."""
 
 
 class Wanted(NamedTuple):
     """
-    An object to ask for, and the event that is the cause.
+    An object to fetch, and the event that is the cause.
 
-    `after` is the second, by Stripe's clock, that the answer must be past. `attempts` counts the questions so far, with the one
+    `after` is the second, by Stripe's clock, that the answer must be past. `attempts` counts the calls so far, including the one
     for which a worker has claimed it.
     """
 
@@ -45,7 +45,8 @@ class Wanted(NamedTuple):
     attempts: int = 0
 
 
-# A thin event that was given up and is sent again by an operator is asked for anew; every other repetition changes nothing.
+# The object of a thin event that was given up and is sent again by an operator is fetched again; any other repetition changes
+# nothing.
 _WANT: Final = """
 insert into stripe_fetches as f (event_id, kind, object_id, why, cause, after, context, account, livemode, traceparent,
                                  next_attempt_at)
@@ -65,7 +66,7 @@ update stripe_fetches f set attempts = attempts + 1, next_attempt_at = now() + %
 from due where (f.event_id, f.kind, f.object_id) = (due.event_id, due.kind, due.object_id)
 returning f.event_id, f.kind, f.object_id, f.why, f.cause, f.after, f.context, f.account, f.livemode, f.traceparent, f.attempts
 """
-# Whose claim ran out has lost the row: another one has counted an attempt since.
+# A worker whose claim ran out has lost the row: another one has counted an attempt since then.
 _OURS: Final = "event_id = %s and kind = %s and object_id = %s and attempts = %s and outcome is null"
 _SETTLE: Final = f"update stripe_fetches set next_attempt_at = null, outcome = %s, reason = %s where {_OURS}"
 _POSTPONE: Final = f"update stripe_fetches set next_attempt_at = now() + %s, reason = %s, attempts = %s where {_OURS}"
@@ -101,11 +102,11 @@ async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> li
         return await cursor.fetchall()
 
 
-async def hand_in(connection: AsyncConnection, group: Sequence[Wanted], received: Received, cause: UUID) -> bool:
+async def record_answer(connection: AsyncConnection, group: Sequence[Wanted], received: Received, cause: UUID) -> bool:
     """
-    Write the answer down as intake does, and settle all that it answers, in one transaction; False where every claim was lost.
+    Record the answer as intake does, and settle all claims that it answers, in one transaction; False if every claim was lost.
 
-    Raises Transient where a copy of it is being written by another worker at this moment.
+    Raises Transient if another worker is writing a copy of the answer at this moment.
     """
     async with connection.transaction():
         if not any([await _settle(connection, claimed, "fetched", None) for claimed in group]):
@@ -118,7 +119,7 @@ async def hand_in(connection: AsyncConnection, group: Sequence[Wanted], received
 
 
 async def settle(connection: AsyncConnection, claimed: Wanted, outcome: Outcome, reason: str) -> bool:
-    """Settle a claim that rightly has no event; the delivery of a thin event gets the reason. False if the claim was lost."""
+    """Settle a claim that needs no event; the delivery of a thin event gets the reason. False if the claim was lost."""
     async with connection.transaction():
         if not await _settle(connection, claimed, outcome, reason):
             return False
@@ -129,7 +130,7 @@ async def settle(connection: AsyncConnection, claimed: Wanted, outcome: Outcome,
 
 async def give_up(connection: AsyncConnection, claimed: Wanted, consumer: str, reason: FetchReason, detail: str) -> bool:
     """
-    Make no more attempts. A thin event becomes a dead letter, which an operator can retry; an undecided order stays as folded.
+    Make no more attempts. A thin event becomes a dead letter, which an operator can retry; an undecided order stays as it is.
 
     Returns False if the claim was lost.
     """
@@ -139,20 +140,20 @@ async def give_up(connection: AsyncConnection, claimed: Wanted, consumer: str, r
         event = await (await connection.cursor(row_factory=class_row(Event)).execute(_EVENT, (claimed.event_id,))).fetchone()
         if claimed.why == "thin" and event is not None:
             headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in to_headers(event)]
-            # Its record was read long ago, so the dead letter has no place on Kafka: each gets a number that no place has.
+            # Its record was read long ago, so the dead letter has no offset on Kafka: each gets a number that no record has.
             place = Record(webhooks_of("stripe"), -1, await _number(connection), event.aggregate_id.encode(), event.data, headers)
             await set_aside(connection, consumer, place, event, Poison(reason, detail, event.id))
         return True
 
 
 async def postpone(connection: AsyncConnection, claimed: Wanted, pause: timedelta, reason: str, *, counts: bool = True) -> None:
-    """Let it be due again after the pause."""
+    """Make the object due again after the pause."""
     attempts = claimed.attempts if counts else claimed.attempts - 1
     await connection.execute(_POSTPONE, (pause, reason, attempts, *_key(claimed)))
 
 
 async def backlog(connection: AsyncConnection) -> tuple[int, float]:
-    """The number of due objects, and the seconds for which the oldest of them has been due."""
+    """Return the number of due objects, and the seconds for which the oldest of them has been due."""
     row = await (await connection.execute(_BACKLOG)).fetchone()
     return (row[0], row[1]) if row else (0, 0.0)
 

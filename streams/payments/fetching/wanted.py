@@ -36,7 +36,7 @@ _marks: Final = Decoder(_Marks)
 
 
 def of_thin_events(events: Iterable[Event]) -> list[Wanted]:
-    """The objects that they name. Raises Poison `event_malformed`, with the event's id."""
+    """Return the objects that thin events name. Raises Poison `event_malformed`, with the event's id."""
     return [wanted for event in events if event.dataschema == DATASCHEMA and (wanted := _of_thin(event))]
 
 
@@ -63,12 +63,12 @@ def _of_thin(event: Event) -> Wanted | None:
 
 
 def of_contests(steps: Steps, *, decides: bool) -> list[Wanted]:
-    """The objects whose order is contested, where the provider can be asked for them."""
+    """Return the objects whose order is contested, if the provider's API can decide it."""
     found: list[Wanted] = []
     for key, step in _contested(steps):
-        asked = decides and key.provider == SOURCE
-        CONTESTS.labels(key.provider, key.kind, "provider" if asked else "rule").inc()
-        if asked:
+        fetched = decides and key.provider == SOURCE
+        CONTESTS.labels(key.provider, key.kind, "provider" if fetched else "rule").inc()
+        if fetched:
             found.append(_of_contest(key, step.event))
     return found
 
@@ -94,7 +94,7 @@ def _contested(steps: Steps) -> Iterator[tuple[Key, Step]]:
 
 
 def _kind_of(key: Key) -> str:
-    """The kind of the aggregate's object: a payment is an intent or, by its id, a charge without one."""
+    """Return the kind of the aggregate's object: a payment is an intent or, by its id, a charge without one."""
     if key.kind == "payment":
         return "payment_intent" if key.id.startswith("pi_") else "charge"
     return key.kind

@@ -40,7 +40,7 @@ async def test_it_gives_an_object_or_reports_that_there_is_none(stripe: LocalStr
             asked = Wanted(
                 uuid4(), "payment_intent", name, "thin", "", AFTER, None, None, False, new_trace().traceparent, attempts=1
             )
-            assert isinstance(await api.ask(asked), kind)
+            assert isinstance(await api.fetch(asked), kind)
 
 
 async def test_its_payments_and_refunds_are_brought_in_and_are_then_the_same(stripe: LocalStripe, database_url: str) -> None:

@@ -267,7 +267,7 @@ async def test_the_object_of_a_thin_event_is_fetched_likewise(network: Company, 
     network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
     wanted = Wanted(new_id(), next(iter(KINDS)), "x_1", "thin", "evt_1", 0, None, None, None, "", 1)
     async with opened_api(f"https://{NAME}", Secret("rk_test_x"), timedelta(seconds=10)) as api:
-        answer = await api.ask(wanted)
+        answer = await api.fetch(wanted)
     assert answer.reason == reason
     assert set(network.proxy.wanted) == {f"{NAME}:443"}
 

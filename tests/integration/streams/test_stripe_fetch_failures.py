@@ -156,7 +156,7 @@ from streams.payments.fetching.fetcher import Fetcher, Limits
 async def main(url, base, key):
     limits = Limits(rate=100.0, attempts=3, claim=timedelta(milliseconds=300))
     async with make_pool(url, size=2, name="child") as pool, opened_api(base, Secret(key), timedelta(seconds=60)) as api:
-        await Fetcher(pool, api, limits, consumer="payments").asking().run()
+        await Fetcher(pool, api, limits, consumer="payments").fetching().run()
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -185,10 +185,10 @@ async def test_what_is_settled_is_forgotten_once_nobody_can_read_its_event_again
     invoice = an_invoice(world.api)
     await world.arrive(invoice_paid(invoice.id), invoice_paid("in_later", at=int(time.time()) + 100))
     await world.fetch()
-    await world.fetcher._look()
+    await world.fetcher._report_backlog()
     assert len(await world.standing()) == 2
     old = Fetcher(world.fetcher._pool, None, LIMITS._replace(kept=timedelta(seconds=-5)), consumer="payments")
-    await old._look()
+    await old._report_backlog()
     assert await world.standing() == [(None, None, 0)]
     assert await old.run_once() == 0, "without a key nobody asks"
 

@@ -254,7 +254,7 @@ def test_the_end_of_a_subscription_is_final_against_all_that_is_not_later(last: 
     bodies = [subscription.deleted(START), subscription.updated(START + last, status="active")]
     state, _ = folded(facts_in(bodies, key), key)
     assert isinstance(state, SubscriptionState)
-    assert state.standing.status == expected
+    assert state.current.status == expected
 
 
 def test_a_subscription_is_created_updated_and_canceled() -> None:
@@ -311,7 +311,7 @@ def test_of_two_updates_in_one_second_the_one_that_names_the_other_as_before_is_
     for bodies in ([one, other], [other, one]):
         state, _ = folded(facts_in(bodies, key), key)
         assert isinstance(state, SubscriptionState)
-        assert state.standing.stamp.event == names[1]
+        assert state.current.stamp.event == names[1]
 
 
 @st.composite
@@ -341,7 +341,7 @@ def test_a_chain_of_changes_within_one_second_ends_with_its_last_in_every_order(
     facts = _reordered(data, chain)
     state, _ = folded(facts, key_of(chain[0]))
     assert isinstance(state, SubscriptionState)
-    assert state.standing.status == chain[-1].status
+    assert state.current.status == chain[-1].status
 
 
 @given(st.lists(st.sampled_from(["active", "past_due"]), min_size=3, max_size=5), st.data())

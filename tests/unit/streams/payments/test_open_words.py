@@ -258,7 +258,7 @@ def test_an_invoice_without_a_status_has_the_one_that_follows_from_the_rest(
 )
 def test_a_subscription_keeps_the_word_that_it_has(kind: str, status: str | None, kept: str) -> None:
     state = effects_of(f"customer.subscription.{kind}", {"id": "sub_1", "status": status}).only(SubscriptionState)
-    assert (state.standing.status, state.standing.ended) == (kept, kept == "canceled")
+    assert (state.current.status, state.current.ended) == (kept, kept == "canceled")
 
 
 @pytest.mark.parametrize("value", ["", 5, True, [], ["a"], {"a": 1}, "x" * 300, "\ud83d", "a\0"])

@@ -231,7 +231,7 @@ def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], 
     assert isinstance(last, SubscriptionFact)
     end = folded(_reordered(data, facts))[-1]
     assert isinstance(end, SubscriptionState)
-    assert end.standing.ended == last.ended
+    assert end.current.ended == last.ended
 
 
 @pytest.mark.parametrize(
