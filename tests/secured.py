@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from ops.stack import door
+from ops.stack import tls_proxy
 from ops.stack.authority import Authority
 from ops.stack.kafka import Kafka
 from ops.stack.ports import Ports, is_free
@@ -206,7 +206,7 @@ class SecuredKafka(Kafka):
 def ajar(kind: str, behind: int, authority: Authority) -> Iterator[int]:
     """Run a TLS listener for one test, with a certificate of this authority; yields its port."""
     port = free_port()
-    command = [sys.executable, door.__file__, kind, str(port), str(behind), str(authority.server)]
+    command = [sys.executable, tls_proxy.__file__, kind, str(port), str(behind), str(authority.server)]
     with subprocess.Popen(command) as opened:
         try:
             wait_until(lambda: not is_free(port))

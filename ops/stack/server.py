@@ -32,16 +32,16 @@ def _forget(_name: str, _identity: Identity | None) -> None:
 
 @dataclass
 class Surroundings:
-    """The tools of a server: callbacks for progress and for its process, and its time limit."""
+    """The tools of a server: callbacks for progress and for its process, and an event that cancels its start."""
 
     report: Callable[[str, str], None] = _silent
     register: Callable[[str, Identity | None], None] = _forget
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
-        """Stop here if the start was called off."""
+        """Raise Cancelled if the start was cancelled."""
         if self.cancelled.is_set():
-            raise Cancelled("the start was called off")
+            raise Cancelled("the start was cancelled")
 
 
 class Server(ABC):
@@ -130,15 +130,17 @@ class Server(ABC):
         deadline = time.monotonic() + self.start_limit.total_seconds()
         while True:
             serves = self.ready()
-            # Asked after the probe: on a port that someone else holds, it is they who answered.
+            # Checked after the probe: if another program holds the port, that program has answered.
             if child.exit_code is not None:
                 self.child = None
-                raise StackError(Reason.SERVER_FAILED, f"{self.name} ended with code {child.exit_code}; {self._log_says()}")
+                raise StackError(Reason.SERVER_FAILED, f"{self.name} ended with code {child.exit_code}; {self._end_of_log()}")
             if serves:
                 return
             if time.monotonic() > deadline:
                 self._end(Child.kill)
-                raise StackError(Reason.SERVER_FAILED, f"{self.name} was not ready within {self.start_limit}; {self._log_says()}")
+                raise StackError(
+                    Reason.SERVER_FAILED, f"{self.name} was not ready within {self.start_limit}; {self._end_of_log()}"
+                )
             self.around.cancelled.wait(0.05)
             self.around.check()
 
@@ -148,5 +150,5 @@ class Server(ABC):
             self.child = None
             self.around.register(self.name, None)
 
-    def _log_says(self) -> str:
+    def _end_of_log(self) -> str:
         return f"the end of {self.log}:\n{tail(self.log)}"

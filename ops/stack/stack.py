@@ -60,7 +60,7 @@ class Stack:
 
     @property
     def cancelled(self) -> threading.Event:
-        """Set it, from anywhere, to call off a start under way."""
+        """Set it, from any thread, to cancel a start under way."""
         return self._around.cancelled
 
     @property
@@ -118,7 +118,7 @@ class Stack:
             raise errors[0]
 
     def end_leftovers(self) -> None:
-        """End what a predecessor that was killed left running: its servers may be half-way down already."""
+        """End the servers and processes that a killed predecessor left running; they may be stopping already."""
         if not self._cleared:
             for leftover in self.state.read().leftovers():
                 leftover.end(within=_LEFTOVER_LIMIT)

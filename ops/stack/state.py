@@ -56,7 +56,7 @@ class StackState(msgspec.Struct, frozen=True):
         )
 
     def leftovers(self) -> list[Identity]:
-        """Every process written down here that still lives, the ones that write before the ones they write to."""
+        """Every recorded process that still lives: those that write before the servers to which they write."""
         processes = [Identity(process.pid, process.born) for process in self.processes if process.pid]
         return [identity for identity in (*processes, *self.servers.values()) if identity.alive()]
 
@@ -100,7 +100,7 @@ class StateFile:
 
 @contextmanager
 def hold(data_dir: Path) -> Iterator[None]:
-    """Own the data directory; the kernel lets go of it with the process, however that ends."""
+    """Own the data directory; the kernel releases it when the process ends in any way."""
     private_folder(data_dir, passable=as_root())
     folder = os.open(data_dir, os.O_RDONLY)
     try:

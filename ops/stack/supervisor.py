@@ -1,7 +1,7 @@
 """
 Supervises our own processes: starts them, restarts those that die or hang with growing pauses, stops them in order.
 
-A process hangs that says so itself (`/health/live` is 503), or that has answered once and then has not for `hung_after`.
+A process hangs if it reports so itself (`/health/live` is 503), or if it has answered once and then not for `hung_after`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONGEST_PAUSE: Final = timedelta(seconds=10)
 STEADY_AFTER: Final = timedelta(seconds=30)
 HUNG_AFTER: Final = timedelta(minutes=1)
 _LAST_CHANCE: Final = timedelta(seconds=5)
-"""For one that hangs, between SIGTERM and SIGKILL: a process that is stopped by a signal sees only the latter."""
+"""The time between SIGTERM and SIGKILL for a process that hangs; one that SIGSTOP has stopped reacts only to the latter."""
 _PROBE_READY_EVERY = 5.0  # seconds; each costs a process at rest a tenth of what it costs by itself
 _PROBE_STARTING_EVERY = 0.1
 _DEATHS_AT_START = 3
@@ -44,7 +44,7 @@ class ProcessSpec:
     ready_url: str
     environment: Mapping[str, str] = field(default_factory=dict)
     web: str | None = None
-    stop_rank: int = 0  # the lowest rank is stopped first, and has ended before the next one is asked to
+    stop_rank: int = 0  # the lowest rank is stopped first, and has ended before the next one is stopped
     stop_limit: timedelta = timedelta(seconds=20)
     live_url: str | None = None
 
@@ -70,16 +70,16 @@ class Supervisor:
         hung_after: timedelta = HUNG_AFTER,
     ) -> None:
         self._processes = [_Supervised(spec, log_dir / f"{spec.name}.log", cwd, environment, hung_after) for spec in specs]
-        # Beside the loop: one that does not answer must not keep the others from being looked after.
+        # In threads: a process that does not answer must not delay the checks of the others.
         self._probing = ThreadPoolExecutor(max(1, len(specs)), thread_name_prefix="probe")
         self._on_change = on_change
-        self._told: tuple[ProcessState, ...] = ()
+        self._reported: tuple[ProcessState, ...] = ()
 
     def run_once(self) -> int:
         """Start the processes that are due, check the others, and return the number of restarts."""
         now = time.monotonic()
         restarted = sum(process.look_after(now, self._probing) for process in self._processes)
-        self._tell()
+        self._report_changes()
         return restarted
 
     @property
@@ -104,16 +104,16 @@ class Supervisor:
         for _rank, group in groupby(by_rank, key=lambda process: process.spec.stop_rank):
             together = list(group)
             for process in together:
-                process.ask_to_stop()
+                process.request_stop()
             for process in together:
                 process.stop()
-            self._tell()
+            self._report_changes()
         self._probing.shutdown(wait=False, cancel_futures=True)
 
-    def _tell(self) -> None:
+    def _report_changes(self) -> None:
         states = self.states
-        if states != self._told:
-            self._told = states
+        if states != self._reported:
+            self._reported = states
             self._on_change(states)
 
 
@@ -141,7 +141,7 @@ class _Supervised:
         if self._child is None:
             return self._start(now) if now >= self._start_due_at else False
         if self._child.exit_code is not None:
-            self._bury(now)
+            self._note_end(now)
         elif self._kill_due_at is not None:
             if now >= self._kill_due_at:
                 self._child.kill()
@@ -149,12 +149,12 @@ class _Supervised:
             if self._probe.done():
                 self._take(self._probe.result(), now)
         elif now >= self._probe_due_at:
-            self._probe = probing.submit(_ask, self.spec)
+            self._probe = probing.submit(_probe_health, self.spec)
         return False
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         if self._child:
-            self._child.ask_to_stop()
+            self._child.request_stop()
 
     def stop(self) -> None:
         if self._child:
@@ -182,7 +182,7 @@ class _Supervised:
         self.state = "starting"
         return again
 
-    def _bury(self, now: float) -> None:
+    def _note_end(self, now: float) -> None:
         self._pause = pause_after(self._pause, timedelta(seconds=now - self._started_at))
         self._start_due_at = now + self._pause.total_seconds()
         self._child, self.state = None, "restarting"
@@ -198,10 +198,10 @@ class _Supervised:
             self._end(now)
 
     def _end(self, now: float) -> None:
-        """Ask the one that hangs to stop, and soon see to it."""
+        """Send the hanging process its stop signal, and let it be killed soon after."""
         self.state = "hung"
         self._kill_due_at = now + _LAST_CHANCE.total_seconds()
-        self.ask_to_stop()
+        self.request_stop()
 
 
 class _Answers(NamedTuple):
@@ -211,7 +211,7 @@ class _Answers(NamedTuple):
     alive: bool | None
 
 
-def _ask(spec: ProcessSpec) -> _Answers:
+def _probe_health(spec: ProcessSpec) -> _Answers:
     ready = answers(spec.ready_url, timeout=2.0)
     if spec.live_url is None:
         return _Answers(ready, ready or None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Valkey(Server):
-    """A server that asks for a password, and whose keys survive a restart (append-only file, written through once a second)."""
+    """A server that requires a password, and whose keys survive a restart (append-only file, written through once a second)."""
 
     name: ClassVar[str] = "redis"
 
@@ -32,7 +32,7 @@ class Valkey(Server):
         return f"redis://:{self._password}@{LOOPBACK}:{self.port}/0"
 
     def prepare(self) -> None:
-        """Write the password where every account's list of processes does not show it: in a file of the server's own."""
+        """Write the password to a file: every account could read it in a command line."""
         self._password = ensure_password(self.folder, lambda _password: None)
         write_private(self._settings, f"requirepass {self._password}\n")
 

@@ -23,8 +23,8 @@ from ops.doctor.others import check_elasticsearch, check_redis
 from ops.doctor.postgres import check_postgres
 from ops.stack.authority import Authority
 from ops.stack.child import Identity
-from ops.stack.doors import ElasticsearchDoor, PostgresDoor, ValkeyDoor
 from ops.stack.secure import SecureStack
+from ops.stack.tls_proxies import ElasticsearchProxy, PostgresProxy, ValkeyProxy
 from outbox.partitions import name
 from runtime.schema import SchemaWatch
 from runtime.servers import ElasticsearchSettings
@@ -130,8 +130,8 @@ def test_a_lost_index_comes_back_over_tls(secured: System, stack: SecureStack, a
 
 
 def test_elasticsearch_takes_a_user_with_a_password_too(secured: System, stack: SecureStack) -> None:
-    entrance = stack.door("elasticsearch")
-    assert isinstance(entrance, ElasticsearchDoor)
+    entrance = stack.proxy("elasticsearch")
+    assert isinstance(entrance, ElasticsearchProxy)
     environ = secured.environment | {"ELASTICSEARCH_URL": entrance.url_with_user, "ELASTICSEARCH_API_KEY": ""}
     assert {each.level for each in check_elasticsearch(environ)} == {"ok"}
     wrong = finding(
@@ -177,8 +177,8 @@ def finding(check: Callable[[dict[str, str]], Iterator[Finding]], environ: dict[
 
 
 def test_a_fault_of_postgres_is_reported_in_plain_words(secured: System, stack: SecureStack, strangers: Authority) -> None:
-    entrance = stack.door("postgres")
-    assert isinstance(entrance, PostgresDoor)
+    entrance = stack.proxy("postgres")
+    assert isinstance(entrance, PostgresProxy)
     url = entrance.url
 
     def problem_of(changed: str) -> str:
@@ -203,9 +203,9 @@ def test_a_fault_of_postgres_is_reported_in_plain_words(secured: System, stack: 
 
 def test_an_expired_certificate_is_called_that(secured: System, stack: SecureStack, tmp_path: Path) -> None:
     old = Authority(tmp_path / "old", expires=datetime.now(UTC) - timedelta(days=1))
-    entrance, cache = stack.door("postgres"), stack.door("redis")
-    assert isinstance(entrance, PostgresDoor)
-    assert isinstance(cache, ValkeyDoor)
+    entrance, cache = stack.proxy("postgres"), stack.proxy("redis")
+    assert isinstance(entrance, PostgresProxy)
+    assert isinstance(cache, ValkeyProxy)
     with ajar("postgres", stack.postgres.port, old) as port:
         url = entrance.url.replace(f":{entrance.port}/", f":{port}/").partition("?")[0]
         url += f"?sslmode=verify-full&sslrootcert={old.ca}"
@@ -251,8 +251,8 @@ def test_each_server_with_a_certificate_is_reported_with_its_expiry(secured: Sys
 
 def test_a_certificate_that_soon_expires_is_a_warning(secured: System, stack: SecureStack, tmp_path: Path) -> None:
     soon = Authority(tmp_path / "soon", expires=datetime.now(UTC) + timedelta(days=13))
-    cache = stack.door("redis")
-    assert isinstance(cache, ValkeyDoor)
+    cache = stack.proxy("redis")
+    assert isinstance(cache, ValkeyProxy)
     with ajar("tls", stack.redis.port, soon) as port:
         url = cache.url.replace(f":{cache.port}/", f":{port}/")
         [found] = [each for each in check_certificates(secured.environment | {"REDIS_URL": url}) if each.level == "warn"]

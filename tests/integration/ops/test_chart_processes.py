@@ -96,14 +96,14 @@ async def test_the_containers_take_a_webhook_to_its_payment(pods: dict[str, Pod]
         done = pods[job].run()
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     with ExitStack() as ends:
-        door = stack.door("postgres")
-        door.stop()
+        proxy = stack.proxy("postgres")
+        proxy.stop()
         processes = {name: ends.enter_context(pods[name].running(tmp_path / f"{name}.log")) for name in DEPLOYMENTS}
         # Without Postgres every process is alive, so that nobody restarts it, and what cannot work without it is not ready.
         for name in DEPLOYMENTS:
             wait_until(lambda name=name: pods[name].probe("livenessProbe") == 200)
         assert {pods[name].probe("readinessProbe") for name in ("gateway", "relay")} == {503}
-        door.start()
+        proxy.start()
         for name in DEPLOYMENTS:
             wait_until(lambda name=name: pods[name].probe("readinessProbe") == 200)
         assert {process.poll() for process in processes.values()} == {None}

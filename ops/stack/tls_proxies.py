@@ -1,4 +1,4 @@
-"""TLS before the servers of a stack that have none: each door is a process of its own, on a port of its own."""
+"""The TLS proxies of a stack's servers, which have no TLS: each proxy is a process of its own, on a port of its own."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _HERE: Final = Path(__file__).parent
 _LIMIT: Final = 2  # seconds
 
 
-class Door(Server):
-    """A listener with TLS before one server; `url` is what a client reaches it by."""
+class TlsProxy(Server):
+    """The TLS proxy of one server; `url` is its address for clients."""
 
     def __init__(self, folder: Path, ports: Ports, around: Surroundings, authority: Authority) -> None:
         self.authority = authority
@@ -47,17 +47,17 @@ class Door(Server):
         self.port = ports.take(self.name, 0)
 
     def prepare(self) -> None:
-        """There is nothing to put in place: the authority has made its files."""
+        """Do nothing: the authority has made all files."""
 
 
-class PostgresDoor(Door):
+class PostgresProxy(TlsProxy):
     """Postgres with TLS for every client."""
 
     name: ClassVar[str] = "postgres_tls"
 
-    def __init__(self, behind: Postgres, folder: Path, ports: Ports, around: Surroundings, authority: Authority) -> None:
+    def __init__(self, server: Postgres, folder: Path, ports: Ports, around: Surroundings, authority: Authority) -> None:
         super().__init__(folder, ports, around, authority)
-        self._behind = behind
+        self._server = server
 
     @property
     def url(self) -> str:
@@ -70,9 +70,9 @@ class PostgresDoor(Door):
         return self.url_of(OWNER, self.password)
 
     def prepare(self) -> None:
-        """Make the two roles, by what an operator is told to run."""
+        """Make the two roles by the SQL that `tallyhook grants` prints for operators."""
         self.password = ensure_password(self.folder, lambda _: None)
-        with psycopg.connect(self._behind.url, autocommit=True) as connection:
+        with psycopg.connect(self._server.url, autocommit=True) as connection:
             connection.execute(sql_of(OWNER, USER).encode())
             for role in (OWNER, USER):
                 name, password = sql.Identifier(role), sql.Literal(self.password)
@@ -84,7 +84,7 @@ class PostgresDoor(Door):
         return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}?{query}"
 
     def command(self) -> list[str | Path]:
-        return [sys.executable, _HERE / "door.py", "postgres", str(self.port), str(self._behind.port), self.authority.server]
+        return [sys.executable, _HERE / "tls_proxy.py", "postgres", str(self.port), str(self._server.port), self.authority.server]
 
     def ready(self) -> bool:
         try:
@@ -94,14 +94,14 @@ class PostgresDoor(Door):
         return True
 
 
-class ValkeyDoor(Door):
-    """Valkey with TLS, for a user of an access list who may do what our processes do and no more."""
+class ValkeyProxy(TlsProxy):
+    """Valkey with TLS, for a user of an access list who has only the rights that our processes need."""
 
     name: ClassVar[str] = "redis_tls"
 
-    def __init__(self, behind: Valkey, folder: Path, ports: Ports, around: Surroundings, authority: Authority) -> None:
+    def __init__(self, server: Valkey, folder: Path, ports: Ports, around: Surroundings, authority: Authority) -> None:
         super().__init__(folder, ports, around, authority)
-        self._behind = behind
+        self._server = server
 
     @property
     def url(self) -> str:
@@ -111,12 +111,12 @@ class ValkeyDoor(Door):
         self.password = ensure_password(self.folder, lambda _: None)
 
     def command(self) -> list[str | Path]:
-        return [sys.executable, _HERE / "door.py", "tls", str(self.port), str(self._behind.port), self.authority.server]
+        return [sys.executable, _HERE / "tls_proxy.py", "tls", str(self.port), str(self._server.port), self.authority.server]
 
     def ready(self) -> bool:
         once = Retry(NoBackoff(), retries=0)  # the caller owns the loop
         try:
-            with redis.Redis.from_url(self._behind.url, retry=once) as client:
+            with redis.Redis.from_url(self._server.url, retry=once) as client:
                 client.acl_setuser(USER, enabled=True, passwords=[f"+{self.password}"], keys=["*"], commands=[*RIGHTS])
             with redis.Redis.from_url(self.url, ssl_ca_certs=str(self.authority.ca), socket_timeout=_LIMIT, retry=once) as client:
                 return bool(client.ping())
@@ -125,17 +125,17 @@ class ValkeyDoor(Door):
 
 
 RIGHTS: Final = ("+@read", "+@write", "+@scripting", "+@connection", "+info", "-@dangerous", "+info", "+keys")
-"""The commands of the cache worker, the rate limits and the doctor, as an access list of Redis has them."""
+"""The commands of the cache worker, the rate limits and the doctor, in the notation of an access list of Redis."""
 
 
-class ElasticsearchDoor(Door):
+class ElasticsearchProxy(TlsProxy):
     """Elasticsearch with TLS, for a user with a password and for an API key."""
 
     name: ClassVar[str] = "elasticsearch_tls"
 
-    def __init__(self, behind: Elasticsearch, folder: Path, ports: Ports, around: Surroundings, authority: Authority) -> None:
+    def __init__(self, server: Elasticsearch, folder: Path, ports: Ports, around: Surroundings, authority: Authority) -> None:
         super().__init__(folder, ports, around, authority)
-        self._behind = behind
+        self._server = server
 
     @property
     def url(self) -> str:
@@ -148,7 +148,7 @@ class ElasticsearchDoor(Door):
 
     @property
     def api_key(self) -> str:
-        """The key as Elasticsearch gives it out: its id and its secret, encoded together."""
+        """The key as Elasticsearch returns it: its id and its secret, encoded together."""
         return base64.b64encode(f"local:{self.password}".encode()).decode()
 
     def prepare(self) -> None:
@@ -161,8 +161,8 @@ class ElasticsearchDoor(Door):
         return self.folder / "admitted.json"
 
     def command(self) -> list[str | Path]:
-        program = _HERE / "elasticsearch_door.py"
-        return [sys.executable, program, str(self.port), str(self._behind.port), self.authority.server, self._admitted]
+        program = _HERE / "elasticsearch_proxy.py"
+        return [sys.executable, program, str(self.port), str(self._server.port), self.authority.server, self._admitted]
 
     def ready(self) -> bool:
         try:

@@ -1,8 +1,8 @@
 """
-TLS and authentication before a node of Elasticsearch that has neither: `elasticsearch_door.py PORT BEHIND CERTIFICATE PASSWORDS`.
+A proxy with TLS and authentication for an Elasticsearch node: `elasticsearch_proxy.py PORT SERVER_PORT CERTIFICATE PASSWORDS`.
 
-The parts of Elasticsearch that Maven has are without its security. A request passes with one of the values of `Authorization` in
-the file PASSWORDS, which is JSON: a user with a password, or an API key. Others get what a secured node answers.
+The parts of Elasticsearch on Maven do not include its security. A request passes with one of the values of `Authorization` in the
+file PASSWORDS, which is JSON: a user with a password, or an API key. Others get the answer of a secured node.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _REFUSED: Final[dict[str, Any]] = {
 }
 
 
-def application(behind: int, admitted: list[str]) -> web.Application:
-    """The proxy: one route for everything."""
+def application(server_port: int, admitted: list[str]) -> web.Application:
+    """Make the proxy: one route for everything."""
     app = web.Application(client_max_size=_BODY_MAX)
-    node = f"http://{_HOST}:{behind}"
+    node = f"http://{_HOST}:{server_port}"
 
     async def session(app: web.Application) -> Any:
         async with ClientSession(
@@ -55,10 +55,10 @@ def application(behind: int, admitted: list[str]) -> web.Application:
 
 
 def main() -> None:
-    port, behind, certificate, passwords = sys.argv[1:]
+    port, server_port, certificate, passwords = sys.argv[1:]
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    app = application(int(behind), json.loads(Path(passwords).read_text()))
+    app = application(int(server_port), json.loads(Path(passwords).read_text()))
     web.run_app(app, host=_HOST, port=int(port), ssl_context=context, print=None, access_log=None)
 
 
