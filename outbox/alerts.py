@@ -24,7 +24,7 @@ class Condition(NamedTuple):
     """
     An alert that is raised when `threshold` occurrences about one subject fall into one window.
 
-    With a `share` they must also be that part of all possible occurrences, which `tally` counts.
+    With a `min_ratio` they must also be that part of all possible occurrences, which `count_possible` counts.
     """
 
     alert: str
@@ -32,7 +32,7 @@ class Condition(NamedTuple):
     window: timedelta
     summary: str
     runbook: str
-    share: float = 0.0
+    min_ratio: float = 0.0
 
 
 SIGNATURE_FAILURES: Final = Condition(
@@ -55,7 +55,7 @@ PARTNER_FAILING: Final = Condition(
     timedelta(minutes=5),
     "deliveries to partner {subject} fail: {count} of {total} attempts within {minutes} minutes",
     "runbooks/partner-down.md",
-    share=0.25,
+    min_ratio=0.25,
 )
 WEBHOOKS_UNSETTLED: Final = Condition(
     "webhooks_unsettled",
@@ -131,7 +131,7 @@ _TOTAL: Final = "select count from alert_windows where alert = %s and subject = 
 _RAISED: Final = "update alert_windows set raised_at = now() where alert = %s and subject = %s and started_at = %s"
 
 
-async def note(  # the condition, the occurrence, and what a test passes in
+async def count_occurrences(  # the condition, the occurrence, and what a test passes in
     connection: AsyncConnection,
     condition: Condition,
     subject: str,
@@ -156,8 +156,8 @@ async def note(  # the condition, the occurrence, and what a test passes in
         if raised or count < condition.threshold:
             return False
         key = (condition.alert, subject, started)
-        total = await _total(connection, condition, key) if condition.share else count
-        if count < condition.share * total:
+        total = await _total(connection, condition, key) if condition.min_ratio else count
+        if count < condition.min_ratio * total:
             return False
         await connection.execute(_RAISED, key)
         facts = {"count": count, "total": total, "detail": detail if isinstance(detail, str) else await detail()}
@@ -165,7 +165,7 @@ async def note(  # the condition, the occurrence, and what a test passes in
         return True
 
 
-async def tally(
+async def count_possible(
     connection: AsyncConnection, condition: Condition, numbers: Mapping[str, int], now: datetime | None = None
 ) -> None:
     """Count all possible occurrences by subject, in the caller's transaction and before the actual ones are counted."""
@@ -201,6 +201,6 @@ def window_of(moment: datetime, window: timedelta) -> datetime:
     return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, tz=UTC)
 
 
-def forget_windows(connection: Connection, before: datetime) -> int:
+def delete_windows(connection: Connection, before: datetime) -> int:
     """Delete the windows that began before this time, and return their number."""
     return connection.execute("delete from alert_windows where started_at < %s", (before,)).rowcount

@@ -14,7 +14,7 @@ import prometheus_client
 import structlog
 from psycopg import AsyncConnection
 
-from outbox.alerts import RECORDS_LOST, note
+from outbox.alerts import RECORDS_LOST, count_occurrences
 from outbox.offsets import Place, Span
 from runtime.ids import new_id
 
@@ -104,7 +104,9 @@ async def report(connection: AsyncConnection, losses: Iterable[Loss]) -> list[Lo
                     f" and {len(new) - _NAMED_MAX} more" if new[_NAMED_MAX:] else ""
                 )
                 number = sum(loss.number for loss in new)
-                await note(connection, RECORDS_LOST, f"{consumer} {topic}", number, detail=f"{consumer} worker: {detail}")
+                await count_occurrences(
+                    connection, RECORDS_LOST, f"{consumer} {topic}", number, detail=f"{consumer} worker: {detail}"
+                )
                 await connection.execute("select pg_notify(%s, '')", (REPORTED_CHANNEL,))
         fresh += new
     for loss in fresh:

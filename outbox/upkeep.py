@@ -15,7 +15,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from outbox import metrics
-from outbox.alerts import CLOCK_SKEWED, RETENTION_BEHIND, Condition, forget_windows, note
+from outbox.alerts import CLOCK_SKEWED, RETENTION_BEHIND, Condition, count_occurrences, delete_windows
 from outbox.clock import OwnClock, own_clock, read_clock, read_clock_async
 from outbox.errors import ClockSkewed
 from outbox.partitions import Upkeep, has_day, maintain, make_days
@@ -71,7 +71,7 @@ def keep_partitions(
         upkeep = maintain(connection, clock.now, retention, grace=settings.retention_grace, all_due=all_due)
         reached = clock.now - timedelta(days=upkeep.behind)
         due = Due(clock.now, reached, reached - retention, all_due)
-        forget_windows(connection, due.before)
+        delete_windows(connection, due.before)
         for delete in deletions:
             delete(connection, due)
         return upkeep
@@ -130,7 +130,7 @@ async def _are_days_there(connection: AsyncConnection) -> bool:
 
 async def _raise(settings: RetentionSettings, condition: Condition, subject: str, number: int = 1, *, detail: str = "") -> None:
     async with await connect_async(settings.database_url, name="retention", lease=settings.lock_lease) as connection:
-        await note(connection, condition, subject, number, detail=detail)
+        await count_occurrences(connection, condition, subject, number, detail=detail)
 
 
 def _connect(settings: RetentionSettings) -> psycopg.Connection:

@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 from psycopg import AsyncConnection
 from typing_extensions import override
 
-from outbox.alerts import CONFIG_IGNORED, note
+from outbox.alerts import CONFIG_IGNORED, count_occurrences
 from projections.config import CONFIG, last_usable, read_values
 from projections.config_keys import is_read, is_usable
 from projections.errors import Reason
@@ -90,4 +90,4 @@ async def _set_aside(connection: AsyncConnection, config: Config, keys: Sequence
         config.fall_back(key, await last_usable(connection, key))
         log.warning("config_ignored", reason=Reason.CONFIG_VALUE_INVALID, key=key)
     for key in keys:
-        await note(connection, CONFIG_IGNORED, key)
+        await count_occurrences(connection, CONFIG_IGNORED, key)

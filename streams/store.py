@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from outbox import tasks
-from outbox.alerts import DEAD_LETTERS, note
+from outbox.alerts import DEAD_LETTERS, count_occurrences
 from outbox.append import append, event_of
 from runtime.ids import new_id
 from runtime.tracing import continue_trace
@@ -92,7 +92,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
         causation_id=event.id if event else None,
     )
     await append(connection, [dead_letter])
-    await note(connection, DEAD_LETTERS, consumer)
+    await count_occurrences(connection, DEAD_LETTERS, consumer)
     return True
 
 

@@ -21,7 +21,7 @@ from psycopg import AsyncConnection, OperationalError
 from gateway.webhooks import rejected_store
 from gateway.webhooks.worth import Waiting, Worth
 from gateway.write_behind import WriteBehind
-from outbox.alerts import SIGNATURE_FAILURES, note
+from outbox.alerts import SIGNATURE_FAILURES, count_occurrences
 from runtime.database import Pool, passing_reason
 from runtime.ids import time_of
 from schemas.endpoints import place_of
@@ -257,7 +257,9 @@ class RejectedLog:
                 attempt.displaced[quota[0]] += gone
             await rejected_store.insert(connection, attempt.kept)
             for place, number in sorted(unproven.items()):
-                await note(connection, SIGNATURE_FAILURES, place, number, detail=partial(self._explain, connection, place))
+                await count_occurrences(
+                    connection, SIGNATURE_FAILURES, place, number, detail=partial(self._explain, connection, place)
+                )
             attempt.transaction_id = await rejected_store.transaction_id(connection)
 
     async def _explain(self, connection: AsyncConnection, place: str) -> str:

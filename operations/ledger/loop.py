@@ -19,7 +19,7 @@ from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
 from operations.ledger.books import kept_from
 from operations.ledger.states import OF_FINDINGS, OF_SPAN, SETTLED_BY, TIME_OF, plan_for_spans, present, span_values
-from outbox.alerts import LEDGER_UNBALANCED, WEBHOOKS_UNSETTLED, note
+from outbox.alerts import LEDGER_UNBALANCED, WEBHOOKS_UNSETTLED, count_occurrences
 from outbox.clock import read_clock_async
 from outbox.locks import Lock
 from outbox.settings import RelaySettings
@@ -98,9 +98,9 @@ async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) ->
     swept = await _seen(connection, edge, now)
     for place, flying in sorted(swept.in_flight.items()):
         if flying.overdue:
-            await note(connection, WEBHOOKS_UNSETTLED, place.name, flying.overdue, now)
+            await count_occurrences(connection, WEBHOOKS_UNSETTLED, place.name, flying.overdue, now)
     for place, number in sorted(swept.unbalanced.items()):
-        await note(connection, LEDGER_UNBALANCED, place.name, number, now)
+        await count_occurrences(connection, LEDGER_UNBALANCED, place.name, number, now)
     return swept
 
 

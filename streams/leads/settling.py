@@ -9,7 +9,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from outbox import tasks
-from outbox.alerts import PARTNER_FAILING, note, tally
+from outbox.alerts import PARTNER_FAILING, count_occurrences, count_possible
 from outbox.append import append
 from runtime import tracing
 from runtime.database import Pool
@@ -86,10 +86,10 @@ async def _store_ended(pool: Pool, batch: Sequence[Ended]) -> int:
 async def _count(connection: AsyncConnection, ended: Sequence[Ended]) -> None:
     """Count attempts and failed attempts by partner: too many failures raise an alert."""
     if ended:
-        await tally(connection, PARTNER_FAILING, Counter(each.lead.partner for each in ended))
+        await count_possible(connection, PARTNER_FAILING, Counter(each.lead.partner for each in ended))
     failed = Counter(each.lead.partner for each in ended if not each.answer.delivered)
     for partner, number in sorted(failed.items()):  # one order, so that two dispatchers do not deadlock
-        await note(connection, PARTNER_FAILING, partner, number)
+        await count_occurrences(connection, PARTNER_FAILING, partner, number)
 
 
 def _is_current(ended: Ended, locked: Mapping[UUID, store.LockedLead]) -> bool:

@@ -66,7 +66,7 @@ async def test_a_lead_that_waits_for_an_operator_is_an_open_dead_letter(gateway:
 async def test_an_open_alert_leads_to_its_screen_and_names_its_runbook(gateway: Gateway, database_url: str) -> None:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         for condition in alerts.CONDITIONS:
-            await alerts.note(connection, condition, "search", condition.threshold, detail="of a test")
+            await alerts.count_occurrences(connection, condition, "search", condition.threshold, detail="of a test")
     operator = await visitor(gateway, database_url)
     text = (await operator.get("/console/overview/troubles")).text
     for condition in alerts.CONDITIONS:

@@ -75,8 +75,8 @@ async def test_each_trouble_shows(gateway: Gateway, connection: psycopg.AsyncCon
 
 
 async def test_an_alert_is_open_while_its_window_or_an_hour_lasts(gateway: Gateway, connection: psycopg.AsyncConnection) -> None:
-    await alerts.note(connection, alerts.DEAD_LETTERS, "search")
-    await alerts.note(connection, alerts.SIGNATURE_FAILURES, "stripe")  # below its threshold
+    await alerts.count_occurrences(connection, alerts.DEAD_LETTERS, "search")
+    await alerts.count_occurrences(connection, alerts.SIGNATURE_FAILURES, "stripe")  # below its threshold
     [row] = (await seen(gateway))["alerts"]
     assert (row["alert"], row["subject"], row["count"], row["runbook"]) == (
         "dead_letters",
@@ -88,7 +88,7 @@ async def test_an_alert_is_open_while_its_window_or_an_hour_lasts(gateway: Gatew
         "update alert_windows set started_at = started_at - %s, raised_at = raised_at - %s", (timedelta(hours=2),) * 2
     )
     assert (await seen(gateway))["alerts"] == []
-    await alerts.note(connection, alerts.RETENTION_BEHIND, "days")
+    await alerts.count_occurrences(connection, alerts.RETENTION_BEHIND, "days")
     await connection.execute("update alert_windows set raised_at = now() - interval '2 hours' where alert = 'retention_behind'")
     assert [each["alert"] for each in (await seen(gateway))["alerts"]] == ["retention_behind"]
 

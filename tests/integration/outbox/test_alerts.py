@@ -12,7 +12,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from gateway.webhooks.rejections import Rejected, RejectedLog
-from outbox.alerts import PARTNER_FAILING, Condition, forget_windows, note, tally, window_of
+from outbox.alerts import PARTNER_FAILING, Condition, count_occurrences, count_possible, delete_windows, window_of
 from runtime.ids import new_id
 from schemas.envelope import Event
 from schemas.operations import AlertRaised
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 11, 24, 12, 1, tzinfo=UTC)
 FAILING = Condition("failing", 10, timedelta(minutes=5), "{subject} failed {count} times in {minutes} minutes", "runbooks/x.md")
 
-SOME_FAILING = FAILING._replace(summary="{subject} failed {count} of {total}", share=0.25)
+SOME_FAILING = FAILING._replace(summary="{subject} failed {count} of {total}", min_ratio=0.25)
 
 
 @pytest.fixture
@@ -44,18 +44,18 @@ def alerts(url: str) -> list[dict[str, Any]]:
 async def test_the_threshold_is_reported_once_and_again_in_the_next_window(
     connection: AsyncConnection, database_url: str
 ) -> None:
-    reported = [await note(connection, FAILING, "p1", now=NOON) for _ in range(25)]
+    reported = [await count_occurrences(connection, FAILING, "p1", now=NOON) for _ in range(25)]
     assert reported == [False] * 9 + [True] + [False] * 15
-    assert not await note(connection, FAILING, "p1", 9, NOON + timedelta(minutes=5))
-    assert await note(connection, FAILING, "p1", 1, NOON + timedelta(minutes=5))
-    assert not await note(connection, FAILING, "p2", 9, NOON)
+    assert not await count_occurrences(connection, FAILING, "p1", 9, NOON + timedelta(minutes=5))
+    assert await count_occurrences(connection, FAILING, "p1", 1, NOON + timedelta(minutes=5))
+    assert not await count_occurrences(connection, FAILING, "p2", 9, NOON)
     assert [alert["summary"] for alert in alerts(database_url)] == ["p1 failed 10 times in 5 minutes"] * 2
 
 
 async def test_with_a_share_many_failures_among_many_more_are_no_alert(connection: AsyncConnection, database_url: str) -> None:
     async def ended(good: int, bad: int) -> bool:
-        await tally(connection, SOME_FAILING, {"p1": good + bad}, NOON)
-        return await note(connection, SOME_FAILING, "p1", bad, NOON)
+        await count_possible(connection, SOME_FAILING, {"p1": good + bad}, NOON)
+        return await count_occurrences(connection, SOME_FAILING, "p1", bad, NOON)
 
     assert not await ended(good=0, bad=9)  # all of them, but too few to say
     assert not await ended(good=71, bad=10)  # 19 of 90
@@ -67,7 +67,7 @@ async def test_with_a_share_many_failures_among_many_more_are_no_alert(connectio
 async def test_processes_that_count_side_by_side_report_it_once(database_url: str) -> None:
     async def count() -> int:
         async with await AsyncConnection.connect(database_url, autocommit=True) as mine:
-            return sum([await note(mine, FAILING, "p1", now=NOON) for _ in range(20)])
+            return sum([await count_occurrences(mine, FAILING, "p1", now=NOON) for _ in range(20)])
 
     assert sum(await asyncio.gather(*(count() for _ in range(5)))) == 1
     assert len(alerts(database_url)) == 1
@@ -75,7 +75,7 @@ async def test_processes_that_count_side_by_side_report_it_once(database_url: st
 
 async def test_what_is_rolled_back_was_not_counted(connection: AsyncConnection, database_url: str) -> None:
     async with connection.transaction(force_rollback=True):
-        assert await note(connection, FAILING, "p1", 10, NOON)
+        assert await count_occurrences(connection, FAILING, "p1", 10, NOON)
     assert alerts(database_url) == []
 
 
@@ -125,10 +125,10 @@ async def test_without_operators_nothing_is_sent(connection: AsyncConnection, da
 
 
 async def test_windows_beyond_the_retention_are_forgotten(connection: AsyncConnection, database_url: str) -> None:
-    await note(connection, PARTNER_FAILING, "p1", now=NOON)
+    await count_occurrences(connection, PARTNER_FAILING, "p1", now=NOON)
     with psycopg.connect(database_url, autocommit=True) as sync:
-        assert forget_windows(sync, NOON - timedelta(days=1)) == 0
-        assert forget_windows(sync, NOON) == 1
+        assert delete_windows(sync, NOON - timedelta(days=1)) == 0
+        assert delete_windows(sync, NOON) == 1
 
 
 def test_windows_tumble_at_whole_multiples_of_their_length() -> None:
