@@ -1,1 +1,1 @@
-"""The operators' console: pages of the internal listener that show and do what the admin API can, in a browser."""
+"""The operators' console: pages of the internal listener, which offer the admin API in a browser."""

@@ -43,11 +43,11 @@ SCREENS_SHOWN: Final = (
     audit.SCREEN,
     journey.SCREEN,
 )
-"""In the order of the list beside every page."""
+"""The screens, in the order of the navigation of every page."""
 
 
 def add_console(app: web.Application) -> None:
-    """Serve the console below the application, whose tools it has by then."""
+    """Serve the console below the application, whose app keys must be set before."""
     console = web.Application(middlewares=[guard])
     for key, tool in app.items():
         console[key] = tool

@@ -1,4 +1,4 @@
-"""The files that pages load: kept in memory, and named by their digest, so that a browser keeps each for good."""
+"""The files that pages load: kept in memory, with their digest in the address, so that browsers can cache them forever."""
 
 import hashlib
 from functools import cache
@@ -37,7 +37,7 @@ def address_of(name: str) -> str:
 
 
 async def serve_asset(request: web.Request) -> web.Response:
-    """Serve a file; one that a page of another release names by its own digest is not kept."""
+    """Serve a file; it may be cached only if the digest in the address is its own, and not that of another release."""
     asset = _assets().get(request.match_info["name"])
     if asset is None:
         raise web.HTTPNotFound

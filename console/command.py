@@ -23,14 +23,14 @@ def console() -> None:
 
 @app.command("link")
 def link(
-    to: Annotated[str, typer.Option("--to", metavar="PATH", help="The page that it leads to.")] = HOME,
+    to: Annotated[str, typer.Option("--to", metavar="PATH", help="The page that the link opens.")] = HOME,
     url: Annotated[
         str | None,
-        typer.Option(envvar="INTERNAL_URL", help="The address of the internal listener; by default that of the settings."),
+        typer.Option(envvar="INTERNAL_URL", help="The address of the internal listener; by default the one in the settings."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a link that signs in once, within 15 minutes, as the holder of the newest admin token of this shell's settings."""
+    """Make a link that signs in once, within 15 minutes, as the holder of the newest admin token in this shell's settings."""
     from gateway.settings import GatewaySettings
     from runtime.settings import environment
 
@@ -42,7 +42,7 @@ def link(
 
 
 async def make(connection: AsyncConnection, base: str, secret_id: str, to: str = HOME) -> str:
-    """Return the address of a fresh link for the holder of that token; its key is in the fragment, which reaches no server."""
+    """Return the address of a new link for the holder of that token; its key is in the fragment, which no browser sends."""
     from console.sessions import Holder, make_link
 
     key = await make_link(connection, Holder("admin", secret_id))

@@ -1,4 +1,4 @@
-"""The console's own refusals; those that the API has too are `gateway.errors`."""
+"""The refusals that only the console has; it shares the others with the API (`gateway.errors`)."""
 
 from enum import StrEnum
 from http import HTTPStatus
@@ -9,9 +9,9 @@ from runtime.errors import Failure
 class Reason(StrEnum):
     """The stable word for a refusal, in the audit log and on the page."""
 
-    SESSION_MISSING = "session_missing"  #: The page needs a session, and the browser has none that is alive.
-    FORM_WRONG = "form_wrong"  #: The form is not one of this session.
-    LINK_SPENT = "link_spent"  #: The link was used before, or its time is over.
+    SESSION_MISSING = "session_missing"  #: The page needs a session, and the browser has no valid one.
+    FORM_WRONG = "form_wrong"  #: The form does not belong to this session.
+    LINK_SPENT = "link_spent"  #: The link was used before, or has expired.
 
 
 class ConsoleError(Failure[Reason]):

@@ -1,4 +1,4 @@
-"""The filters of a list as fields of a form: derived from the query that the API has for the same list."""
+"""The filters of a list as form fields, derived from the API's query of the same list."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ _LABELS: Final = {
     "path": "Path begins with",
     "name": "Id contains",
 }
-"""The label of a field that its name alone would not explain."""
+"""The labels of fields whose names alone would not explain them."""
 _HINTS: Final = {
     "from": "2026-11-28T10:00",
     "to": "2026-11-28T11:00",
@@ -37,11 +37,11 @@ _HINTS: Final = {
     "type": "payment_intent.succeeded",
     "user": "your id",
 }
-"""An example of what a field takes, shown while it is empty."""
+"""Example values of fields, shown while a field is empty."""
 
 
 class Filter(NamedTuple):
-    """A field of the form; with `words`, one of them is chosen. `about` is the description that the API has of it."""
+    """A field of the form; if it has `words`, it is a selection of them. `about` is its description in the API."""
 
     name: str
     label: str
@@ -51,18 +51,18 @@ class Filter(NamedTuple):
 
 
 class Given(NamedTuple):
-    """The filters of a list as they were given: fields, values, and the address without the place in the list."""
+    """The filters of a list: the fields of the form, and the values that the address has for them."""
 
     filters: list[Filter]
     values: Mapping[str, str]
 
     def with_cursor(self, cursor: str | None) -> str:
-        """Return the query of the page after this one, with the same filters; empty where there is none."""
+        """Return the query of the next page with the same filters; empty if there is none."""
         return urlencode({**self.values, "cursor": cursor}) if cursor else ""
 
 
 def given(request: web.Request, query: type[msgspec.Struct], choices: Mapping[str, Sequence[str]]) -> Given:
-    """Return the filters of the address; a field that was left empty narrows nothing."""
+    """Return the filters of the address; empty fields are ignored."""
     return Given(list(filters_of(query, choices)), filled(request))
 
 
@@ -73,9 +73,9 @@ def filled(request: web.Request) -> dict[str, str]:
 
 def filters_of(query: type[msgspec.Struct], choices: Mapping[str, Sequence[str]]) -> Iterator[Filter]:
     """
-    Yield the filters that a query has beside its place in the list; times come last.
+    Yield the filters of a query, without limit and cursor; times come last.
 
-    A field of `choices` offers these words, any other the words that its type allows.
+    A field in `choices` offers those words; any other field offers the words that its type allows.
     """
     info: Any = msgspec.inspect.type_info(query)
     fields = [field for field in info.fields if field.encode_name not in _OF_PAGES]
@@ -87,12 +87,12 @@ def filters_of(query: type[msgspec.Struct], choices: Mapping[str, Sequence[str]]
 
 
 def _words(parts: Iterable[Any]) -> tuple[str, ...]:
-    """The words of a list of words."""
+    """Return the words that a literal type allows."""
     return tuple(str(word) for part in parts if isinstance(part, LiteralType) for word in part.values)
 
 
 def _about(parts: Iterable[Any]) -> str:
-    """The description that the API has of a field."""
+    """Return the description of a field in the API."""
     described = (
         part.extra_json_schema.get("description") for part in parts if isinstance(part, Metadata) and part.extra_json_schema
     )
@@ -100,7 +100,7 @@ def _about(parts: Iterable[Any]) -> str:
 
 
 def _parts(type_: Any) -> Iterator[Any]:
-    """Yield a type and all that it wraps."""
+    """Yield a type and all types inside it."""
     yield type_
     for part in getattr(type_, "types", [inner] if (inner := getattr(type_, "type", None)) else []):
         yield from _parts(part)

@@ -1,8 +1,8 @@
 """
-Pages of others, such as the page of a mail, in a frame that can do nothing.
+Foreign HTML, such as that of a mail, in an isolated frame.
 
-Its policy puts it into a sandbox without scripts, forms, links to elsewhere and an origin, and loads nothing. Mails are styled by
-attributes: those of the page itself are let in by their digests.
+Its content security policy sandboxes the frame: it has no scripts, forms, links or origin, and loads nothing. Mails are styled by
+attributes, so the policy allows the style attributes of this page by their digests.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from aiohttp import web
 
 
 def frame(html: str) -> web.Response:
-    """Answer with the page, which only a page of the console can show."""
+    """Answer with the HTML, which only a page of the console can show in a frame."""
     styles = _Styles()
     styles.feed(html)
     digests = sorted({f"'sha256-{b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles.found})
@@ -23,7 +23,7 @@ def frame(html: str) -> web.Response:
 
 
 class _Styles(HTMLParser):
-    """Gathers the style attributes of a page."""
+    """Collects the style attributes of a page."""
 
     def __init__(self) -> None:
         super().__init__()

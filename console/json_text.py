@@ -1,8 +1,8 @@
 """
-JSON with its lines set, and nothing of it written anew: pure functions.
+Indents JSON without changing its tokens: pure functions.
 
-A body is evidence, and its signature covers its bytes. Parsing and writing it again would round long numbers, and hide names that
-stand twice.
+A body is evidence, and its signature covers its bytes. Decoding and encoding it again would round long numbers, and hide
+duplicate names.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Final
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _OPENED_BY: Final = {"}": "{", "]": "["}
 _DEEPEST: Final = 32
-"""Levels that are set further to the right; deeper ones would be more blanks than text."""
+"""The maximum indentation; at deeper levels there would be more spaces than text."""
 
 
 def indented(text: str) -> str:
-    """Return valid JSON with a line for each of its values, which stand as they came."""
+    """Return valid JSON with one line for each value; the values are unchanged."""
     return "".join(_pieces(text))
 
 

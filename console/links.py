@@ -1,4 +1,4 @@
-"""The pages of the console that show a thing, by its kind."""
+"""The pages of the console, by the kind of thing that they show."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -20,11 +20,11 @@ _PAGES: Final[Mapping[str, str]] = {
     "partner": "partners",
     "replay": "replays",
 }
-"""The path below `/console`; the journey is for an event, and for a task, which is a command's event."""
+"""Paths below `/console`. A task has the page of an event, since it is the event of a command."""
 
 
-def page_of(kind: str, id: object) -> str:  # noqa: A002  # it is one
-    """Return the path of the page that shows a thing; empty where none does."""
+def page_of(kind: str, id: object) -> str:  # noqa: A002  # it is an id
+    """Return the path of the page of a thing; empty if it has none."""
     return f"/console/{_PAGES[kind]}/{quote(str(id), safe='')}" if kind in _PAGES else ""
 
 
@@ -40,5 +40,5 @@ _ALERTS: Final = {
 
 
 def page_of_alert(alert: str) -> str:
-    """Return the path of the screen beside an alert's runbook; empty where none shows its subject."""
+    """Return the path of the screen that shows the subject of an alert; empty if there is none."""
     return _ALERTS.get(alert, "")

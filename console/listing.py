@@ -1,4 +1,4 @@
-"""The page of a list: its filters, what fits them, and the way to the next page."""
+"""The page of a list: its filters, the matching items, and the link to the next page."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ _ANY: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class Found(NamedTuple):
-    """The items of a page, and the cursor of the page after it; None on the last page."""
+    """The items of a page, and the cursor of the next page; None on the last page."""
 
     items: Sequence[Any]
     cursor: str | None
@@ -40,7 +40,7 @@ async def list_page(
     """
     Render the template with the `items` that `read` finds, the filters as `given`, and `following`, the query of the next page.
 
-    A filter that cannot be is named in `complaint`, in the place of the items. A filter of `choices` offers these words.
+    If a filter is invalid, `complaint` has the message and `items` is empty. A filter in `choices` offers these words.
     """
     filters = given(request, query, choices)
     try:

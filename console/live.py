@@ -1,4 +1,4 @@
-"""A stream that tells open pages of commits: server-sent events without content, after which a page looks again."""
+"""A stream of server-sent events without content: each signals commits to an open page, which then reloads its parts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,13 +14,13 @@ from runtime.heartbeat import now
 from runtime.listening import Listener
 
 _MOST: Final = 100
-"""Streams of one gateway. A page without one looks as often as its parts say."""
+"""The maximum number of streams of one gateway. A page without a stream reloads its parts at their intervals."""
 _LIFE: Final = 300.0
-"""Seconds. The browser asks again after it, and its session is looked at again."""
+"""Seconds until a stream ends. The browser then connects again, and its session is checked again."""
 _BEAT: Final = 15.0
-"""Seconds after which something is sent in any case, so that a browser that has gone is noticed."""
+"""Seconds after which a comment is sent, so that a disconnected browser is noticed."""
 _SPACING: Final = 5.0
-"""Seconds between two words at least. Each has the parts of a page ask Postgres again."""
+"""Minimum seconds between two signals. Each one makes the parts of a page query Postgres again."""
 _BEGIN: Final = b"retry: 2000\n\n"
 _CHANGED: Final = b"data: changed\n\n"
 _BEATING: Final = b": nothing changed\n\n"
@@ -28,9 +28,9 @@ _BEATING: Final = b": nothing changed\n\n"
 
 class Live:
     """
-    Wakes streams when events were appended to the outbox: nearly all that changes comes from one, or leads to one.
+    Wakes streams when events were appended to the outbox: nearly every change is caused by an event, or causes one.
 
-    It listens only while there are streams. A word is a hint, and what it leads to is read from the tables.
+    It listens only while there are streams. A signal is only a hint: pages read the state from the tables.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,12 +42,12 @@ class Live:
 
     @property
     def full(self) -> bool:
-        """Tell whether there are as many streams as one gateway carries."""
+        """True if there are as many streams as one gateway allows."""
         return len(self._streams) >= _MOST
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[asyncio.Event]:
-        """Yield an event that is set at once (a commit may have come since the page was made), at each commit, and at the end."""
+        """Yield an event that is set at once (the page may be older than a commit), at each commit, and at the end."""
         woken = asyncio.Event()
         woken.set()
         self._streams.add(woken)
@@ -59,12 +59,12 @@ class Live:
             await self._listen()
 
     def end(self) -> None:
-        """End every stream; whoever comes later finds it ended."""
+        """End every stream; later ones end at once."""
         self.ended.set()
         self._wake()
 
     async def _listen(self) -> None:
-        """Listen while there are streams, and no longer."""
+        """Open the listener with the first stream, and close it with the last one."""
         async with self._turn:
             if self._streams and self._listener is None:
                 self._listener = Listener(self._url, WAKE_CHANNEL, on_notify=self._wake, on_connect=self._wake)
@@ -82,7 +82,7 @@ LIVE: Final = web.AppKey("live", Live)
 
 
 def add_live(console: web.Application) -> None:
-    """Have the console tell open pages of changes."""
+    """Add the stream of changes to the console."""
     console[LIVE] = live = Live(console[SETTINGS].database_url)
 
     async def end(_: web.Application) -> None:
@@ -93,12 +93,12 @@ def add_live(console: web.Application) -> None:
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
-    """Send a word when something was committed, every few seconds at most, until the browser leaves or the gateway stops."""
+    """Send a signal after commits, at most every few seconds, until the browser disconnects or the gateway stops."""
     live = request.app[LIVE]
     if live.full:
-        return web.Response(status=HTTPStatus.NO_CONTENT)  # upon which a browser does not ask again
+        return web.Response(status=HTTPStatus.NO_CONTENT)  # after a 204 a browser does not connect again
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-    with suppress(ConnectionError):  # the browser has left
+    with suppress(ConnectionError):  # the browser has disconnected
         await response.prepare(request)
         await response.write(_BEGIN)
         async with live.stream() as woken:

@@ -1,4 +1,4 @@
-"""Around every page: the session, the form's token, what the browser may load, and the refusals as pages."""
+"""The middleware of every page: it checks session and form token, sets the security headers, and renders refusals."""
 
 import hmac
 import time
@@ -31,9 +31,9 @@ COOKIE: Final = "tallyhook_console"
 FORM_FIELD: Final = "form_token"
 FORM_HEADER: Final = "X-Form-Token"
 OPEN: Final = ("/console/static/", "/console/sign-in")
-"""What is served without a session."""
+"""The paths that are served without a session."""
 _FOR_ALL: Final = ("/console/sign-out",)
-"""The changes that every role may make."""
+"""The paths to which every role may POST."""
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
@@ -49,7 +49,7 @@ _OURS: Final = {"same-origin", "none"}
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Serve a page to whom it is for; a change is recorded in the audit log, whatever comes of it."""
+    """Serve a page if the session allows it; every POST is recorded in the audit log, also a refused one."""
     began = time.monotonic()
     try:
         response = await _serve(request, handler)
@@ -60,7 +60,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
     except Exception:
-        if request.transport is None:  # the browser has left: what is around us knows
+        if request.transport is None:  # the browser has disconnected: the outer middleware handles this
             raise
         log.exception("request_failed", reason=INTERNAL_ERROR.reason, path=pattern_of(request), **ids_of(request))
         response = _refused(request, INTERNAL_ERROR)
@@ -70,28 +70,28 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def protect(_: web.Request, response: web.StreamResponse) -> None:
-    """Tell the browser what it may do with an answer, before its head is sent."""
+    """Set the security headers of an answer before its headers are sent."""
     for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)  # a frame has a policy of its own, which lets in less
+        response.headers.setdefault(name, value)  # a frame has its own, stricter policy
 
 
 async def form_fields(request: web.Request) -> list[tuple[str, str]]:
-    """Return the fields of the form that were filled in, but for its token."""
+    """Return the fields of the form that were filled in, without its token."""
     return [(name, str(value)) for name, value in (await read_form(request)).items() if name != FORM_FIELD and value]
 
 
 async def read_form(request: web.Request) -> MultiDictProxy[Any]:
-    """Return the fields of a form as our pages send it, all of them text. Raises GatewayError `request_malformed`."""
+    """Return the fields of a form of our pages, all of them text. Raises GatewayError `request_malformed`."""
     if request.content_type == "multipart/form-data" or (request.charset or "utf-8").lower() != "utf-8":
-        raise GatewayError(OfGateway.REQUEST_MALFORMED, "A form comes in UTF-8, and in one part.")
+        raise GatewayError(OfGateway.REQUEST_MALFORMED, "A form has to be in UTF-8, and must not be multipart.")
     try:
         form = await request.post()
-        if form:  # aiohttp puts another character in the place of quoted bytes that are not UTF-8
+        if form:  # aiohttp replaces quoted bytes that are not UTF-8
             unquote_to_bytes(await request.read()).decode()
     except UnicodeDecodeError as error:
         raise GatewayError(OfGateway.REQUEST_MALFORMED, "The form is not UTF-8.") from error
     if not is_storable(list(form.items())):
-        raise GatewayError(OfGateway.REQUEST_MALFORMED, "The form holds a NUL, which is no text.")
+        raise GatewayError(OfGateway.REQUEST_MALFORMED, "The form contains a NUL character.")
     return form
 
 
@@ -109,9 +109,9 @@ async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _check_address(request: web.Request) -> None:
     """
-    Refuse an address that is no text, before any page repeats it: aiohttp makes half a surrogate pair of each byte beyond UTF-8.
+    Refuse an address that is not text before a page repeats it: aiohttp decodes each byte outside UTF-8 to a lone surrogate.
 
-    Raises GatewayError, as the API does: `not_found` where the path holds a NUL, else `request_malformed` or `query_malformed`.
+    Raises GatewayError, as the API does: `not_found` if the path contains a NUL, else `request_malformed` or `query_malformed`.
     """
     path = [request.path, *request.match_info.values()]
     if any("\0" in part for part in path):
@@ -119,11 +119,11 @@ def _check_address(request: web.Request) -> None:
     if not is_storable(path):
         raise GatewayError(OfGateway.REQUEST_MALFORMED, "The path of this address is not UTF-8.")
     if not is_storable(list(request.query.items())):
-        raise GatewayError(OfGateway.QUERY_MALFORMED, "The query of this address is not UTF-8, or holds a NUL.")
+        raise GatewayError(OfGateway.QUERY_MALFORMED, "The query of this address is not UTF-8, or contains a NUL character.")
 
 
 async def _session_of(request: web.Request) -> Session:
-    """Return the session of the browser's cookie, whose token must still be a live one. Raises ConsoleError `session_missing`."""
+    """Return the session of the browser's cookie; its token must still be valid. Raises ConsoleError `session_missing`."""
     key = request.cookies.get(COOKIE)
     if key:
         async with reading(request) as connection:
@@ -147,7 +147,7 @@ def _refused(request: web.Request, error: GatewayError | ConsoleError) -> web.Re
     request[REFUSAL] = error.reason.value
     if error.reason is Reason.SESSION_MISSING:
         response = page(request, "sign_in.html", status=error.status, next=request.path_qs, complaint="")
-        response.headers["HX-Refresh"] = "true"  # a part of a page is no place for the form
+        response.headers["HX-Refresh"] = "true"  # the form must not appear inside a part of a page
         return response
     template = "_refused.html" if "HX-Request" in request.headers else "refused.html"
     trace = request[CALL].trace.trace_id if error is INTERNAL_ERROR else ""

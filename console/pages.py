@@ -1,4 +1,4 @@
-"""Pages from templates: one a screen, with what all of them share."""
+"""Renders pages from templates, with the values that all of them share."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ from schemas.currencies import NO_CURRENCY, text_of
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_WHOLE: Final = 16  # characters of an id that is shown as it is
+_WHOLE: Final = 16  # maximum number of characters of an id that is not shortened
 _END: Final = 6
 _REPEATED: Final = re.compile(r"((?<= value=\x22)[^\x22]*|(?<=\?)[^\x22<>\s]*(?=\x22))")
-"""The value of a field of a form, and the query of a link."""
+"""The value of a form field, and the query of a link."""
 
 
 class Screen(NamedTuple):
-    """A screen and its routes; one without a title is reached from others, and not in the list beside every page."""
+    """A screen and its routes; a screen without a title is linked from other screens, but not in the navigation."""
 
     title: str
     path: str
@@ -35,28 +35,28 @@ class Screen(NamedTuple):
 
 
 class Session(NamedTuple):
-    """The session of a request: who it is, and the token of its forms."""
+    """The session of a request: its holder, and the token of its forms."""
 
     holder: Holder
     form_token: str
 
     @property
     def changes(self) -> bool:
-        """Tell whether it may change anything."""
+        """True if the session may change anything."""
         return self.holder.role == "admin"
 
 
 SCREENS: Final = web.AppKey("screens", Sequence[Screen])
 SESSION: Final = web.RequestKey("session", Session)
-"""Set for every request but those that need no session."""
+"""Set for every request that needs a session."""
 
 
 def page(request: web.Request, template: str, *, status: int = HTTPStatus.OK, **values: Any) -> web.Response:
     """
     Render a template, which has `session`, `screens` and `here` besides these values.
 
-    A template whose name begins with an underscore is a part of a page, which htmx puts in its place. An address of mail or a
-    telephone number is masked for a reader wherever it is, as in the answers of the API.
+    A template whose name begins with an underscore is a part of a page, which htmx inserts. For readers, every e-mail address and
+    telephone number on the page is masked, as in the answers of the API.
     """
     text = (
         _environment()
@@ -69,7 +69,7 @@ def page(request: web.Request, template: str, *, status: int = HTTPStatus.OK, **
 
 
 def _for_reader(request: web.Request, text: str) -> str:
-    """Mask the addresses of a page, but for those of the reader's own query, where the page's fields and links repeat it."""
+    """Mask the addresses of a page, except those of the reader's own query where fields and links repeat it."""
     ways: tuple[Callable[[str], str], ...] = (str, quote, quote_plus)
     own = {each for value in request.query.values() for way in ways for each in addresses_in(way(value))}
     pieces = _REPEATED.split(text) if own else [text]
@@ -83,7 +83,7 @@ def redirect(path: str) -> web.Response:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined  # noqa: PLC0415  # a process starts without its pages
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined  # noqa: PLC0415  # a process without pages does not load it
 
     made = Environment(
         loader=ChoiceLoader([PackageLoader("console"), PrefixLoader({"topology": PackageLoader("topology")})]),
@@ -99,21 +99,21 @@ def _environment() -> "Environment":
 
 
 def shorten(text: object) -> str:
-    """An id, shortened in the middle: its beginning tells its kind or time, its end tells it from its neighbours."""
+    """Return an id shortened in the middle: its beginning shows its kind or time, its end distinguishes it from similar ids."""
     whole = str(text)
-    if len(whole) > _WHOLE and "@" in whole:  # it still has to look like an address, which is masked for readers
+    if len(whole) > _WHOLE and "@" in whole:  # it has to stay recognizable as an address, since addresses are masked for readers
         name, _, host = whole.partition("@")
         return f"{name[:_END]}…@…{host[-_END:]}"
     return whole if len(whole) <= _WHOLE else f"{whole[: _WHOLE - _END - 1]}…{whole[-_END:]}"
 
 
 def utc(moment: datetime) -> str:
-    """A time in UTC, for readers without scripts; with them, the page shows the reader's own."""
+    """Return a time in UTC for browsers without scripts; a script replaces it with local time."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def span(seconds: float) -> str:
-    """A time between two steps, in the unit that suits it."""
+    """Return a duration in a suitable unit."""
     for limit, unit, one in ((1, "ms", 0.001), (120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
         if seconds < limit:
             return f"{seconds / one:.0f} {unit}" if one != 1 else f"{seconds:.1f} s"
@@ -121,11 +121,11 @@ def span(seconds: float) -> str:
 
 
 def pretty(body: bytes) -> str:
-    """A body as people read it: JSON with its lines set, any other text as it is, and of other bytes their number."""
+    """Return a readable body: JSON is indented, other text is unchanged, and of other bytes only the number is shown."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        return f"{len(body):,} bytes that are no text"
+        return f"{len(body):,} bytes that are not text"
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -134,10 +134,10 @@ def pretty(body: bytes) -> str:
 
 
 def amount_of(minor: int, currency: str, provider: str) -> str:
-    """An amount in minor units as its provider counts them; one whose currency no event has stated stays in those units."""
+    """Return an amount, given in the provider's minor units, as text; if no event has stated the currency, in minor units."""
     return f"{minor}, currency unknown" if currency == NO_CURRENCY else text_of(minor, currency, provider)
 
 
 def iso(moment: datetime) -> str:
-    """A time for programs."""
+    """Return a time in ISO 8601, for scripts."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,8 +1,8 @@
 """
-Sessions of browsers, and one-time links that open one, in Postgres: so each gateway knows them, and any of them can end one.
+Sessions of browsers, and one-time links that open one. They are in Postgres, so that every gateway can check and end them.
 
-A key is 256 random bits that its holder alone has; the table has its digest. Each key stands for a token of the settings by that
-token's public id, so that it is worth nothing once the token is dropped.
+A key is 256 random bits that only its holder has; the table has its digest. Each key belongs to a token of the settings, by the
+token's public id, so it is invalid once that token is dropped.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Role = Literal["admin", "reader"]
 
 
 class Holder(NamedTuple):
-    """The caller that a key stands for: its role, and the public id of its token."""
+    """The caller to whom a key belongs: its role, and the public id of its token."""
 
     role: Role
     secret_id: str
@@ -58,18 +58,18 @@ async def make_link(connection: AsyncConnection, holder: Holder) -> str:
 
 
 async def redeem_link(connection: AsyncConnection, key: str) -> Holder | None:
-    """Use a link up; None if it is unknown, used or too old."""
+    """Delete a link and return its holder; None if it is unknown, used or expired."""
     row = await (await connection.execute(_REDEEM, (_digest(key),))).fetchone()
     return Holder(*row) if row else None
 
 
 def forget_keys(connection: Connection) -> int:
-    """Delete keys whose time is over; how many."""
+    """Delete expired keys, and return how many."""
     return connection.execute("delete from console_keys where expires_at <= now()").rowcount
 
 
 def form_token(key: str) -> str:
-    """Return the token that every form of a session carries; who has it still lacks the session's key."""
+    """Return the token that every form of a session includes; the session's key cannot be derived from it."""
     return hmac.new(_bytes(key), b"form", hashlib.sha256).hexdigest()
 
 
@@ -84,5 +84,5 @@ def _digest(key: str) -> bytes:
 
 
 def _bytes(key: str) -> bytes:
-    """Return the bytes of a key, whatever a browser has sent for one."""
+    """Return the bytes of a key, also of an invalid one that a browser has sent."""
     return key.encode("utf-8", "surrogatepass")

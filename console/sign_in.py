@@ -19,19 +19,19 @@ from runtime.rates import rate_of
 
 HOME: Final = "/console/overview"
 ATTEMPTS: Final = web.AppKey("attempts", Rates)
-"""Of each address, in this gateway."""
+"""The attempts of each client address in this gateway."""
 _OURS: Final = re.compile(r"/console/(?!sign-)(?!.*(?:\.\.|//))[\w/.?=&%+:~-]+", re.ASCII)
 _RATE: Final = rate_of("10/minute")
 _CLIENTS: Final = Clients()
 
 
 def attempts() -> Rates:
-    """Return a count of attempts to sign in, by address; it remembers a bounded number of addresses."""
+    """Return the rate limit of attempts to sign in, by client address; it stores a bounded number of addresses."""
     return Rates(_RATE, None)
 
 
 async def show_form(request: web.Request) -> web.Response:
-    """Show the form; a one-time link leads here, with its key in the fragment, which no server sees."""
+    """Show the form; a one-time link opens it too, with its key in the fragment, which browsers do not send."""
     return page(request, "sign_in.html", next=_next(request.query.get("next", "")), complaint="")
 
 
@@ -78,7 +78,7 @@ async def _begin(request: web.Request, token: str, link: str) -> str:
         async with transaction(request) as connection:
             holder = await redeem_link(connection, link)
         if holder is None or not gatekeeper.is_live(Caller(*holder)):
-            raise ConsoleError(Reason.LINK_SPENT, "This link was used before, or its time is over.")
+            raise ConsoleError(Reason.LINK_SPENT, "This link was used before, or has expired.")
     else:
         caller = gatekeeper.recognise(token)
         request[CALLER] = caller
@@ -92,8 +92,8 @@ async def _begin(request: web.Request, token: str, link: str) -> str:
 
 _COMPLAINTS: Final = {
     "token_missing": "Enter a token.",
-    "token_wrong": "This token is not known.",
-    "admin_token_needed": "This is a token of a service. The console needs one of an operator.",
+    "token_wrong": "This token is unknown.",
+    "admin_token_needed": "This is a token of a service. The console needs a token of an operator.",
     "rate_limited": "There were too many attempts. Wait a minute, then try again.",
     "postgres_unavailable": "Postgres does not answer now. Try again in a moment.",
 }
@@ -104,5 +104,5 @@ def _complaint(error: GatewayError | ConsoleError) -> str:
 
 
 def _next(path: str) -> str:
-    """The page to go to: one of ours, whatever the address says."""
+    """Return the page to open next: the given path if it is a page of the console, else the home page."""
     return path if _OURS.fullmatch(path) else HOME

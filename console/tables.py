@@ -4,7 +4,7 @@ from sqlalchemy import CheckConstraint, Column, DateTime, Index, LargeBinary, Pr
 
 from outbox.tables import metadata
 
-# `digest` is the SHA-256 of a key that its holder alone has. `secret_id` is the public id of the token behind it.
+# `digest` is the SHA-256 of a key that only its holder has. `secret_id` is the public id of the token to which it belongs.
 console_keys = Table(
     "console_keys",
     metadata,

@@ -1,4 +1,4 @@
-"""The journey of an event as a timeline and a tree: pure functions of what is known about it."""
+"""The journey of an event as a timeline and as a tree: pure functions of the event's details."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -13,7 +13,7 @@ MONEY: Final = frozenset({"payment", "refund", "dispute", "subscription", "invoi
 
 
 class Step(NamedTuple):
-    """A step of a journey; `after` are the seconds since the first one, `quote` what somebody else answered."""
+    """A step of a journey; `after` are the seconds since the first step, `quote` is the answer of another system."""
 
     at: datetime
     after: float
@@ -26,7 +26,7 @@ class Step(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """An event in the tree of causes, and what it caused."""
+    """An event in the tree of causes; `own` is true for the event of the page."""
 
     event: Station
     depth: int
@@ -76,7 +76,7 @@ def _of_event(event: Station) -> list[Step]:
 
 
 def tree(found: EventsDetail) -> list[Branch]:
-    """Return the causes, the event and its consequences, each below what caused it."""
+    """Return the causes, the event and its consequences, each below its cause."""
     events = (*found.causes, found.event, *found.caused)
     known = {event.id for event in events}
     children: dict[UUID | None, list[Station]] = {}
@@ -92,5 +92,5 @@ def _below(children: dict[UUID | None, list[Station]], cause: UUID | None, depth
     return found
 
 
-def _step(at: datetime, what: str, detail: str, id: object, *, level: str, page: str = "") -> Step:  # noqa: A002  # it is one
+def _step(at: datetime, what: str, detail: str, id: object, *, level: str, page: str = "") -> Step:  # noqa: A002  # it is an id
     return Step(at, 0.0, what, detail, str(id), page, level)

@@ -53,7 +53,7 @@ async def test_a_token_of_an_operator_opens_a_session_that_scripts_and_other_sit
     ("token", "status", "complaint"),
     [
         ("", 401, "Enter a token."),
-        ("wrong", 401, "This token is not known."),
+        ("wrong", 401, "This token is unknown."),
         (SERVICE["X-Internal-Token"], 403, "This is a token of a service."),
     ],
 )

@@ -27,7 +27,7 @@ JSON = st.recursive(
         (b'{"a":1.10,"a":[1E2,{},[]]}', '{\n  "a": 1.10,\n  "a": [\n    1E2,\n    {},\n    []\n  ]\n}'),
         (rb'"\u00e9\/ \"{[,:]}"', r'"\u00e9\/ \"{[,:]}"'),
         (b"{ not JSON", "{ not JSON"),
-        (b"\xff\xfe", "2 bytes that are no text"),
+        (b"\xff\xfe", "2 bytes that are not text"),
         (b"", ""),
     ],
 )
