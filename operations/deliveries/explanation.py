@@ -246,7 +246,7 @@ def _lateness(signed: Signed, known: Circumstances) -> str:
     text = f"it arrived {abs(signed.late):.0f} s {side} it was signed, and 300 s are allowed"
     if known.skew is None:
         return text
-    return f"{text}; the median of the source's refused deliveries of that hour is {known.skew:.0f} s"
+    return f"{text}; the median of the source's refused deliveries of the hour is {known.skew:.0f} s"
 
 
 def _words_of(traits: Traits) -> str:

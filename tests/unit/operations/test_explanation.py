@@ -159,7 +159,7 @@ def test_what_is_like_the_accepted_ones_and_signed_by_nobody_we_know_stays_unkno
     other = explained(frozenset({Traits(live=False, account="acct_1")}))
     assert (other.cause, "a live event of the account acct_1" in other.detail) == ("mode_or_endpoint", True)
     assert explained(frozenset({Traits(live=True, account="acct_2")})).cause == "mode_or_endpoint"
-    assert "for test events" in explained(frozenset(), mode="test").detail
+    assert "accepts test events" in explained(frozenset(), mode="test").detail
 
 
 def test_a_secret_that_was_set_since_is_distinguished_from_a_damaged_header() -> None:

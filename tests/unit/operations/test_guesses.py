@@ -244,7 +244,7 @@ def test_two_faults_at_once_are_both_reported() -> None:
     foreign = because(stripe(compact, sent=pretty, key=RAZORPAY))
     assert (foreign.cause, "RAZORPAY_WEBHOOK_SECRET" in foreign.detail) == ("body_reencoded", True)
     header = because(stripe(late=4000, header="t={t};v1={v1}", reason="signature_malformed"))
-    assert (header.cause, "its header was not" in header.detail) == ("clock_skew", True)
+    assert (header.cause, "its header was changed" in header.detail) == ("clock_skew", True)
 
 
 @pytest.mark.parametrize("sent", ['{"a":2}', '{"b":1}', '{"a":1.01}', '{"a":"1"}', '{"a":[1]}', '{"a":1,"b":1}', '{"a":null}'])
