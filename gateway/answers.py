@@ -16,14 +16,14 @@ def answer(record: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> web.Re
     return web.json_response(status=status, body=msgspec.json.encode(record))
 
 
-def asked_id(request: web.Request, noun: str) -> UUID:
+def id_in_path(request: web.Request, noun: str) -> UUID:
     """The one id in the path. Raises GatewayError `not_found`."""
     (text,) = request.match_info.values()
     return id_of(text, noun)
 
 
-def known(found: Item | None, absent: str) -> Item:
-    """The found item. Raises GatewayError `not_found` with the text if there is none."""
+def require(found: Item | None, absent: str) -> Item:
+    """The item, if there is one. Raises GatewayError `not_found` with the text `absent` if not."""
     if found is None:
         raise GatewayError(Reason.NOT_FOUND, absent)
     return found

@@ -12,7 +12,7 @@ from msgspec import Meta
 from console.links import page_of
 from console.middleware import form_fields
 from console.pages import SESSION, Screen, page
-from gateway.answers import known
+from gateway.answers import require
 from gateway.errors import GatewayError, Reason, refusing
 from gateway.masking import MASK
 from gateway.paging import cursor_of, id_of, last_of
@@ -111,7 +111,7 @@ async def settle(request: web.Request) -> web.Response:
     with refusing(OperationError):
         sent = await _settle(request, item_id, asked)
     async with reading(request) as connection:
-        letter, _ = known(await listing.read(connection, item_id), "no dead letter has this id")
+        letter, _ = require(await listing.read(connection, item_id), "no dead letter has this id")
     return page(request, "_dead_letter_settled.html", letter=letter, sent=sent, page_of=page_of)
 
 
@@ -137,7 +137,7 @@ async def settle_group(request: web.Request) -> web.Response:
 async def _one(request: web.Request, template: str) -> web.Response:
     asked = id_of(request.match_info["id"], "dead letter")
     async with reading(request) as connection:
-        letter, contents = known(await listing.read(connection, asked), "no dead letter has this id")
+        letter, contents = require(await listing.read(connection, asked), "no dead letter has this id")
     body = contents.value if request[SESSION].changes else None
     return page(request, template, letter=_shown(request, letter), body=body, sent=None, page_of=page_of)
 

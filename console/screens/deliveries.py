@@ -11,7 +11,7 @@ from console.filters import filled
 from console.links import page_of
 from console.listing import Found, list_page
 from console.pages import SESSION, Screen, page
-from gateway.answers import known
+from gateway.answers import require
 from gateway.keys import SENDERS, SETTINGS
 from gateway.paging import cursor_of, id_of
 from gateway.postgres import reading
@@ -47,7 +47,7 @@ async def _one(request: web.Request, template: str) -> web.Response:
     asked = id_of(request.match_info["id"], "delivery")
     absent = "no delivery has this id, or its day is past retention"
     async with reading(request) as connection:
-        found = known(await store.delivery(connection, asked), absent)
+        found = require(await store.delivery(connection, asked), absent)
         settings = circumstances.inputs_of(request.app[SETTINGS].newest, request.app[SENDERS])
         why = await circumstances.explain_delivery(connection, asked, settings) if found.reason else None
         body = await store.body(connection, asked) if request[SESSION].changes else None

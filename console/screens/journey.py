@@ -7,7 +7,7 @@ from aiohttp import web
 from console.links import page_of
 from console.pages import SESSION, Screen, page
 from console.timeline import timeline, tree
-from gateway.answers import known
+from gateway.answers import require
 from gateway.paging import id_of
 from gateway.postgres import reading
 from operations.deliveries import store
@@ -31,13 +31,13 @@ async def body(request: web.Request) -> web.Response:
     if not request[SESSION].changes:
         return page(request, "_body.html", body=None)
     async with reading(request) as connection:
-        return page(request, "_body.html", body=known(await store.body(connection, asked), "no body is kept for this id"))
+        return page(request, "_body.html", body=require(await store.body(connection, asked), "no body is kept for this id"))
 
 
 async def _journey(request: web.Request, template: str) -> web.Response:
     asked = request.match_info["id"]
     async with reading(request) as connection:
-        found = await detail(connection, known(asked if text.accepts(text.Id, asked) else None, "no id looks like this"))
+        found = await detail(connection, require(asked if text.accepts(text.Id, asked) else None, "no id looks like this"))
     return page(request, template, found=found, steps=timeline(found), tree=tree(found), page_of=page_of)
 
 

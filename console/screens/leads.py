@@ -7,7 +7,7 @@ from aiohttp import web
 from console.links import page_of
 from console.listing import list_page, of_state
 from console.pages import SESSION, Screen, page
-from gateway.answers import known
+from gateway.answers import require
 from gateway.commands.leads import deliver_now
 from gateway.paging import id_of
 from gateway.postgres import reading
@@ -67,7 +67,7 @@ async def _read(request: web.Request) -> store.LeadView:
     """Raises GatewayError `not_found`."""
     asked = id_of(request.match_info["id"], "lead")
     async with reading(request) as connection:
-        return known(await store.lead(connection, str(asked)), _ABSENT)
+        return require(await store.lead(connection, str(asked)), _ABSENT)
 
 
 SCREEN: Final = Screen(

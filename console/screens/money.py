@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from console.links import page_of
 from console.listing import list_page, of_state
 from console.pages import Screen, page
-from gateway.answers import known
+from gateway.answers import require
 from gateway.postgres import reading
 from operations.state.query import InvoicesQuery, PaymentsQuery, StateQuery, SubscriptionsQuery
 from projections import lists, reads
@@ -98,7 +98,7 @@ def _one(kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
         wanted = request.match_info["id"]
         absent = f"no {kind} is known by this id: its event has not come, or waits for the payments worker"
         async with reading(request) as connection:
-            found = known(await read(connection, known(wanted if text.accepts(text.Id, wanted) else None, absent)), absent)
+            found = require(await read(connection, require(wanted if text.accepts(text.Id, wanted) else None, absent)), absent)
         return page(request, "money_state.html", kind=kind, id=wanted, state=found, lamps=LAMPS, page_of=page_of)
 
     return one

@@ -11,7 +11,7 @@ from console.frames import frame
 from console.links import page_of
 from console.listing import list_page, of_state
 from console.pages import SESSION, Screen, page
-from gateway.answers import known
+from gateway.answers import require
 from gateway.errors import GatewayError, Reason
 from gateway.masking import MASK
 from gateway.paging import id_of
@@ -39,7 +39,7 @@ async def one(request: web.Request) -> web.Response:
     """Show a message: its state, its attempts, its events, and what its recipient reads."""
     asked = id_of(request.match_info["id"], "notification")
     async with reading(request) as connection:
-        found = known(await notifications.notification(connection, asked), _ABSENT)
+        found = require(await notifications.notification(connection, asked), _ABSENT)
     text, complaint = None, ""
     if request[SESSION].changes:
         try:
@@ -59,14 +59,14 @@ async def one_in_frame(request: web.Request) -> web.Response:
         text = await _text_of(request, asked)
     except OperationError as error:
         raise GatewayError(Reason.NOT_FOUND, str(error)) from error
-    return frame(known(text.html, "this message has no page"))
+    return frame(require(text.html, "this message has no page"))
 
 
 async def contact(request: web.Request) -> web.Response:
     """Show where a user is reached, to whom may see addresses, and over which channels not."""
     user, absent = request.match_info["id"], "no contact of this user is known"
     async with reading(request) as connection:
-        found = known(await contacts.read(connection, known(user if accepts(Id, user) else None, absent)), absent)
+        found = require(await contacts.read(connection, require(user if accepts(Id, user) else None, absent)), absent)
     return page(request, "notification_contact.html", contact=found, mask=MASK)
 
 
@@ -102,18 +102,18 @@ async def preview_in_frame(request: web.Request) -> web.Response:
         text = render(template.code, "EMAIL", _data_of(request, template), _locale_of(request))
     except OperationError as error:
         raise GatewayError(Reason.NOT_FOUND, str(error)) from error
-    return frame(known(text.html, "this message has no page"))
+    return frame(require(text.html, "this message has no page"))
 
 
 async def _text_of(request: web.Request, notification_id: UUID) -> Text:
     """Render a stored message. Raises GatewayError `not_found`, OperationError `message_unreadable`."""
     async with reading(request) as connection:
-        contents = known(await notifications.contents(connection, notification_id), _ABSENT)
+        contents = require(await notifications.contents(connection, notification_id), _ABSENT)
     return of_contents(contents)
 
 
 def _template_of(request: web.Request) -> Template:
-    return known(TEMPLATES.get(request.match_info["code"]), "there is no such template")
+    return require(TEMPLATES.get(request.match_info["code"]), "there is no such template")
 
 
 def _channel_of(request: web.Request, template: Template) -> Channel:

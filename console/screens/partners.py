@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from console.listing import Found, list_page
 from console.pages import SESSION, Screen, page
-from gateway.answers import known
+from gateway.answers import require
 from gateway.errors import refusing
 from gateway.keys import CALL
 from gateway.postgres import reading, transaction
@@ -166,7 +166,7 @@ async def _read(request: web.Request, connection: AsyncConnection, key: str) -> 
     """Raises GatewayError `not_found`."""
     pause = (await read_pauses(connection, registry_of(request).environment)).get(key)
     view = await read_partner(connection, key)
-    return known(PartnerNow(key, pause or _RUNNING, view or PartnerView(partner=key)) if pause or view else None, _ABSENT)
+    return require(PartnerNow(key, pause or _RUNNING, view or PartnerView(partner=key)) if pause or view else None, _ABSENT)
 
 
 async def _all(request: web.Request, connection: AsyncConnection) -> list[PartnerNow]:
@@ -182,7 +182,7 @@ async def _all(request: web.Request, connection: AsyncConnection) -> list[Partne
 def _key_of(request: web.Request) -> str:
     """The partner of the path. Raises GatewayError `not_found`."""
     asked = request.match_info["id"]
-    return key_of(known(asked if accepts(PartnerId, asked) else None, _ABSENT))
+    return key_of(require(asked if accepts(PartnerId, asked) else None, _ABSENT))
 
 
 def _fits(current: PartnerNow, query: PartnersQuery) -> bool:

@@ -11,7 +11,7 @@ from console.filters import filled
 from console.links import page_of
 from console.middleware import form_fields
 from console.pages import SESSION, Screen, page
-from gateway.answers import known
+from gateway.answers import require
 from gateway.errors import refusing
 from gateway.keys import CALL
 from gateway.paging import cursor_of, id_of, up_to
@@ -111,7 +111,7 @@ async def _read(request: web.Request) -> jobs.Replay:
     """Raises GatewayError `not_found`."""
     asked = id_of(request.match_info["id"], "replay")
     async with reading(request) as connection:
-        return known(await jobs.read(connection, asked), _ABSENT)
+        return require(await jobs.read(connection, asked), _ABSENT)
 
 
 async def _asked(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWebhooks]:

@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 from aiohttp import web
 
-from gateway.answers import answer, asked_id, known
+from gateway.answers import answer, id_in_path, require
 from gateway.commands.settlements import wait_for_wakeup
 from gateway.errors import GatewayError
 from gateway.keys import CALL, COMMAND_ID, COMMAND_WAIT, RECORDED, SETTLEMENTS
@@ -125,6 +125,6 @@ async def task(request: web.Request) -> web.Response:
     A task is `pending` until a worker has handled its command, then `done` with a result or `failed` with a reason. It is
     kept for `RETENTION_DAYS`.
     """
-    asked = asked_id(request, "task")
+    asked = id_in_path(request, "task")
     async with transaction(request) as connection:
-        return answer(known(await tasks.read(connection, asked), "no task has this id, or its day is past retention"))
+        return answer(require(await tasks.read(connection, asked), "no task has this id, or its day is past retention"))

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.answers import answer, answer_page, by_id, known
+from gateway.answers import answer, answer_page, by_id, require
 from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason, refusing
 from gateway.keys import CALL, CALLER, SENDERS
@@ -88,7 +88,7 @@ async def show(request: web.Request) -> web.Response:
     key = query_of(request, ConfigQuery).key
     async with transaction(request) as connection:
         found = Entries(await config.read_all(connection)) if key is None else await config.read(connection, key)
-    return answer(known(found, "this key was never set"))
+    return answer(require(found, "this key was never set"))
 
 
 class History(Page[config.Change], frozen=True):

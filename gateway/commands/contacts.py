@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway import bodies
-from gateway.answers import answer, known
+from gateway.answers import answer, require
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
 from projections import contacts
@@ -33,4 +33,4 @@ async def contact(request: web.Request) -> web.Response:
     """
     user_id = request.match_info["userId"]
     async with transaction(request) as connection:
-        return answer(known(await contacts.read(connection, user_id), "no contact is known of this user"))
+        return answer(require(await contacts.read(connection, user_id), "no contact is known of this user"))

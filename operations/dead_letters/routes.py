@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from gateway import bodies
-from gateway.answers import answer, answer_page, asked_id, known
+from gateway.answers import answer, answer_page, id_in_path, require
 from gateway.errors import refusing
 from gateway.keys import CALLER
 from gateway.paging import Page, cursor_of
@@ -68,9 +68,9 @@ async def dead_letter(request: web.Request) -> web.Response:
 
     Bytes are in base64; text is shown next to them if they are UTF-8.
     """
-    asked = asked_id(request, _NOUN)
+    asked = id_in_path(request, _NOUN)
     async with reading(request) as connection:
-        found, contents = known(await listing.read(connection, asked), "no dead letter has this id")
+        found, contents = require(await listing.read(connection, asked), "no dead letter has this id")
     fields: dict[str, Any] = msgspec.structs.asdict(found)
     record = listing.record_of(contents)
     return answer(DeadLettersDetail(**fields, key_text=record.pop("keyText"), **record))
@@ -83,7 +83,7 @@ async def retry(request: web.Request) -> web.Response:
     A record goes to its worker once more; a lead gets a new round of attempts. A record that fails again becomes a new dead
     letter.
     """
-    asked = asked_id(request, _NOUN)
+    asked = id_in_path(request, _NOUN)
     with refusing(OperationError):
         async with transaction(request) as connection:
             sent = await listing.retry(connection, asked, request[CALLER].secret_id)
@@ -96,7 +96,7 @@ async def discard(request: web.Request) -> web.Response:
 
     The record stays readable, and the ledger counts it as discarded. It cannot be retried afterwards.
     """
-    asked = asked_id(request, _NOUN)
+    asked = id_in_path(request, _NOUN)
     why = await bodies.read(request, Discard)
     with refusing(OperationError):
         async with transaction(request) as connection:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway import bodies
-from gateway.answers import answer, known
+from gateway.answers import answer, require
 from gateway.errors import refusing
 from gateway.keys import CALLER, PLACE, SETTINGS
 from gateway.postgres import transaction
@@ -38,7 +38,7 @@ async def endpoint(request: web.Request) -> web.Response:
     name = _name(request)
     async with transaction(request) as connection:
         row = await ENDPOINTS.read(connection, name.place)
-    found = views.of_row(known(row, "the provider has no endpoint of this id"), _registry(request).seals)
+    found = views.of_row(require(row, "the provider has no endpoint of this id"), _registry(request).seals)
     request[PLACE] = name.place
     return answer(found)
 

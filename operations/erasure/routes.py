@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from gateway import bodies
-from gateway.answers import answer, answer_page, asked_id, by_id, known
+from gateway.answers import answer, answer_page, by_id, id_in_path, require
 from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason
 from gateway.keys import CALLER
@@ -128,9 +128,9 @@ async def erasure(request: web.Request) -> web.Response:
 
     The subject appears only as a digest.
     """
-    asked = asked_id(request, "erasure")
+    asked = id_in_path(request, "erasure")
     async with transaction(request) as connection:
-        return answer(known(await erasures.read(connection, asked), "no erasure has this id"))
+        return answer(require(await erasures.read(connection, asked), "no erasure has this id"))
 
 
 async def all_erasures(request: web.Request) -> web.Response:

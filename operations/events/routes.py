@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import web
 from psycopg import AsyncConnection
 
-from gateway.answers import answer, known
+from gateway.answers import answer, require
 from gateway.postgres import reading
 from operations.deliveries import store as deliveries
 from operations.deliveries.store import Delivery
@@ -39,9 +39,9 @@ async def event(request: web.Request) -> web.Response:
 
 async def detail(connection: AsyncConnection, asked: str) -> EventsDetail:
     """Read the event that the id names, directly or not, with everything about it. Raises GatewayError `not_found`."""
-    found = known(await store.event_behind(connection, asked), "this id names no event")
+    found = require(await store.event_behind(connection, asked), "this id names no event")
     journey = await stations.journey(connection, found)
-    own = known(journey.event, "this id names no event, or its day is past retention")
+    own = require(journey.event, "this id names no event, or its day is past retention")
     caused = journey.caused[:CAUSED_MAX]
     return EventsDetail(
         event=own,

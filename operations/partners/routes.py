@@ -6,7 +6,7 @@ from aiohttp import web
 from psycopg import AsyncConnection
 
 from gateway import bodies
-from gateway.answers import answer, known
+from gateway.answers import answer, require
 from gateway.errors import refusing
 from gateway.keys import CALLER, SETTINGS
 from gateway.postgres import transaction
@@ -42,7 +42,7 @@ async def partner(request: web.Request) -> web.Response:
     """
     async with transaction(request) as connection:
         found = await detail_of(connection, registry_of(request), key_of(request.match_info["id"]))
-    return answer(known(found, "no partner has this id"))
+    return answer(require(found, "no partner has this id"))
 
 
 async def detail_of(connection: AsyncConnection, registry: Registry, key: str) -> views.PartnerDetail | None:

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from psycopg import AsyncConnection
 
-from gateway.answers import answer, asked_id, known
+from gateway.answers import answer, id_in_path, require
 from gateway.paging import Page
 from gateway.parameters import query_of
 from gateway.postgres import reading
@@ -33,7 +33,7 @@ def _view(summary: str, description: str, read: Read) -> Handler:
 
     async def view(request: web.Request) -> web.Response:
         async with reading(request) as connection:
-            return answer(known(await read(connection, request.match_info["id"]), "nothing has this id"))
+            return answer(require(await read(connection, request.match_info["id"]), "nothing has this id"))
 
     view.__doc__ = f"{summary}\n\n{description}"
     return view
@@ -63,10 +63,10 @@ async def notification(request: web.Request) -> web.Response:
 
     The notification exists as soon as the notifications worker has handled the command.
     """
-    asked = asked_id(request, "notification")
+    asked = id_in_path(request, "notification")
     async with reading(request) as connection:
         found = await notifications.notification(connection, asked)
-    return answer(known(found, "no notification has this id, or its command is not handled yet"))
+    return answer(require(found, "no notification has this id, or its command is not handled yet"))
 
 
 class PaymentsPage(Page[PaymentItem], frozen=True):

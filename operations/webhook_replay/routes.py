@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from gateway import bodies
-from gateway.answers import answer, answer_page, asked_id, known
+from gateway.answers import answer, answer_page, id_in_path, require
 from gateway.commands.acceptance import command_id
 from gateway.errors import GatewayError, Reason, refusing
 from gateway.keys import CALLER, RECORDED
@@ -89,9 +89,9 @@ async def replay(request: web.Request) -> web.Response:
 
     A replay ends as `done` or `cancelled`, or as `failed` if a part of it failed.
     """
-    asked = asked_id(request, _NOUN)
+    asked = id_in_path(request, _NOUN)
     async with transaction(request) as connection:
-        return answer(known(await jobs.read(connection, asked), _ABSENT))
+        return answer(require(await jobs.read(connection, asked), _ABSENT))
 
 
 async def all_replays(request: web.Request) -> web.Response:
@@ -112,9 +112,9 @@ async def items(request: web.Request) -> web.Response:
 
     `state` narrows the list.
     """
-    asked, query = asked_id(request, _NOUN), query_of(request, ItemsQuery)
+    asked, query = id_in_path(request, _NOUN), query_of(request, ItemsQuery)
     async with reading(request) as connection:
-        known(await jobs.read(connection, asked), _ABSENT)
+        require(await jobs.read(connection, asked), _ABSENT)
         found = await jobs.items(connection, asked, state=query.state, after=query.after, limit=query.limit + 1)
     return answer_page(Items, found, query.limit, lambda item: str(item.n))
 
@@ -125,14 +125,14 @@ async def cancel(request: web.Request) -> web.Response:
 
     Deliveries that were already sent are still handled; the others are not sent.
     """
-    return answer(await cancelled(request, asked_id(request, _NOUN)))
+    return answer(await cancelled(request, id_in_path(request, _NOUN)))
 
 
 async def cancelled(request: web.Request, replay_id: UUID) -> Replay:
     """Cancel the replay and return it. Raises GatewayError `not_found`, `replay_ended`."""
     async with transaction(request) as connection:
         done = await jobs.cancel(connection, replay_id)
-        found = known(await jobs.read(connection, replay_id), _ABSENT)
+        found = require(await jobs.read(connection, replay_id), _ABSENT)
     if not done and found.state != "cancelled":
         raise GatewayError(Reason.REPLAY_ENDED, f"this replay has ended as {found.state}")
     return found
