@@ -16,7 +16,7 @@ from schemas.text import is_storable
 
 
 class Place(NamedTuple):
-    """The place of a command or of a group of them, and its line in `--help`, which is known before anything is imported."""
+    """The module of a command or of a group of commands, and its line in `--help`, for which nothing is imported."""
 
     module: str
     attribute: str
@@ -111,10 +111,10 @@ PLACES: Final = {
 
 
 def loaded(*names: str) -> Any:
-    """These commands with all that is below them, as one group of click's: their modules are imported for it."""
+    """Import these commands and everything below them; return them as one group of click."""
     import_structlog()
     group = _typer()
-    group.callback()(lambda: None)  # so that one command alone stays a word of its own
+    group.callback()(lambda: None)  # otherwise a group of one command would lose its name
     for name in names:
         place = PLACES[name]
         found = getattr(import_module(place.module), place.attribute)
@@ -126,7 +126,7 @@ def loaded(*names: str) -> Any:
 
 
 class _Late(TyperGroup):
-    """A group that imports a command when it is called: a process, or `--help`, does without all the others."""
+    """A group that imports a command when it is called, so that a process or `--help` does not import the others."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
@@ -151,7 +151,7 @@ def main() -> None:
         _check_shell()
         app()
     except Exception as error:
-        from ops.commands import failures  # noqa: PLC0415  # the libraries whose errors it knows; most commands end well
+        from ops.commands import failures  # noqa: PLC0415  # it imports the libraries whose errors it knows, and most commands succeed
 
         if (text := failures.text_of(error)) is None:
             raise
@@ -159,9 +159,9 @@ def main() -> None:
 
 
 def _check_shell() -> None:
-    """Settings of a local stack that is gone must not be taken for the operator's. Raises StackError `shell_stale`."""
+    """Refuse settings of a local stack that is gone, as they are not the operator's. Raises StackError `shell_stale`."""
     if "TALLYHOOK_DEV_ENV" in os.environ and "--help" not in sys.argv:
-        from ops.dev import mark  # noqa: PLC0415  # of a shell on a developer's machine, which few commands run in
+        from ops.dev import mark  # noqa: PLC0415  # only for the shell of a developer
 
         mark.check(os.environ, Path.cwd())
 

@@ -1,1 +1,1 @@
-"""The commands of `tallyhook`, a module each group; `ops/cli.py` puts them together."""
+"""The commands of `tallyhook`, one module for each group; `ops/cli.py` combines them."""

@@ -9,7 +9,7 @@ from runtime.settings import SettingsError
 
 
 def text_of(error: Exception) -> str | None:
-    """The line, or None for an error that nobody expected."""
+    """The line for an expected error; None for any other."""
     match error:
         case SettingsError() | CommandError():
             return str(error)

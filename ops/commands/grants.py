@@ -25,7 +25,7 @@ begin
   end loop;
   execute format('grant create on database %I to {owner}', current_database());
 end $$;
--- Where the schema is there already, what the role that made it owns becomes the owner's.
+-- If the schema exists already, everything in it that its role owns is transferred to the owner.
 do $$
 declare
   maker oid := (

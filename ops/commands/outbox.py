@@ -24,7 +24,7 @@ def status(as_json: Json = False) -> None:
 
 @app.command("unpark")
 def unpark(ids: Annotated[list[int], typer.Argument(help="Ids of parked events, as `outbox status` shows them.")]) -> None:
-    """Put parked events back in line, after what made Kafka refuse them is mended."""
+    """Put parked events back in line, after the cause of Kafka's refusal is removed."""
     from outbox import relay_store
 
     with database() as connection:

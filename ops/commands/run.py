@@ -54,15 +54,15 @@ def _settings_of(process: str, *parts: str) -> "Environ":
     """
     Return the settings after a review of all of them together; doubtful ones are logged.
 
-    `parts` are the processes of which it does the work, where they are several.
+    `parts` are the processes whose work it does, if there are several.
 
     Raises SettingsError with everything that keeps this process from starting.
     """
     from runtime.logs import configure_logs
 
-    # Beside this process: the settings of all the others bring libraries of which it would hold the memory for life.
+    # In a child: the settings of all other processes import libraries whose memory this process would keep for life.
     context = get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)  # where a pool would need shared memory, which not every container has
+    ours, theirs = context.Pipe(duplex=False)  # a pool would need shared memory, which not every container has
     beside = context.Process(target=_review, args=(theirs, parts or (process,)))
     beside.start()
     theirs.close()

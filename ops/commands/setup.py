@@ -47,7 +47,7 @@ def retention(
     from outbox.upkeep import keep_partitions
 
     settings = RetentionSettings.load(environment())
-    database().close()  # so that the schema is looked at
+    database().close()  # so that the schema is checked
     done = keep_partitions(settings, *deletions(environment()), all_due=yes)
     with database() as connection:
         away = partitions.detached(connection)

@@ -1,7 +1,7 @@
 """
 The settings that the chart may set: `python -m ops.contracts.chart` writes their names for its templates.
 
-With `--check` nothing is written, and the exit code tells whether the file is as the declarations of the settings have it.
+With `--check` nothing is written, and the exit code reports whether the file matches the declarations of the settings.
 """
 
 import sys
@@ -17,7 +17,7 @@ _OF_COMPOSE: Final = {"POSTGRES_PASSWORD"} | {field.upper() for field in Publish
 
 
 def names() -> bytes:
-    """A name a line, of everything that a process reads; those that only docker-compose.yml reads are left out."""
+    """The names of all settings that processes read, one per line; those that only docker-compose.yml reads are left out."""
     return "".join(f"{name}\n" for name in sorted(SETTINGS - _OF_COMPOSE)).encode()
 
 

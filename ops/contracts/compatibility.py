@@ -90,7 +90,7 @@ def _written(value: Any) -> str:
 
 
 def problems_of(folder: Path, kinds: Iterable[EventType], references: Sequence[Reference]) -> list[str]:
-    """Everything that is wrong with the files of the folder, one line each."""
+    """The faults of the files in the folder, one line each."""
     known = {path_of(kind.name, version): (kind, version) for kind in kinds for version in range(1, kind.version + 1)}
     problems: list[str] = []
     for path, (kind, version) in known.items():

@@ -20,10 +20,10 @@ class Step(NamedTuple):
     operation: str  #: The `operationId`.
     title: str
     refused: str = ""  #: The reason of the expected refusal.
-    status: int = 0  #: The expected status of success, if not every documented one will do.
+    status: int = 0  #: The expected status of success, if only one of the documented ones is right.
     change: Mapping[str, Any] = _NOTHING  #: A merge patch (RFC 7396) of the body.
-    raw: str = ""  #: The text of the body instead.
-    proof: str = ""  #: The proof of the caller instead of a correct one; `none`, a role, or `wrong`, `old` or `partnerBody`.
+    raw: str = ""  #: The text of the body, in place of the example.
+    proof: str = ""  #: The proof of the caller, in place of a correct one: `none`, a role, or `wrong`, `old` or `partnerBody`.
     query: Mapping[str, str] = _NOTHING
     headers: Mapping[str, str] = _NOTHING
     expect: Mapping[str, Any] = _NOTHING  #: Values of the answer, by path.
@@ -103,7 +103,7 @@ FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step("admin_dispute", "The state of the dispute", until=("status", "needs_response"), expect={"reason": "fraudulent"}),
         Step("admin_payment", "The payment shows its refund and its dispute",
              expect={"refunds.length": 1, "disputes.length": 1, "amountRefunded": 0}),
-        Step("admin_payments", "The payments that were as expected", query={"reconciliation": "matched"},
+        Step("admin_payments", "The payments that match their expectations", query={"reconciliation": "matched"},
              expect={"items[0].reconciliation": "matched"}),
         Step("admin_payments", "An unknown state is refused", "query_malformed", query={"status": "lost"}),
         Step("admin_subscriptions", "The subscriptions"),
@@ -203,7 +203,7 @@ FOLDERS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step("admin_erasures", "The erasures"),
         Step("admin_erasure", "An unknown erasure", "not_found"),
         Step("admin_topology", "The topology"),
-        Step("admin_retention", "What the retention keeps"),
+        Step("admin_retention", "The state of the retention"),
         Step("admin_secrets", "The secrets by their public ids"),
         Step("admin_audit", "The audit log", query={"limit": "5"}),
         Step("admin_audit", "A service may not read it", "admin_token_needed", proof="service"),

@@ -160,7 +160,7 @@ def for_generators(schema: Any) -> Any:
 
 def _for_generators(schema: Json) -> Json:
     changed = {word: value for word, value in schema.items() if word != "default"}
-    changed |= changed.pop("published", {})  # restrictions of the gateway besides the type
+    changed |= changed.pop("published", {})  # restrictions by the gateway in addition to the type
     if changed.get("type") == "integer":
         changed.setdefault("format", "int64")
     if isinstance(words := changed.get("enum"), list) and len(kinds := {_TYPES.get(type(word)) for word in words}) == 1:

@@ -1,7 +1,7 @@
 """
 The chain of migrations is one line: each number is taken once, and each file continues the one before it.
 
-`python -m ops.contracts.revisions` prints what is wrong. Two branches that were written side by side may have taken the same
+`python -m ops.contracts.revisions` prints the faults. Two branches that were written side by side may have taken the same
 number; Alembic would only warn of it, and run one of the two.
 """
 
@@ -33,11 +33,11 @@ def faults_of(folder: Path) -> Iterator[str]:
         if named[1] != number:
             yield f"{file.name}: its number is taken or leaves a gap, the next one is {number}"
             return
-        said = _assigned(file)
-        if said.get("revision") != number:
-            yield f"{file.name}: its revision is {said.get('revision')!r} instead of {number!r}"
-        if said.get("down_revision", "none") != before:
-            yield f"{file.name}: its down_revision is {said.get('down_revision')!r} instead of {before!r}"
+        constants = _assigned(file)
+        if constants.get("revision") != number:
+            yield f"{file.name}: its revision is {constants.get('revision')!r} instead of {number!r}"
+        if constants.get("down_revision", "none") != before:
+            yield f"{file.name}: its down_revision is {constants.get('down_revision')!r} instead of {before!r}"
         before = number
 
 

@@ -1,4 +1,4 @@
-"""`demo`: real, correctly signed events and commands, and where each of them went, on a running stack."""
+"""`demo`: real, correctly signed events and commands, sent to a running stack, and the journey of each."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def demo(checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
+def demo(checkout: Path, data_dir: Path, print_line: Callable[[str], None]) -> None:
     """
-    Send a payment, a lead and two commands to the stack on this data directory and print where each went, and when.
+    Send a payment, a lead and two commands to the stack on this data directory and print the stations of each with their times.
 
-    Raises StackError where no stack runs, something refuses or is away, or something does not come in time.
+    Raises StackError if no stack runs, a server refuses a request or is away, or an event does not come in time.
     """
     status = _running(data_dir)
     known = environment() | StateFile(data_dir).read().environment
@@ -42,22 +42,22 @@ def demo(checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
         with requests.Session() as http:
             http.headers["X-Internal-Token"] = gateway.admin_token
             payment = _send_payment(gateway, http, known, status)
-            say(text_of("A Stripe payment", payment.stations))
+            print_line(text_of("A Stripe payment", payment.stations))
             lead = _send_lead(gateway, http, known)
-            say(text_of("\nA partner's lead", lead.stations))
-            say(text_of("\nCommands of our own services", _give_commands(gateway, http, known)))
+            print_line(text_of("\nA partner's lead", lead.stations))
+            print_line(text_of("\nCommands of our own services", _send_commands(gateway, http, known)))
     except (requests.RequestException, RedisError, KafkaException, ApiError, TransportError) as error:
-        raise StackError(Reason.STACK_FAILED, f"something is away: {error}; see ./dev status") from error
-    say("\nNext:\n" + "\n".join(_next(status, payment.delivery_id)))
+        raise StackError(Reason.STACK_FAILED, f"a server is away: {error}; see ./dev status") from error
+    print_line("\nNext:\n" + "\n".join(_next(status, payment.delivery_id)))
     if url := console_link(checkout, data_dir, f"/console/journey/{payment.delivery_id}"):
-        say(f"  The payment's whole way in the console; this link signs in once:\n    {url}")
+        print_line(f"  The payment's journey in the console; this link signs in once:\n    {url}")
 
 
 def _next(status: StackStatus, delivery_id: str) -> Iterator[str]:
     if status.mail:
         yield f"  The messages, and what the partner was sent, in a browser:\n    {status.mail}"
     yield '  The settings, tallyhook and psql for this shell:\n    eval "$(./dev env)"'
-    yield "  Then the payment's journey as JSON, and where everything is that came in:"
+    yield "  Then the payment's journey as JSON, and the account of everything that came in:"
     url = f'"$INTERNAL_URL/v1/admin/webhooks/deliveries/{delivery_id}"'
     yield f'    curl -H "X-Internal-Token: $ADMIN_TOKEN" \\\n      {url}'
     yield "    tallyhook ledger"
@@ -84,7 +84,7 @@ def _send_payment(gateway: Gateway, http: requests.Session, known: dict[str, str
 
 
 def _mail_of(status: StackStatus, to: str) -> list[str]:
-    """The last mail in the local sink; none where real channels are set."""
+    """The last mail in the local sink; none if real channels are set."""
     if status.mail is None:
         return []
     items: list[dict[str, Any]] = requests.get(status.mail, params={"to": to}, timeout=5).json()["items"]
@@ -100,7 +100,7 @@ def _send_lead(gateway: Gateway, http: requests.Session, known: dict[str, str]) 
     return journey.with_last("kept", f"lead {journey.key}: {lead['status']}; {attempts}")
 
 
-def _give_commands(gateway: Gateway, http: requests.Session, known: dict[str, str]) -> list[Station]:
+def _send_commands(gateway: Gateway, http: requests.Session, known: dict[str, str]) -> list[Station]:
     with redis.Redis.from_url(known["REDIS_URL"], **RedisTlsSettings.load(known).redis_options) as client:
         cached = invalidate_cache(http, gateway.internal, client, known.get("CACHE_KEY_PREFIX", ""))
     settings = ElasticsearchSettings.load(known)

@@ -21,7 +21,7 @@ _HTTP_LIMIT: Final = 10
 
 
 def invalidate_cache(http: requests.Session, internal: str, client: redis.Redis, prefix: str) -> Station:
-    """Three keys are set and invalidated, one by its name and two by a pattern."""
+    """Set three keys and invalidate them, one by its name and two by a pattern."""
     name = f"demo:{secrets.token_hex(4)}"
     keys = [f"{prefix}{name}", f"{prefix}{name}:a", f"{prefix}{name}:b"]
     client.mset(dict.fromkeys(keys, "stale"))
@@ -34,7 +34,7 @@ def invalidate_cache(http: requests.Session, internal: str, client: redis.Redis,
 
 
 def index_document(http: requests.Session, internal: str, index: Elasticsearch) -> Station:
-    """A document is put in and looked for as a search would."""
+    """Index a document, and find it as a search would."""
     name, word = f"demo-{secrets.token_hex(4)}", f"w{secrets.token_hex(4)}"
     sent = time.monotonic()
     command = {"index": "properties", "id": name, "op": "upsert", "doc": {"title": f"A flat with a view {word}"}}
@@ -68,7 +68,7 @@ def _until(fact: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _LIMIT
     while not fact():
         if time.monotonic() > deadline:
-            raise StackError(Reason.STACK_FAILED, f"{what} was not there within {_LIMIT:.0f} s; see ./dev status for logs")
+            raise StackError(Reason.STACK_FAILED, f"{what} did not come within {_LIMIT:.0f} s; see ./dev status for logs")
         time.sleep(0.01)
 
 

@@ -34,7 +34,7 @@ class Station(NamedTuple):
 
 
 class Journey(NamedTuple):
-    """Everything that came of one delivery; `key` is the id of its aggregate."""
+    """One delivery with all its consequences; `key` is the id of its aggregate."""
 
     delivery_id: str
     key: str
@@ -67,7 +67,7 @@ def follow(gateway: Gateway, path: str, body: bytes, headers: dict[str, str], aw
     """
     Send the body and wait until it is handled and events of all awaited types that it caused are on Kafka.
 
-    Raises StackError where the gateway refuses it or something does not come in time.
+    Raises StackError if the gateway refuses it or an event does not come in time.
     """
     with _listening(gateway.kafka) as consumer, requests.Session() as http:
         http.headers["X-Internal-Token"] = gateway.admin_token
@@ -87,7 +87,7 @@ def follow(gateway: Gateway, path: str, body: bytes, headers: dict[str, str], aw
 
 
 def check_answer(answer: requests.Response) -> requests.Response:
-    """Raises StackError, with what to do, for an answer that is a refusal."""
+    """Return the answer. Raises StackError with a remedy if it is a refusal."""
     if answer.ok:
         return answer
     act = ""

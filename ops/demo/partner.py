@@ -21,7 +21,7 @@ _PREFIX: Final = f"PARTNER_{PARTNER.upper()}"
 
 
 def partner_environment(known: Mapping[str, str], sink_port: int) -> dict[str, str]:
-    """Return the settings that introduce the partner to a stack; none if it is already configured."""
+    """Return the settings that add the partner to a stack; none if it is already configured."""
     if any(name.startswith(f"{_PREFIX}_") for name in known):
         return {}
     return {

@@ -135,7 +135,7 @@ def _nothing_runs(place: Path) -> str:
 
 @app.command()
 def env(context: typer.Context, data_dir: DataDir = None) -> None:
-    """Print the variables with which a shell works on the running stack: eval "$(./dev env)". They include secrets."""
+    """Print the variables for a shell that works on the running stack: eval "$(./dev env)". They include secrets."""
     print(exports(CHECKOUT, _data_dir(data_dir), context.obj))
 
 
@@ -152,7 +152,9 @@ def run_tests(
     context: typer.Context,
     *,
     fast: Annotated[bool, typer.Option("--fast", help="Only tests/unit and tests/integration, without whole systems.")] = False,
-    coverage: Annotated[bool, typer.Option("--coverage", help="Measure these two, and print what they do not reach.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Measure these two, and print the lines that they do not reach.")
+    ] = False,
 ) -> None:
     """Run the test suite on real servers of its own, or pytest with the arguments that are given."""
     if context.args:
@@ -191,7 +193,7 @@ def docs(
 def lock(
     *, upgrade: Annotated[bool, typer.Option("--upgrade", help="Take the newest version of every package.")] = False
 ) -> None:
-    """Write requirements/*.lock anew after a change of the dependencies in pyproject.toml."""
+    """Write requirements/*.lock again after a change of the dependencies in pyproject.toml."""
     write_locks(CHECKOUT, _print, upgrade=upgrade)
 
 
@@ -214,7 +216,7 @@ def main() -> None:
     try:
         app(prog_name="./dev", obj=earlier)
     except (StackError, SettingsError) as error:
-        first, separator, rest = redacted(f"dev: {error}").partition("\n")  # below it may be lines of a log, as they are there
+        first, separator, rest = redacted(f"dev: {error}").partition("\n")  # lines of a log may follow, which are not wrapped
         sys.exit(f"{wrapped(first)}{separator}{wrapped(rest) if isinstance(error, SettingsError) else rest}")
 
 

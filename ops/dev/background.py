@@ -22,7 +22,7 @@ _LEFTOVER_LIMIT = timedelta(seconds=20)
 _STOP_LIMIT = timedelta(seconds=120)  # gateway, workers, relay and servers, each with a limit of its own
 
 
-def up_detached(command: Sequence[str], checkout: Path, data_dir: Path, say: Callable[[str], None]) -> None:
+def up_detached(command: Sequence[str], checkout: Path, data_dir: Path, print_line: Callable[[str], None]) -> None:
     """Start this `up` in a session of its own and return once everything is ready; raise its error otherwise."""
     before = StateFile(data_dir).read()
     if before.running:
@@ -33,24 +33,24 @@ def up_detached(command: Sequence[str], checkout: Path, data_dir: Path, say: Cal
         supervisor = subprocess.Popen(
             command, cwd=checkout, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    # Reaps it should it end while this process still lives.
+    # Reaps the supervisor if it ends while this process still lives.
     Thread(target=supervisor.wait, daemon=True).start()
     try:
-        _await_ready(supervisor, data_dir, log, say)
+        _await_ready(supervisor, data_dir, log, print_line)
     except KeyboardInterrupt:
         supervisor.terminate()
         supervisor.wait()
         raise
 
 
-def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path, say: Callable[[str], None]) -> None:
+def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path, print_line: Callable[[str], None]) -> None:
     with log.open() as lines:
         while supervisor.poll() is None:
             state = StateFile(data_dir).read()
             if state.phase == "ready" and state.supervisor and state.supervisor.pid == supervisor.pid:
                 return
             for line in lines if state.phase != "failed" else ():  # the failure is reported below, once
-                say(line.rstrip("\n"))
+                print_line(line.rstrip("\n"))
             time.sleep(_POLL)
     failure = StateFile(data_dir).read().failure
     raise StackError(
@@ -59,13 +59,13 @@ def _await_ready(supervisor: subprocess.Popen[bytes], data_dir: Path, log: Path,
     )
 
 
-def down(data_dir: Path, say: Callable[[str], None]) -> bool:
-    """Stop the stack on this data directory, or what a supervisor that was killed left of it; return True if there was any."""
+def down(data_dir: Path, print_line: Callable[[str], None]) -> bool:
+    """Stop the stack on this data directory, or what a killed supervisor left running; return True if anything ran."""
     file = StateFile(data_dir)
     state = file.read()
     running = state.running
     if running and state.supervisor:
-        say(f"stopping the stack on {data_dir} (pid {state.supervisor.pid})")
+        print_line(f"stopping the stack on {data_dir} (pid {state.supervisor.pid})")
         state.supervisor.end(within=_STOP_LIMIT)
     leftovers = file.read().leftovers()
     for leftover in leftovers:

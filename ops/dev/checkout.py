@@ -34,15 +34,15 @@ def build_docs(checkout: Path) -> Path | None:
     return None if done.returncode else checkout / _SITE
 
 
-def serve(site: Path, port: int, say: Callable[[str], None]) -> None:
+def serve(site: Path, port: int, print_line: Callable[[str], None]) -> None:
     """Serve the site on the loopback until Ctrl-C; port 0 takes a free one."""
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        say(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends)")
+        print_line(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            say("")
+            print_line("")
 
 
 _PYTHON = sys.executable
@@ -62,15 +62,15 @@ CHECKS: Final[dict[str, Sequence[str]]] = {
 }
 
 
-def run_checks(checkout: Path, say: Callable[[str], None], checks: Mapping[str, Sequence[str]] = CHECKS) -> bool:
+def run_checks(checkout: Path, print_line: Callable[[str], None], checks: Mapping[str, Sequence[str]] = CHECKS) -> bool:
     """Run every check in the checkout, report each, and return True if all passed."""
     passed = True
     for name, command in checks.items():
         done = subprocess.run(command, cwd=checkout, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        say(f"{name}: {'failed' if done.returncode else 'ok'}")
+        print_line(f"{name}: {'failed' if done.returncode else 'ok'}")
         if done.returncode:
             passed = False
-            say(done.stdout.rstrip())
+            print_line(done.stdout.rstrip())
     return passed
 
 
@@ -94,7 +94,7 @@ def run_suite(checkout: Path, *, fast: bool, coverage: bool) -> int:
     options = ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "20"]
     if coverage:
         options += ["--cov", "--cov-report", "term:skip-covered"]
-    # Hundreds of processes start in a run: none of them is to compile our modules anew.
+    # Hundreds of processes start in a run: none of them should compile our modules again.
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run([*_PYTEST, *options, *(FAST if fast else WHOLE)], cwd=checkout, env=environment, check=False).returncode
 
@@ -127,7 +127,7 @@ LOCKS: Final = (
 )
 
 
-def write_locks(checkout: Path, say: Callable[[str], None], *, upgrade: bool) -> None:
+def write_locks(checkout: Path, print_line: Callable[[str], None], *, upgrade: bool) -> None:
     """Write every lock; a version that is locked stays, unless `upgrade` is set or a limit in `pyproject.toml` excludes it."""
     with tempfile.TemporaryDirectory() as folder:
         # uv is needed here alone, and is larger than everything else that a developer installs.
@@ -135,7 +135,7 @@ def write_locks(checkout: Path, say: Callable[[str], None], *, upgrade: bool) ->
         for lock in LOCKS:
             command = [f"{folder}/bin/uv", "pip", "compile", *lock.source, *_OPTIONS, "-o", f"requirements/{lock.file}"]
             subprocess.run([*command, *(["--upgrade"] if upgrade else [])], cwd=checkout, input=lock.names, text=True, check=True)
-            say(f"wrote requirements/{lock.file}")
+            print_line(f"wrote requirements/{lock.file}")
 
 
 BILL: Final = "dist/sbom.cdx.json"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def console_link(checkout: Path, data_dir: Path, to: str = HOME) -> str | None:
-    """Make a link to a page of the console; None where no browser can open it, as the listener asks for a certificate."""
+    """Make a link to a page of the console; None if no browser can open it, since the listener requires a certificate."""
     state = StateFile(data_dir).read()
     known = environment(checkout) | state.environment
     internal = describe(state).internal or ""

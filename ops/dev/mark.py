@@ -1,7 +1,7 @@
 """
-The mark of `./dev env`: the variables of a shell that it has set, and for which stack; they are not the user's own.
+The mark of `./dev env`: the list of the variables that it has set in a shell, and their stack. They are not the user's own.
 
-One more variable holds that. `./dev` leaves out what is marked; `tallyhook` works with it as long as it is right.
+The mark is one more variable. `./dev` ignores the marked variables; `tallyhook` uses them as long as they are current.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Mark(msgspec.Struct, frozen=True):
         return [name for name, digest in self.digests.items() if name in environ and _digest(environ[name]) == digest]
 
     def fault(self, directory: Path) -> str | None:
-        """Why what was set is of no use to a command that runs in this directory; None where it is right."""
+        """The reason why the variables are of no use to a command in this directory; None if they are current."""
         checkout = Path(self.checkout)
         if directory != checkout and any((directory / name).exists() for name in (".env", "dev")):
             return f"this shell has the settings of another checkout, {self.checkout}"
@@ -66,7 +66,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 def leave(environ: MutableMapping[str, str], directory: Path) -> tuple[Mark | None, str | None]:
-    """Take out of the environment what `./dev env` has set; returns its mark, and why it was of no use here, if so."""
+    """Remove from the environment what `./dev env` has set; return its mark, and the reason if it is of no use here."""
     mark = Mark.of(environ)
     environ.pop(NAME, None)
     if mark is None:

@@ -28,7 +28,7 @@ SINK: Final = "mail-sink"
 _SINK_VARIABLES: Final = ("NOTIFY_EMAIL_URL", "NOTIFY_SMS_URL", "NOTIFY_PUSH_URL")
 _CERT: Final = "INTERNAL_TLS_CERT"
 _OPERATORS: Final = "operators@tallyhook.local"
-_GATEWAY, _WORKER, _RELAY, _SINK = range(4)  # what takes events in stops first, what they end up in last
+_GATEWAY, _WORKER, _RELAY, _SINK = range(4)  # the gateway, which accepts events, stops first; the sink, which gets messages, last
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Listeners:
 
 def take_listeners(ports: Ports, settings: Mapping[str, str], workers: Sequence[tuple[str, ...]] = TOGETHER) -> Listeners:
     """
-    A port for each listener: the one that is set, which must be free, else its default or a free one.
+    A port for each listener: the one that is set, which must be free, or else its default or a free one.
 
     `workers` are the roles of each of their processes.
 
-    Raises PortTaken with every one that is set and cannot be had.
+    Raises PortTaken with every port that is set and not free.
     """
     taken: list[str] = []
 
@@ -142,7 +142,7 @@ def processes(listeners: Listeners) -> tuple[ProcessSpec, ...]:
 
 
 def _sink(sink: Sink) -> tuple[ProcessSpec, ...]:
-    """The process of the sink, where a channel leads there."""
+    """The process of the sink, if a channel leads there."""
     web = address((LOOPBACK, sink.web))
     command = (sys.executable, "-m", "ops.sink", str(sink.smtp), str(sink.web))
     spec = ProcessSpec(name=SINK, command=command, ready_url=f"{web}/health/ready", web=web, stop_rank=_SINK)

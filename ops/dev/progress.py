@@ -20,13 +20,13 @@ _DONE = "ready"
 
 
 class Progress:
-    """A live table of the latest state of each name, safe to use from several threads; lines that stay go through `say`."""
+    """A live table of the latest state of each name, safe to use from several threads; `print_line` prints lines that stay."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
         self._latest: dict[str, str] = {}
-        self._said_at: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
         self._live = Live(console=console, transient=True, refresh_per_second=8) if console.is_terminal else None
 
     def report(self, name: str, message: str) -> None:
@@ -36,11 +36,11 @@ class Progress:
             self._latest[name] = message
             if self._live:
                 self._live.update(self._table())
-            elif kind_changed or time.monotonic() - self._said_at.get(name, 0) >= _QUIET_FOR:
-                self._said_at[name] = time.monotonic()
-                self.say(f"{name}: {message}")
+            elif kind_changed or time.monotonic() - self._printed_at.get(name, 0) >= _QUIET_FOR:
+                self._printed_at[name] = time.monotonic()
+                self.print_line(f"{name}: {message}")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line that stays."""
         self._console.print(wrapped(line), highlight=False, markup=False, soft_wrap=True)
 

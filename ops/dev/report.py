@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _READY: Final = "ready"
 _SHOWING: Final = ("worker-all", "worker-payments")
-"""The workers whose page shows most."""
+"""The workers whose page shows the most."""
 _ROW: Final = "{:<22}{:<12}{:>8}{:>10}  "
 _REMARK: Final = 26
 """The column in which the remark on a command begins; that on a page begins one further."""
@@ -64,7 +64,7 @@ def _table(status: StackStatus) -> Iterator[str]:
 
 
 def _row(each: ServerStatus | ProcessStatus, where: str) -> str:
-    """A long address, or a list of them, goes below its row, whole."""
+    """Format a row; a long address, or a list of addresses, is printed whole below it."""
     head = _ROW.format(each.name, each.state, each.pid or "-", each.restarts)
     line = (head + where).rstrip()
     return line if len(line) <= WIDTH else f"{head.rstrip()}\n{wrapped(where.replace(',', ', '), '    ')}"

@@ -1,4 +1,4 @@
-"""Asks each server of a stack whether it answers now: its own servers and external ones."""
+"""Checks whether each server of a stack answers now, its own servers and external ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LIMIT: Final = 2  # seconds for each
 
 
 class ServerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One of the four servers; without a pid where it is not ours. `where` has no password."""
+    """One of the four servers; without a pid if it is not ours. `where` has no password."""
 
     name: str
     state: str
@@ -45,7 +45,7 @@ class ServerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def examine_servers(state: StackState, data_dir: Path) -> tuple[ServerStatus, ...]:
-    """Every server that this stack uses, each asked at the same time."""
+    """Every server that this stack uses; all are checked at the same time."""
     used = {name: address for name, variable in VARIABLES.items() if (address := state.environment.get(variable))}
     with ThreadPoolExecutor(max(1, len(used))) as pool:
         answers = dict(zip(used, pool.map(_answers, used, repeat(state.environment)), strict=True))
@@ -71,31 +71,31 @@ def _status_of(state: StackState, data_dir: Path, name: str, address: str, *, an
 def _answers(name: str, environ: Mapping[str, str]) -> bool:
     """Report False for every error that a client raises for a server that is away or an address that it cannot use."""
     with suppress(psycopg.Error, redis.RedisError, ApiError, TransportError, KafkaException, OSError, ValueError):
-        return _ASKS[name](environ)
+        return _PROBES[name](environ)
     return False
 
 
-def _ask_postgres(environ: Mapping[str, str]) -> bool:
+def _probe_postgres(environ: Mapping[str, str]) -> bool:
     with connect(environ["DATABASE_URL"], name="dev", statement=timedelta(seconds=_LIMIT)) as connection:
         return connection.execute("select 1").fetchone() is not None
 
 
-def _ask_kafka(environ: Mapping[str, str]) -> bool:
+def _probe_kafka(environ: Mapping[str, str]) -> bool:
     kafka = KafkaSettings.load(environ).kafka
     host, _, port = kafka.servers.partition(",")[0].strip().rpartition(":")
-    # librdkafka logs every refused connection, so it is asked only once someone listens.
+    # librdkafka logs every refused connection, so it is used only once a server listens.
     socket.create_connection((host.strip("[]"), int(port)), timeout=_LIMIT).close()
     return bool(AdminClient(kafka.client | {"log_level": 0}).list_topics(timeout=_LIMIT).brokers)
 
 
-def _ask_redis(environ: Mapping[str, str]) -> bool:
+def _probe_redis(environ: Mapping[str, str]) -> bool:
     once, trust = Retry(NoBackoff(), retries=0), RedisTlsSettings.load(environ).redis_options
     url, patience = environ["REDIS_URL"], {"socket_timeout": _LIMIT, "socket_connect_timeout": _LIMIT}
     with redis.Redis.from_url(url, retry=once, **patience, **trust) as client:
         return bool(client.ping())
 
 
-def _ask_elasticsearch(environ: Mapping[str, str]) -> bool:
+def _probe_elasticsearch(environ: Mapping[str, str]) -> bool:
     settings = ElasticsearchSettings.load(environ)
     with Elasticsearch(
         settings.elasticsearch_url, request_timeout=_LIMIT, max_retries=0, **settings.elasticsearch_options
@@ -103,9 +103,9 @@ def _ask_elasticsearch(environ: Mapping[str, str]) -> bool:
         return bool(client.cluster.health())
 
 
-_ASKS: Final[dict[str, Callable[[Mapping[str, str]], bool]]] = {
-    "postgres": _ask_postgres,
-    "kafka": _ask_kafka,
-    "redis": _ask_redis,
-    "elasticsearch": _ask_elasticsearch,
+_PROBES: Final[dict[str, Callable[[Mapping[str, str]], bool]]] = {
+    "postgres": _probe_postgres,
+    "kafka": _probe_kafka,
+    "redis": _probe_redis,
+    "elasticsearch": _probe_elasticsearch,
 }

@@ -1,4 +1,4 @@
-"""The variables with which a shell works on the running stack: `eval "$(./dev env)"`."""
+"""The variables for a shell that works on the running stack: `eval "$(./dev env)"`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIRECT: Final = ("NO_PROXY", "no_proxy")
-"""Where there is a proxy, what is on the loopback is reached without it: by `curl` too."""
+"""With a proxy, they make all clients, `curl` too, reach the loopback without it."""
 
 
 def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
@@ -49,7 +49,7 @@ def exports(checkout: Path, data_dir: Path, earlier: Mark | None = None) -> str:
     }
     for name in settings.files.texts:  # the same setting twice is refused
         found.pop(name, None)
-    # Not what the user had set alike, nor what is more than `.env` says.
+    # Without variables that the user had set to the same value, and without those that only add to the user's.
     set_here = {name: value for name, value in found.items() if before.get(name) != value and name not in _DIRECT}
     found[NAME] = Mark.made(checkout, data_dir, set_here).text
     lines = [f"unset {name}" for name in sorted({*(earlier.digests if earlier else ())} - {*found, *before})]

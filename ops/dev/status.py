@@ -49,7 +49,7 @@ def read_status(data_dir: Path) -> StackStatus:
 
 
 def examine(data_dir: Path) -> StackStatus:
-    """The same, with its servers, each of which was asked just now."""
+    """The same, with its servers, each of which is checked now."""
     state = StateFile(data_dir).read()
     if not state.running:
         return StackStatus()
@@ -57,7 +57,7 @@ def examine(data_dir: Path) -> StackStatus:
 
 
 def describe(state: StackState) -> StackStatus:
-    """A state as others may rely on it."""
+    """The state in the form on which other programs may rely."""
     known = state.environment
     servers: dict[str, Any] = {name: known.get(variable) for name, variable in VARIABLES.items()}
     return StackStatus(

@@ -1,7 +1,7 @@
 """
 `up` starts the servers that are missing, the schema, the topics, then our processes, and runs until a signal stops it.
 
-Before that the settings of every process are checked, with all problems at once; meanwhile it bounds the logs, whose files no
+Before that it checks the settings of every process and reports all problems at once. While it runs it bounds the logs, which no
 other program rotates.
 """
 
@@ -42,10 +42,10 @@ _OWN_SERVERS: Final = {
     "redis": "redis://127.0.0.1:6379/0",
     "elasticsearch": "http://127.0.0.1:9200",
 }
-"""As `up` makes them where no server is set."""
+"""The addresses that `up` provides if no server is set."""
 
 
-def check_settings(checkout: Path, say: Callable[[str], None]) -> None:
+def check_settings(checkout: Path, print_line: Callable[[str], None]) -> None:
     """
     Report every doubtful setting of a checkout; errors raise SettingsError.
 
@@ -55,7 +55,7 @@ def check_settings(checkout: Path, say: Callable[[str], None]) -> None:
     provided |= {name: make() for name, make in NEEDED.items()}
     found = review(checkout, provided=provided, one_machine=True)
     for warning in found.warnings:
-        say(f"warning: {warning}")
+        print_line(f"warning: {warning}")
     found.check()
 
 
@@ -70,11 +70,11 @@ _BOUND_EVERY = 10.0
 
 
 def our_processes(ports: Ports, settings: dict[str, str], *, split: bool = False) -> tuple[dict[str, str], Sequence[ProcessSpec]]:
-    """Our processes and what they listen on; `split` has a worker for each role, in place of one for all."""
+    """Our processes and the settings of their listeners; with `split` each role has a worker, in place of one for all."""
     listeners = processes.take_listeners(ports, settings, processes.SPLIT if split else processes.TOGETHER)
     sink = listeners.sink
     demo = partner_environment(settings, sink.web) if sink.variables else {}
-    delay = {} if settings.get("SHUTDOWN_DELAY") else {"SHUTDOWN_DELAY": "0s"}  # nobody balances load over a gateway of `./dev`
+    delay = {} if settings.get("SHUTDOWN_DELAY") else {"SHUTDOWN_DELAY": "0s"}  # there is no load balancer
     return listeners.environment | demo | delay, processes.processes(listeners)
 
 
@@ -97,7 +97,7 @@ def up(plan: Plan, progress: Progress, on_ready: Callable[[], None]) -> None:
         try:
             _run(plan, state, progress, on_ready)
         except Cancelled:
-            progress.say("called off")
+            progress.print_line("cancelled")
         except StackError as error:
             state.change(phase="failed", failure=str(error))
             raise
@@ -106,7 +106,7 @@ def up(plan: Plan, progress: Progress, on_ready: Callable[[], None]) -> None:
 
 def _run(plan: Plan, state: StateFile, progress: Progress, on_ready: Callable[[], None]) -> None:
     if written := ensure_secrets(plan.checkout):
-        progress.say(f"wrote fresh random values for {', '.join(written)} to .env (readable by you alone)")
+        progress.print_line(f"wrote fresh random values for {', '.join(written)} to .env (readable by you alone)")
     settings = environment(plan.checkout)
     missing = [name for name in KINDS if not settings.get(VARIABLES[name])]
     stack = plan.stack(plan.data_dir, missing, well_known_ports=True, report=progress.report)
@@ -115,14 +115,14 @@ def _run(plan: Plan, state: StateFile, progress: Progress, on_ready: Callable[[]
         listeners, specs = plan.processes(stack.ports, settings)
         at_end.callback(stack.stop)
         stack.start()
-        whole = {**settings.given, **stack.environment, **listeners}  # what files hold, each process reads itself
+        whole = {**settings.given, **stack.environment, **listeners}  # each process reads settings in files itself
         known = settings | whole
         public = {name: known[name] for name in (*VARIABLES.values(), *stack.environment, *listeners)}
         state.change(ports=stack.ports.taken, environment=public)
         _set_up(plan, whole, stack.migrating, progress)
         supervisor = _supervisor(plan, specs, whole, state)
         at_end.callback(supervisor.stop)
-        at_end.callback(progress.say, "stopping")
+        at_end.callback(progress.print_line, "stopping")
         _await_ready(supervisor, stack, progress)
         state.change(phase="ready")
         on_ready()
@@ -165,7 +165,7 @@ def _await_ready(supervisor: Supervisor, stack: Stack, progress: Progress) -> No
                 Reason.PROCESS_FAILED, f"not ready within {_READY_LIMIT}: {late}; see their logs below {stack.data_dir / 'log'}"
             )
         if stack.cancelled.wait(_TICK):
-            raise Cancelled("the start was called off")
+            raise Cancelled("the start was cancelled")
 
 
 def _keep_up(supervisor: Supervisor, stack: Stack, progress: Progress) -> None:
@@ -202,9 +202,9 @@ LIMIT: Final = 32 * 1024 * 1024  # bytes
 
 def bound_logs(folder: Path, limit: int = LIMIT) -> list[str]:
     """
-    Start each log anew that is longer than the limit, keep its old text as `.1`, and return their names.
+    Empty each log that is longer than the limit, keep its old text as `.1`, and return the names.
 
-    Who writes goes on writing, for logs are opened to append; what is written while the text is copied may be lost.
+    The processes keep writing, since logs are opened to append; lines that are written during the copy may be lost.
     """
     found = [log for log in sorted(folder.glob("*.log")) if log.stat().st_size > limit]
     for log in found:

@@ -38,6 +38,6 @@ def fake(name: str, port: int, rank: int) -> ProcessSpec:
 
 try:
     with Progress(Console()) as progress:
-        up(Plan(CHECKOUT, DATA_DIR, setup=(), processes=fake_processes), progress, lambda: progress.say("all ready"))
+        up(Plan(CHECKOUT, DATA_DIR, setup=(), processes=fake_processes), progress, lambda: progress.print_line("all ready"))
 except StackError as error:
     sys.exit(f"dev: {error}")
