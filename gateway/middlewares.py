@@ -28,7 +28,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _UNRECORDED: Final = ("/health/", "/metrics")  # requested every few seconds, and of no interest in a trace
 _WITHOUT_SCHEMA: Final = (*_UNRECORDED, "/openapi.json")
 _SERVER_ERROR: Final = 500
-_GONE: Final = GatewayError(Reason.REQUEST_MALFORMED, "the client left before its request was whole")
+_GONE: Final = GatewayError(Reason.REQUEST_MALFORMED, "the client left before its request was complete")
 # The roles that paths need which no route serves, by their prefixes.
 _ROLES: Final[tuple[tuple[str, Role], ...]] = (("/v1/admin/", "admin"), ("/internal/", "service"))
 

@@ -76,7 +76,7 @@ def last_of(cursor: str) -> tuple[datetime, UUID]:
         time = int.from_bytes(raw[:-_ID_BYTES])
         return EPOCH + timedelta(microseconds=time), UUID(bytes=raw[-_ID_BYTES:] if len(raw) <= _TIME_BYTES + _ID_BYTES else raw)
     except (ValueError, OverflowError) as error:
-        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out") from error
+        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that this list returned") from error
 
 
 def place_cursor(at: datetime, *names: str) -> str:
@@ -92,7 +92,7 @@ def place_of(cursor: str) -> tuple[Any, ...]:
         names = raw[_TIME_BYTES:].decode().split("\0")
         return EPOCH + timedelta(microseconds=int.from_bytes(raw[:_TIME_BYTES], signed=True)), *names
     except (ValueError, OverflowError) as error:
-        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that was given out") from error
+        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that this list returned") from error
 
 
 def id_of(text: str, noun: str) -> UUID:

@@ -28,7 +28,7 @@ class Shared(NamedTuple):
 
     @property
     def text(self) -> str:
-        return f"{self.other}: has a secret of {self.first} too; each needs one of its own"
+        return f"{self.other}: has a secret of {self.first} too; each needs its own secret"
 
 
 def shared_secrets(given: Mapping[str, str]) -> Iterator[Shared]:

@@ -62,15 +62,17 @@ Records = Record | tuple[Record, ...]
 Answer = Records | str
 """Records, or the media type of an answer other than a record."""
 
-ALWAYS: Final = frozenset({Reason.REQUEST_MALFORMED, Reason.EXPECT_HEADER_UNKNOWN, Reason.INTERNAL_ERROR, Reason.GATEWAY_FULL})
-OF_SCHEMA: Final = frozenset({Reason.SCHEMA_MISSING, Reason.SCHEMA_BEHIND, Reason.SCHEMA_AHEAD})
-OF_TOKENS: Final = OF_SCHEMA | {
+COMMON_REASONS: Final = frozenset(
+    {Reason.REQUEST_MALFORMED, Reason.EXPECT_HEADER_UNKNOWN, Reason.INTERNAL_ERROR, Reason.GATEWAY_FULL}
+)
+SCHEMA_REASONS: Final = frozenset({Reason.SCHEMA_MISSING, Reason.SCHEMA_BEHIND, Reason.SCHEMA_AHEAD})
+TOKEN_REASONS: Final = SCHEMA_REASONS | {
     Reason.TOKEN_MISSING,
     Reason.TOKEN_WRONG,
     Reason.CERTIFICATE_NOT_ALLOWED,
     Reason.POSTGRES_UNAVAILABLE,
 }
-OF_BODIES: Final = frozenset(
+BODY_REASONS: Final = frozenset(
     {
         Reason.CONTENT_TYPE_NOT_JSON,
         Reason.BODY_TOO_SLOW,
@@ -79,7 +81,7 @@ OF_BODIES: Final = frozenset(
         Reason.FIELD_INVALID,
     },
 )
-OF_KEYS: Final = frozenset(
+KEY_REASONS: Final = frozenset(
     {
         Reason.IDEMPOTENCY_KEY_MALFORMED,
         Reason.IDEMPOTENCY_KEY_REUSED,
@@ -174,17 +176,17 @@ class Route(NamedTuple):
     @property
     def reasons(self) -> frozenset[Reason]:
         """Every reason with which the route may refuse a call."""
-        found = ALWAYS | self.refuses
+        found = COMMON_REASONS | self.refuses
         if self.role:
-            found |= OF_TOKENS
+            found |= TOKEN_REASONS
         if self.role and not self.readable:
             found |= {Reason.TOKEN_READ_ONLY}
         if self.role == "admin":
             found |= {Reason.ADMIN_TOKEN_NEEDED}
         if self.role and self.body:
-            found |= OF_BODIES
+            found |= BODY_REASONS
         if self.takes_key:
-            found |= OF_KEYS | {Reason.BODY_TOO_LARGE}
+            found |= KEY_REASONS | {Reason.BODY_TOO_LARGE}
         if self.query:
             found |= {Reason.QUERY_MALFORMED}
         if self.ids:

@@ -78,11 +78,11 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     stripe_mode: ModeOrAny = "any"
     """The mode of the Stripe events that go to the workers, `live`, `test` or `any`; those of the other mode are ignored."""
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
-    """An API key. It never verifies: it makes thin events handled, and explains a delivery that was signed with it."""
+    """An API key. It verifies nothing: it is needed to handle thin events, and to explain a delivery that was signed with it."""
     internal_api_token: Tokens
     """Tokens of our own services, comma-separated: all live ones, newest first."""
     admin_api_token: Tokens
-    """Tokens of operators, likewise; one of them passes wherever a service's token does."""
+    """Tokens of operators, likewise; each is accepted wherever a service's token is."""
     read_api_token: TokensOrNone = ()
     """Tokens of readers, likewise: they may read everything and change nothing, and personal data is masked for them."""
     kafka_bootstrap_servers: KafkaServers | None = None
@@ -156,7 +156,7 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
             yield "BODY_MEMORY: is less than MAX_BODY_BYTES, so that the largest body could not be read"
         port = cls.value("PUBLIC_PORT", given)
         if port and port == cls.value("INTERNAL_PORT", given):
-            yield "INTERNAL_PORT: is PUBLIC_PORT too, and what is internal must not be reached where providers call"
+            yield "INTERNAL_PORT: is PUBLIC_PORT too, so that providers would reach the internal routes"
         yield from (shared.text for shared in shared_secrets(given) if shared.opens)
 
 

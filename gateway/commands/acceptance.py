@@ -125,6 +125,6 @@ async def task(request: web.Request) -> web.Response:
     A task is `pending` until a worker has handled its command, then `done` with a result or `failed` with a reason. It is
     kept for `RETENTION_DAYS`.
     """
-    asked = id_in_path(request, "task")
+    task_id = id_in_path(request, "task")
     async with transaction(request) as connection:
-        return answer(require(await tasks.read(connection, asked), "no task has this id, or its day is past retention"))
+        return answer(require(await tasks.read(connection, task_id), "no task has this id, or its day is past retention"))

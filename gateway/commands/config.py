@@ -110,36 +110,36 @@ async def history(request: web.Request) -> web.Response:
 
 async def change(request: web.Request) -> web.Response:
     """Set a key of the runtime configuration."""
-    asked = await bodies.read(request, ChangeConfig)
-    check(asked, request.app[SENDERS].partners)
-    entry = await change_key(request, asked, command_id(request), request[CALLER].secret_id)
+    body = await bodies.read(request, ChangeConfig)
+    check(body, request.app[SENDERS].partners)
+    entry = await change_key(request, body, command_id(request), request[CALLER].secret_id)
     return answer(Changed(entry.key, entry.value, entry.version))
 
 
-async def change_key(request: web.Request, asked: ChangeConfig, change_id: UUID, by: str) -> config.ConfigEntry:
+async def change_key(request: web.Request, body: ChangeConfig, change_id: UUID, by: str) -> config.ConfigEntry:
     """Make a change that has passed `check`. Raises GatewayError `version_stale`."""
     with refusing(ProjectionError):
         async with transaction(request) as connection:
             return await config.change(
                 connection,
-                asked.key,
-                asked.value,
-                expected=asked.expected_version,
+                body.key,
+                body.value,
+                expected=body.expected_version,
                 change_id=change_id,
                 by=by,
                 trace=request[CALL].trace,
             )
 
 
-def check(asked: ChangeConfig, partners: Collection[str]) -> None:
+def check(body: ChangeConfig, partners: Collection[str]) -> None:
     """
     Refuse a change that could not be stored or used.
 
     Raises GatewayError: `field_invalid`, `config_key_unknown`, or `config_value_invalid` naming the bounds.
     """
-    if not is_storable(asked.value):
+    if not is_storable(body.value):
         raise GatewayError(Reason.FIELD_INVALID, "a text in the value holds a NUL, which cannot be stored - at `$.value`")
-    if len(msgspec.json.encode(asked.value)) > _VALUE_BYTES:
+    if len(msgspec.json.encode(body.value)) > _VALUE_BYTES:
         raise GatewayError(Reason.CONFIG_VALUE_INVALID, f"the value is longer than {_VALUE_BYTES} bytes")
     with refusing(ProjectionError):
-        config_keys.check(asked.key, asked.value, partners)
+        config_keys.check(body.key, body.value, partners)

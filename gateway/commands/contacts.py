@@ -33,4 +33,4 @@ async def contact(request: web.Request) -> web.Response:
     """
     user_id = request.match_info["userId"]
     async with transaction(request) as connection:
-        return answer(require(await contacts.read(connection, user_id), "no contact is known of this user"))
+        return answer(require(await contacts.read(connection, user_id), "this user has no contact"))

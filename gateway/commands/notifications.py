@@ -61,21 +61,21 @@ async def send(request: web.Request) -> web.Response:
     return answer(Enqueued(await submit(request, Command("notification.send", command, SOURCE))), HTTPStatus.ACCEPTED)
 
 
-def command_of(asked: Send) -> SendNotification:
+def command_of(body: Send) -> SendNotification:
     """
     The command, with only the data that its template declares.
 
     Raises GatewayError: `channel_unknown`, `address_invalid`, `template_unknown`, `template_channel_unknown`, or
     `data_missing` and `data_invalid` with the list of the fields at fault.
     """
-    if asked.channel not in get_args(Channel):
+    if body.channel not in get_args(Channel):
         raise GatewayError(Reason.CHANNEL_UNKNOWN, f"channel is one of {', '.join(get_args(Channel))}")
-    channel: Channel = msgspec.convert(asked.channel, Channel)
-    if channel == "EMAIL" and accepts(Email, asked.to) and mailbox_of(asked.to) is None:
+    channel: Channel = msgspec.convert(body.channel, Channel)
+    if channel == "EMAIL" and accepts(Email, body.to) and mailbox_of(body.to) is None:
         raise GatewayError(Reason.ADDRESS_INVALID, "no mailbox can have this address", ("to",))
     try:
-        template = check(asked.template, channel, asked.data)
+        template = check(body.template, channel, body.data)
     except TemplateError as error:
         raise GatewayError.of(error.reason, str(error), error.fields) from error
-    data = {name: value for name, value in fields_of(template, asked.data).items() if value is not None}
-    return SendNotification(to=asked.to, channel=channel, template=template.code, data=data)
+    data = {name: value for name, value in fields_of(template, body.data).items() if value is not None}
+    return SendNotification(to=body.to, channel=channel, template=template.code, data=data)

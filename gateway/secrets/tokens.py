@@ -63,7 +63,7 @@ def check_role(caller: Caller, needed: Role, *, readable: bool = False) -> None:
     """
     if caller.role == "reader":
         if not readable:
-            raise GatewayError(Reason.TOKEN_READ_ONLY, "this token changes nothing and sees no raw bodies")
+            raise GatewayError(Reason.TOKEN_READ_ONLY, "a reader's token changes nothing and reads no raw bodies")
         return
     if needed == "admin" and caller.role != "admin":
         raise GatewayError(Reason.ADMIN_TOKEN_NEEDED, "this needs an admin token")

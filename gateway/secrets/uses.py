@@ -131,7 +131,7 @@ RULE: Final = (
 )
 
 
-class Live(NamedTuple):
+class LiveSecret(NamedTuple):
     """A configured secret; `position` is 0 for the newest of its setting, which has `number` secrets."""
 
     setting: str
@@ -191,7 +191,7 @@ def setting_of(place: str) -> str:
     return f"endpoint {place}"
 
 
-def live_secrets(settings: GatewaySettings, senders: Senders) -> list[Live]:
+def live_secrets(settings: GatewaySettings, senders: Senders) -> list[LiveSecret]:
     """
     All live secrets, setting by setting, newest first.
 
@@ -214,7 +214,7 @@ def live_secrets(settings: GatewaySettings, senders: Senders) -> list[Live]:
     ]  # fmt: skip
 
 
-def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
+def verifying_settings(live: Iterable[LiveSecret]) -> dict[str, tuple[str, ...]]:
     """The settings that hold each verifying secret, by its public id."""
     found: dict[str, tuple[str, ...]] = {}
     for each in live:
@@ -223,7 +223,7 @@ def verifying_settings(live: Iterable[Live]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def states_of(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[SecretState]:
+def states_of(live: Sequence[LiveSecret], uses: Sequence[Use], now: datetime) -> list[SecretState]:
     """The state of each live secret, and of each other one that was used lately."""
     known = {(use.setting, use.secret_id): use for use in uses}
     newest = {each.setting: known.get((each.setting, each.secret.id)) for each in live if each.position == 0}
@@ -231,12 +231,12 @@ def states_of(live: Sequence[Live], uses: Sequence[Use], now: datetime) -> list[
     return [*(_state(each, known, newest[each.setting], now) for each in live), *_gone(known, mine)]
 
 
-def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Purpose = "verifies") -> Iterator[Live]:
+def _of(setting: str, secrets: Sequence[Secret], overlap: timedelta, purpose: Purpose = "verifies") -> Iterator[LiveSecret]:
     for position, secret in enumerate(secrets):
-        yield Live(setting, secret, position, len(secrets), overlap, purpose)
+        yield LiveSecret(setting, secret, position, len(secrets), overlap, purpose)
 
 
-def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> SecretState:
+def _state(each: LiveSecret, known: Mapping[tuple[str, str], Use], newest: Use | None, now: datetime) -> SecretState:
     use = known.get((each.setting, each.secret.id))
     safe, why, since = _judge(each, use, newest, now)
     counted = each.purpose == "verifies"
@@ -255,7 +255,7 @@ def _state(each: Live, known: Mapping[tuple[str, str], Use], newest: Use | None,
     )
 
 
-def _judge(each: Live, use: Use | None, newest: Use | None, now: datetime) -> tuple[bool, str, datetime | None]:
+def _judge(each: LiveSecret, use: Use | None, newest: Use | None, now: datetime) -> tuple[bool, str, datetime | None]:
     if each.number == 1:
         return False, "it is the only one of its setting", None
     if each.position == 0:

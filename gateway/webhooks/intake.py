@@ -140,7 +140,7 @@ class Intake:
 
     def _unavailable(self) -> GatewayError:
         stops = GatewayError(Reason.STOPPING, "the gateway stops")
-        return stops if self._closing.is_set() else GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
+        return stops if self._closing.is_set() else GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
 
     async def _run(self, lane: _Lane) -> None:
         """Serve the lane over one connection, and reconnect after each failure."""
@@ -294,7 +294,7 @@ class Intake:
             self._usable.set()
         else:
             self._usable.clear()
-            self._refuse_waiting(Reason.POSTGRES_UNAVAILABLE, "Postgres cannot take it now")
+            self._refuse_waiting(Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
 
     def _refuse_waiting(self, reason: Reason, detail: str) -> None:
         self._waiting.fail_all(reason, detail)

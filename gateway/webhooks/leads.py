@@ -51,7 +51,7 @@ async def claim_key(connection: AsyncConnection, headers: Mapping[str, str], rec
         raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to 255 printable ASCII characters")
     partner = received.provider_event_id.partition("/")[0]
     if not await leads.bind_key(connection, partner, key, sha256(received.event.data).digest()):
-        raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, f"this {_KEY_HEADER} came with another body before")
+        raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, f"this {_KEY_HEADER} was used with another body before")
 
 
 def answer(_: Received, recorded: Recorded) -> web.Response:

@@ -27,8 +27,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LIMITED: Final = "/v1/webhooks/"  # other routes are called by our own services
 
 
-class Limits(NamedTuple):
-    """The two rates."""
+class RateLimits(NamedTuple):
+    """The rate of each address and of each partner."""
 
     addresses: Rates
     partners: Rates
@@ -38,11 +38,11 @@ class Limits(NamedTuple):
             rates.log_in(redis_url)
 
 
-def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
+def limit_rates(app: web.Application, settings: GatewaySettings) -> RateLimits:
     """Limit the rate of every address that calls the application's webhooks, and apply the configuration to both rates."""
     defaults = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
     share = 1 / settings.gateway_processes
-    limits = Limits(*(Rates(rate, settings.redis_url, settings.redis_options, share=share) for rate in defaults.values()))
+    limits = RateLimits(*(Rates(rate, settings.redis_url, settings.redis_options, share=share) for rate in defaults.values()))
     settings.on_change(lambda newest: limits.log_in(newest.redis_url))
     clients = Clients(settings.trusted_proxies)
 
@@ -68,7 +68,7 @@ def limit_rates(app: web.Application, settings: GatewaySettings) -> Limits:
     return limits
 
 
-def limit_partners(limits: Limits, partners: Roster, admit: Admit) -> Admit:
+def limit_partners(limits: RateLimits, partners: Roster, admit: Admit) -> Admit:
     """Limit the rate of each partner before `admit`: a lead's provider id begins with the partner."""
     own = _OwnRates(limits.partners, partners)
 
@@ -96,7 +96,7 @@ class _OwnRates:
             return self._usual
         known = self._own.get(key)
         if known is None or known[0] != partner.rate:
-            known = self._own[key] = (partner.rate, self._usual.sharing(partner.rate))
+            known = self._own[key] = (partner.rate, self._usual.with_rate(partner.rate))
         return known[1]
 
 

@@ -83,7 +83,7 @@ class Rates:
         self._pool = _pool_of(redis_url, redis_options) if redis_url else None
         self._shared = _shared_by(self._pool) if self._pool else None
 
-    def sharing(self, rate: RateLimitItem | None) -> "Rates":
+    def with_rate(self, rate: RateLimitItem | None) -> "Rates":
         """Another rate, counted in the same Redis, whose connections this one closes."""
         other = Rates(rate, None, clock=self._clock, share=self._share)
         other._shared = self._shared

@@ -19,7 +19,7 @@ import structlog
 from psycopg import AsyncConnection, OperationalError
 
 from gateway.webhooks import rejected_store
-from gateway.webhooks.worth import Waiting, Worth
+from gateway.webhooks.worth import Shortlist, Worth
 from gateway.write_behind import WriteBehind
 from outbox.alerts import SIGNATURE_FAILURES, count_occurrences
 from runtime.database import Pool, passing_reason
@@ -110,7 +110,7 @@ class RejectedLog:
         self._why = why
         self._buffer = WriteBehind(url, self._flush, name="rejections", every=_EVERY, waiting=self._number)
         self._kept_per_hour = kept_per_hour
-        self._waiting: defaultdict[str, Waiting[Rejected]] = defaultdict(Waiting)
+        self._waiting: defaultdict[str, Shortlist[Rejected]] = defaultdict(Shortlist)
         self._refused: Counter[Quota] = Counter()
         self._unproven: Counter[str] = Counter()
         self._lost: list[tuple[int, Exception]] = []

@@ -68,7 +68,7 @@ class Sized(Candidate, Protocol):
 S = TypeVar("S", bound=Sized)
 
 
-class Waiting(list[S]):
+class Shortlist(list[S]):
     """Candidates in memory, bounded in number and bytes: the least worthy are removed."""
 
     def __init__(self, rows: Iterable[S] = ()) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from gateway.secrets.uses import Live, live_secrets
+from gateway.secrets.uses import LiveSecret, live_secrets
 from gateway.settings import GatewaySettings
 from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.live import LiveSources
@@ -45,7 +45,7 @@ order by d.id desc limit 20
 class Inputs(NamedTuple):
     """The inputs of explanations: all live secrets, the sources of the gateway, and API keys, which sign no webhook."""
 
-    secrets: Sequence[Live]
+    secrets: Sequence[LiveSecret]
     sources: Sources
     api_keys: Sequence[Secret] = ()
 

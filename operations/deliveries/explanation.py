@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.errors import Reason
-from gateway.secrets.uses import Live
+from gateway.secrets.uses import LiveSecret
 from gateway.webhooks.signatures import digests_of
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from gateway.webhooks.sources.partner import SIGNATURE_HEADER as PARTNER_HEADER
@@ -51,7 +51,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     events that were accepted from the source recently. `mode` is the mode of the events that are wanted from the source.
     """
 
-    secrets: Sequence[Live]
+    secrets: Sequence[LiveSecret]
     recoverable: bool = False
     api_keys: Sequence[Secret] = ()
     skew: float | None = None

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.secrets.uses import Live, setting_of
+from gateway.secrets.uses import LiveSecret, setting_of
 from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.webhook_replay.store import Kept
@@ -29,7 +29,7 @@ class Signed:
     `has_time` is true while most of it is left.
     """
 
-    def __init__(self, refused: Kept, header: str, digests: Sequence[bytes], secrets: Iterable[Live]) -> None:
+    def __init__(self, refused: Kept, header: str, digests: Sequence[bytes], secrets: Iterable[LiveSecret]) -> None:
         self.refused = refused
         self.body = refused.body or b""
         self.timestamp = timestamp_of(header) if refused.source in _TIMED else None
@@ -48,7 +48,7 @@ class Signed:
         made = hmac.digest(key, prefix + body, "sha256")
         return any(hmac.compare_digest(made, digest) for digest in self.digests)
 
-    def is_own(self, live: Live) -> bool:
+    def is_own(self, live: LiveSecret) -> bool:
         """True if the secret is of the source, the endpoint or the partner that sent the delivery."""
         if self.refused.source == PARTNER:
             return live.setting == f"PARTNER_{key_of(_partner_of(self.body) or '')}_SECRET"
@@ -62,7 +62,7 @@ class Signed:
         return self._bytes_left > _BYTES_MAX * 0.8
 
     @cached_property
-    def own(self) -> list[Live]:
+    def own(self) -> list[LiveSecret]:
         return [live for live in self.secrets if self.is_own(live)]
 
     @property

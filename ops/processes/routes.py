@@ -6,7 +6,7 @@ from gateway import health
 from gateway.commands import acceptance, cache, config, contacts, leads, notifications, payments, search
 from gateway.commands.acceptance import CommandsAccepted
 from gateway.errors import Reason
-from gateway.route import KEY, OF_SCHEMA, PARTNER_SIGNATURE, PARTNER_TOKEN, PROVIDER_SIGNATURES, Parameter, Route
+from gateway.route import KEY, PARTNER_SIGNATURE, PARTNER_TOKEN, PROVIDER_SIGNATURES, SCHEMA_REASONS, Parameter, Route
 from gateway.webhooks import endpoints, reception
 from gateway.webhooks.leads import LeadsAccepted
 from ops.processes.admin_routes import ADMIN
@@ -20,7 +20,7 @@ from schemas.text import Line, WordOrNone
 _TEXT: Final = "text/plain"
 
 _ABSENT: Final = frozenset({Reason.NOT_FOUND})
-_OF_WEBHOOKS: Final = OF_SCHEMA | frozenset(
+_OF_WEBHOOKS: Final = SCHEMA_REASONS | frozenset(
     {
         Reason.SIGNATURE_MALFORMED,
         Reason.BODY_NOT_JSON,
@@ -51,7 +51,7 @@ _OF_TEMPLATES: Final = frozenset(
     }
 )
 
-_OF_READINESS: Final = OF_SCHEMA | {
+_OF_READINESS: Final = SCHEMA_REASONS | {
     Reason.POSTGRES_UNAVAILABLE,
     Reason.PARTITION_MISSING,
     Reason.CLOCK_SKEWED,

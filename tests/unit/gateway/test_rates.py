@@ -49,7 +49,7 @@ async def test_a_client_has_its_rate_and_gets_it_back_with_time() -> None:
 async def test_the_processes_of_a_gateway_share_a_rate_that_they_count_alone(rate: str, processes: int, each: int) -> None:
     limited = Rates(parse(rate), None, clock=Clock(), share=1 / processes)
     assert await taken(limited, "a", 200) == each
-    assert await taken(limited.sharing(parse("20/hour")), "a", 200) == 20 / processes
+    assert await taken(limited.with_rate(parse("20/hour")), "a", 200) == 20 / processes
 
 
 async def test_clients_do_not_count_for_each_other() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from gateway.secrets.uses import Live, SecretState, Use, live_secrets, states_of
+from gateway.secrets.uses import LiveSecret, SecretState, Use, live_secrets, states_of
 from gateway.settings import GatewaySettings
 from runtime.settings import Secret
 from tests.partners import known_senders
@@ -18,7 +18,7 @@ DAY: Final = timedelta(days=1)
 SETTING: Final = "STRIPE_WEBHOOK_SECRET"
 NEWEST: Final = Secret("whsec_new")
 OLDER: Final = Secret("whsec_old")
-BOTH: Final = (Live(SETTING, NEWEST, 0, 2, DAY), Live(SETTING, OLDER, 1, 2, DAY))
+BOTH: Final = (LiveSecret(SETTING, NEWEST, 0, 2, DAY), LiveSecret(SETTING, OLDER, 1, 2, DAY))
 
 
 def use(secret: Secret, first: timedelta, last: timedelta = timedelta(0), last_hour: int = 0, setting: str = SETTING) -> Use:
@@ -63,12 +63,12 @@ def test_it_is_not_while_the_newest_has_not_been_used(uses: tuple[Use, ...]) -> 
 
 
 def test_the_only_one_never_is() -> None:
-    [found] = states_of([Live(SETTING, OLDER, 0, 1, DAY)], [use(NEWEST, 90 * DAY)], NOW)[:1]
+    [found] = states_of([LiveSecret(SETTING, OLDER, 0, 1, DAY)], [use(NEWEST, 90 * DAY)], NOW)[:1]
     assert (found.safe_to_drop, found.why) == (False, "it is the only one of its setting")
 
 
 def test_only_the_receiver_knows_the_use_of_a_secret_that_signs_our_messages() -> None:
-    live = [Live("PARTNER_ACME_CRM_SECRET", secret, n, 2, DAY, "signs") for n, secret in enumerate((NEWEST, OLDER))]
+    live = [LiveSecret("PARTNER_ACME_CRM_SECRET", secret, n, 2, DAY, "signs") for n, secret in enumerate((NEWEST, OLDER))]
     found = states_of(live, [], NOW)[1]
     assert not found.safe_to_drop
     assert "ask the partner" in found.why
@@ -80,7 +80,7 @@ def test_the_use_of_another_setting_does_not_count() -> None:
 
 
 def test_what_was_used_and_is_configured_no_more_is_shown_as_gone() -> None:
-    [_, gone] = states_of([Live(SETTING, NEWEST, 0, 1, DAY)], [use(OLDER, 3 * HOUR, 2 * HOUR, 7)], NOW)
+    [_, gone] = states_of([LiveSecret(SETTING, NEWEST, 0, 1, DAY)], [use(OLDER, 3 * HOUR, 2 * HOUR, 7)], NOW)
     assert (gone.id, gone.configured, gone.position, gone.uses_last_hour) == (OLDER.id, False, None, 7)
 
 

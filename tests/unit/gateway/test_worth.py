@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.webhooks.worth import Waiting, Worth, choose
+from gateway.webhooks.worth import Shortlist, Worth, choose
 
 
 class Row(NamedTuple):
@@ -50,14 +50,14 @@ def test_it_does_not_matter_how_many_writes_they_came_in(crowd: list[tuple[str, 
 
 
 def test_what_waits_is_bounded_in_number_and_in_bytes_and_the_worthiest_stay() -> None:
-    waiting: Waiting[Row] = Waiting()
+    waiting: Shortlist[Row] = Shortlist()
     [real] = rows("real", 1, first=10**6)
     gone = [left for row in [*rows("flood", 5000), real] for left in waiting.offer(row)]
     assert len(waiting) <= 400
     assert len(waiting) + len(gone) == 5001
     assert real in waiting
 
-    heavy: Waiting[Row] = Waiting()
+    heavy: Shortlist[Row] = Shortlist()
     for row in [*rows("flood", 200, size=250_000), real]:
         heavy.offer(row)
         assert sum(each.size for each in heavy) <= 17 * 1024 * 1024

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
-from gateway.secrets.uses import Live
+from gateway.secrets.uses import LiveSecret
 from gateway.webhooks.sources.razorpay import verify as verify_razorpay
 from gateway.webhooks.sources.stripe import verify as verify_stripe
 from operations.deliveries.bodies import bodies_of
@@ -34,7 +34,7 @@ ACME: Final = "acme-77fGh2"
 API_KEY: Final = "sk_live_51HqLyjWDarjtT1zdp7dc"
 DAY: Final = timedelta(hours=24)
 LIVE: Final = tuple(
-    Live(setting, Secret(value), 0, 1, DAY)
+    LiveSecret(setting, Secret(value), 0, 1, DAY)
     for setting, value in {
         "STRIPE_WEBHOOK_SECRET": STRIPE, "RAZORPAY_WEBHOOK_SECRET": RAZORPAY, "PARTNER_ACME_SECRET": ACME,
         "ADMIN_API_TOKEN": "H3fJ6sDg1aQe5uTi0oBn",
@@ -147,7 +147,7 @@ def test_the_cases_are_real_refusals_and_the_secret_is_named_by_its_id_alone(nam
             verify(refused.body, CIMultiDictProxy(CIMultiDict(refused.headers)), own, time_of(refused.id).timestamp())
     found = explain(refused, KNOWN)
     assert found.secret_id in {live.secret.id for live in LIVE} | {Secret(API_KEY).id}
-    assert not any(live.secret.value in str(found) for live in (*LIVE, Live("", Secret(API_KEY), 0, 1, DAY)))
+    assert not any(live.secret.value in str(found) for live in (*LIVE, LiveSecret("", Secret(API_KEY), 0, 1, DAY)))
 
 
 def explained(accepted: frozenset[Traits], mode: str = "any") -> Explanation:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from gateway.secrets.uses import Live
+from gateway.secrets.uses import LiveSecret
 from gateway.webhooks.signatures import digests_of, timestamp_of
 from operations.deliveries.explanation import Circumstances, explain
 from operations.webhook_replay.store import Kept
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HEX: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 OF_HEX: Final = b'{"partnerId":"hex","externalLeadId":"1","payload":{}}'
-ALL: Final = (*LIVE, Live("PARTNER_HEX_SECRET", Secret(HEX), 0, 1, DAY))
+ALL: Final = (*LIVE, LiveSecret("PARTNER_HEX_SECRET", Secret(HEX), 0, 1, DAY))
 TOLD: Final[dict[str, Any]] = {
     "id": "evt_1", "type": "x", "livemode": True, "created": 1_795_763_000, "amount": 10,
     "data": {"empty": {}, "none": [], "list": [1, 2, {"a": 1}], "url": "https://e.com/?b=1&c=<2>'q'+="},
