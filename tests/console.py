@@ -84,7 +84,7 @@ async def signed_in(gateway: Gateway, path: str = "/console/overview", *, width:
 async def seen(
     chromium: Browser, gateway: Gateway, path: str, *, width: int = WIDE, scheme: str = "light"
 ) -> AsyncIterator[Looked]:
-    """Sign in with the form, which leads to the page that was asked for."""
+    """Sign in with the form, which leads to the requested page."""
     async with opened(chromium, f"{gateway.internal}/console/sign-in?next={path}", width=width) as looked:
         await looked.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two words
         await looked.page.get_by_label("Token").fill(TOKEN)
@@ -112,7 +112,7 @@ async def barriers(looked: Looked) -> list[str]:
     """Return the serious accessibility problems that axe finds, each with its element."""
     script = (npm_package(AXE) / "node_modules/axe-core/axe.min.js").read_text()
     await looked.page.evaluate(script)  # by the browser's own door: the page's policy lets in no script of others
-    # What is in a frame of a mail is behind a sandbox, which axe cannot ask.
+    # The content of a mail is in a sandboxed frame, which axe cannot inspect.
     result = await looked.page.evaluate("axe.run(document, { resultTypes: ['violations'], iframes: false })")
     return [
         f"{violation['id']}: {node['html']}"

@@ -39,7 +39,7 @@ class Mail(NamedTuple):
 
 
 class MailServer:
-    """Takes every mail; `refuse` answers a recipient with a line of its own instead of taking it."""
+    """Accepts every mail; `refuse` has the reply line for each recipient that it refuses."""
 
     def __init__(self) -> None:
         self.mails: list[Mail] = []
@@ -95,7 +95,7 @@ class MailServer:
 
 @contextmanager
 def mail_server() -> Iterator[MailServer]:
-    """A server that listens until the end, unless it is told to go."""
+    """Run a server until the end of the test, unless the test stops it."""
     server = MailServer()
     server.come()
     try:

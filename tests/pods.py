@@ -65,7 +65,7 @@ class Pod:
         return [*_image("ENTRYPOINT"), *self._container["args"]]
 
     def probe(self, name: str) -> int | None:
-        """The status that a probe of the container gets; None while nobody answers."""
+        """Return the status that a probe of the container gets; None while there is no answer."""
         asked = self._container[name]["httpGet"]
         return status_of(f"http://{LOOPBACK}:{self.ports[asked['port']]}{asked['path']}")
 

@@ -192,7 +192,7 @@ class System:
                 raise
             return self._rows(statement, parameters)
         finally:
-            if self._ended.is_set():  # nobody would hang up any more
+            if self._ended.is_set():  # no other code would close this connection any more
                 self._hang_up()
 
     def count(self, statement: str, *parameters: Any) -> int:
@@ -217,7 +217,7 @@ class System:
         return "\n".join(line for line in self.log_of(name).splitlines() if '"level":"info"' not in line)[-4000:]
 
     def _second(self, spec: ProcessSpec) -> ProcessSpec:
-        """Another process of the same kind, on ports of its own."""
+        """Another process of the same kind, on its own ports."""
         if spec.name == "gateway":
             public, internal = (self.stack.ports.take(f"gateway-2-{listener}", 0) for listener in ("public", "internal"))
             web = address((LOOPBACK, public))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.simulators.crm import Crm
     from tests.system import System
 
-# No row of a table may say so: as good as a bug that is found and mended.
+# No row can meet this constraint: like a bug, until it is dropped as if the bug were fixed.
 BREAK = "alter table payments add constraint broken check (id <> '{}') not valid"
 MEND = "alter table payments drop constraint broken"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def processes_of(place: str, names: set[str]) -> set[str]:
-    """Those that a place on the page stands for: `every worker`, `worker leads`, `relay`, or several of them."""
+    """Return the processes that an entry of the page names: `every worker`, `worker leads`, `relay`, or several of them."""
     if place == "every process":
         return names
     if place == "every worker":

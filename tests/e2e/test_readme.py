@@ -40,7 +40,7 @@ class Newcomer:
         self._login = passed | {"COLUMNS": str(WIDTH)}
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        """The lines of the script in a shell of its own, which ends at the first one that fails."""
+        """Run the lines of the script in a separate shell, which ends at the first one that fails."""
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607  # the bash of the path
             cwd=self.checkout, env=self._login, capture_output=True, text=True, check=False, timeout=300,
@@ -131,7 +131,7 @@ def test_an_env_that_was_set_before_a_stop_is_not_taken_for_the_users_own(secure
     assert "have changed since" in " ".join(secured.stderr.split())
     postgres = re.search(r"^postgres +ready +(\d+|-)", secured.stdout, re.MULTILINE)
     assert postgres
-    assert postgres[1].isdigit()  # a server of its own, not one of others at the address in the shell
+    assert postgres[1].isdigit()  # the stack's own server, not another one at the address in the shell
 
 
 def test_the_demo_runs_where_every_server_asks_for_tls_and_a_password(secured: subprocess.CompletedProcess[str]) -> None:

@@ -70,7 +70,7 @@ def processes(secured: System) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def strangers(tmp_path: Path) -> Authority:
-    """An authority whom nobody trusts."""
+    """An authority that no client trusts."""
     return Authority(tmp_path / "strangers")
 
 

@@ -1,4 +1,4 @@
-"""The system on brokers that speak TLS, ask for a password and grant no more than docs/kafka.md lists, of names with a prefix."""
+"""The system on brokers with TLS and passwords that grant only the rights of docs/kafka.md, on names with a prefix."""
 
 from __future__ import annotations
 

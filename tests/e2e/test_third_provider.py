@@ -31,7 +31,7 @@ SECRET: Final = "acs_" + "5e" * 16
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources with the third provider, their contracts published anew."""
+    """The sources with the third provider, with contracts published again."""
     folder = tmp_path_factory.mktemp("acme")
     third_provider.install(folder)
     for contract in ("json_schema", "asyncapi", "openapi", "postman"):

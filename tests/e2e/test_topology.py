@@ -110,9 +110,9 @@ def test_the_command_line_prints_it_in_four_forms(system: System) -> None:
 
 
 async def test_the_emitted_events_are_the_declared_ones(system: System, http: aiohttp.ClientSession) -> None:
-    """Everything that can be said is brought about; by its source, each event shows who said it, and where."""
+    """The test causes every kind of event; the source of each shows which process emitted it."""
     await bring_everything_about(system, http)
-    # What the payments worker fetches is told under Stripe's own source: `test_thin_events` brings it about.
+    # Objects that the payments worker fetches are recorded under Stripe's source: `test_thin_events` causes those.
     wanted = {agent.name: {*agent.produces} - {Topic.ALERTS, Topic.WEBHOOKS_STRIPE} for agent in workers()}
 
     async def all_emitted() -> dict[str, set[str]] | None:
@@ -135,7 +135,7 @@ async def test_the_emitted_events_are_the_declared_ones(system: System, http: ai
 
 
 def topics_by_source(system: System) -> dict[str, set[str]]:
-    """Topics by who says them. What is said of payments may be the gateway's or the worker's, and of alerts anybody's."""
+    """Return the topics by emitter. Events of payments may be the gateway's or the worker's, and alerts any process's."""
     found: dict[str, set[str]] = defaultdict(set)
     for source, topic in system.query("select distinct source, topic from outbox"):
         first, _, rest = source.strip("/").partition("/")

@@ -161,7 +161,7 @@ class Load:
             await asyncio.wait({asyncio.ensure_future(self._ended.wait())}, timeout=0.05)
 
     async def stripe(self, place: int) -> int:
-        """A thin event, whose object the payments worker asks Stripe's API for."""
+        """Send a thin event, whose object the payments worker fetches from Stripe's API."""
         payment, now = stripe.Payment(amount=4200), time.time()
         self._api.keep({**payment_intent_object(payment, int(now)), "status": "succeeded", "amount_received": 4200})
         event = {

@@ -63,7 +63,7 @@ def wait_readiness(system: System, wanted: str) -> None:
 
 
 def drop_next_day(system: System, now: datetime) -> None:
-    """Leave what there would be if nobody had made days for a week."""
+    """Drop the partitions of the next day, as if none had been made for a week."""
     with psycopg.connect(system.database_url, autocommit=True) as connection:
         for table in DAILY:
             connection.execute(f"drop table {name(table, now.date() + DAY)}")

@@ -55,7 +55,7 @@ class Island:
         return ["nsenter", "-t", str(self._process.pid), "-n", *words]
 
     def cut(self) -> None:
-        """From now on every packet goes to an address that nobody has: no end sees anything but silence."""
+        """Route every packet to an unused address from now on: both ends see only silence."""
         _run("ip", "neigh", "replace", THEIRS, "lladdr", NOWHERE, "dev", self._link, "nud", "permanent")
         _run(*self.command("ip", "neigh", "replace", OURS, "lladdr", NOWHERE, "dev", f"{self._link}i", "nud", "permanent"))
 
@@ -109,7 +109,7 @@ def _why_not() -> str | None:
 
 
 def _let_in(system: System, address: str) -> None:
-    """Postgres believes nobody from another address."""
+    """Postgres trusts no client from another address."""
     rules = next(system.stack.data_dir.rglob("pg_hba.conf"))
     with rules.open("a") as file:
         file.write(f"host all all {address}/32 scram-sha-256\n")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 AROUND: Final = 15
 FROZEN: Final = 40
-"""How often everything is asked for before and after, and while they are stopped."""
+"""The number of requests of each kind before and after the freeze, and during it."""
 REPLAYED: Final = 60
 RATE: Final = 2
 REPLAYING: Final = "webhook_replays where finished_at is null"

@@ -55,7 +55,7 @@ class Callers:
             await asyncio.sleep(0.05)
 
     async def ask(self, number: int) -> Any:
-        """The answer, or None where nobody gave any."""
+        """Return the answer, or None if there was none."""
         path, body = call_of(number)
         headers = ADMIN | {"Idempotency-Key": f"key-{number}"}
         try:

@@ -93,7 +93,7 @@ class Payments:
 
 
 async def is_taken_everywhere(system: System, http: aiohttp.ClientSession) -> None:
-    """Return once each process has the new password, by what the audit log and `changes` tell."""
+    """Return once each process has the new password, by the audit log and `changes`."""
 
     async def all_have_it() -> bool | None:
         async with http.get(f"{system.internal}/v1/admin/secrets", headers=ADMIN) as answer:
@@ -122,7 +122,7 @@ async def test_the_password_of_kafka_is_changed_under_load_and_nothing_is_lost(
         calling = asyncio.create_task(load.run())
         await load.some_more()
         await load.have_their_effect()
-        # The brokers know the new one alone, and end every connection: whoever comes with the old one is refused.
+        # The brokers store only the new one, and end every connection: clients with the old one are refused.
         kafka.password = AFTER
         await asyncio.to_thread(kafka.kill)
         await asyncio.to_thread(kafka.start)

@@ -51,7 +51,7 @@ async def test_postgres_restarted_under_load_is_answered_with_503_and_nothing_is
 
 
 async def assert_the_declared_graph_is_shown(system: System) -> None:
-    """By the worker and by the gateway, which say why there is no more; the worker's metrics come as ever."""
+    """The worker and the gateway serve the declared graph with the reason; the worker's metrics are served as before."""
     worker = system.process("worker-payments").web
     pages = {f"{worker}/topology": {}, f"{system.internal}/v1/admin/topology": ADMIN}
     async with aiohttp.ClientSession() as http:

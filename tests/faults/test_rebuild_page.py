@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ops.stack import Stack
 
 PAGE: Final = next(page for page in PAGES if page.stem == "rebuild")
-# By the words of the page's command: what is lost before it is run. What a message's worker noted on its way is in no log.
+# The tables lost before each command of the page is run. The notes of the notifications worker on an attempt are in no log.
 TABLES: Final = {
     "payments refunds disputes subscriptions invoices": ("payments", "refunds", "disputes", "subscriptions", "invoices"),
     "reconciliations": ("reconciliations",),
@@ -44,7 +44,7 @@ IN_NO_LOG: Final = {"lead_attempts": ("started_at", "excerpt"), "notifications":
 
 @pytest.fixture
 def system(empty_stack: Stack) -> Iterator[System]:
-    """One of its own: no other test's payments are lost."""
+    """A separate system: no other test's payments are lost."""
     with crm_of_its_own() as crm:
         settings = partner.settings(crm.url, SECRET, "acme")
         with running_system(empty_stack, together=True, **settings) as running:
@@ -64,7 +64,7 @@ def commands() -> list[str]:
 
 
 def dump(system: System) -> dict[str, list[dict[str, Any]]]:
-    """Every row of every projection, without what the page says that no log has."""
+    """Return every row of every projection, without the columns that are in no log according to the page."""
     found = {}
     for table in (table for tables in TABLES.values() for table in tables):
         rows = system.query(f"select to_jsonb(t) from {table} t order by {KEYS[table]}")
@@ -73,7 +73,7 @@ def dump(system: System) -> dict[str, list[dict[str, Any]]]:
 
 
 def events_emitted(system: System) -> int:
-    """How many events were ever said to anybody."""
+    """Return how many events were ever emitted."""
     return system.count("outbox")
 
 

@@ -131,7 +131,7 @@ async def test_what_a_wrong_secret_refused_is_recovered_exactly_once_although_th
 
 
 def _assert_told(system: System, replay_id: str) -> None:
-    """Who asked is in the audit log; every recovered event is on Kafka with the replay's id, and only those."""
+    """The audit log has the caller; exactly the recovered events are on Kafka with the replay's id."""
     [(client,)] = system.query("select client from audit_log where path = %s", f"tallyhook replay webhooks {replay_id}")
     assert system.query("select requested_by, reason from webhook_replays where id = %s", replay_id) == [(client, "wrong secret")]
     recovered = {
@@ -187,7 +187,7 @@ def snapshot(system: System) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def stripe_day(number: int) -> list[bytes]:
-    """Payments that succeed, fail, are captured, given up and refunded; invoices, subscriptions, and what nobody handles."""
+    """Payments that succeed, fail, are captured, given up and refunded; invoices, subscriptions, and types without a handler."""
     bodies = []
     for _ in range(number):
         paid, failed, held, ended = (stripe.Payment() for _ in range(4))

@@ -156,7 +156,7 @@ def message_of(taken: Taken) -> tuple[str, str]:
 
 
 def replay(system: System, role: str, topic: str, moment: datetime) -> dict[str, Any]:
-    """What the runbook says, once for each worker."""
+    """Run the runbook's command, once for each worker."""
     arguments = ["--worker", role, "--topic", topic, "--from-time", moment.isoformat(), "--json"]
     wait_until(lambda: not Offsets(Cluster(system.kafka)).group(group_of(role)).live)
     ended = tallyhook(system.environment, "replay", "offsets", *arguments)
@@ -166,7 +166,7 @@ def replay(system: System, role: str, topic: str, moment: datetime) -> dict[str,
 
 
 class Database:
-    """A database that is copied and put back while nobody is connected."""
+    """A database that is copied and put back while no client is connected."""
 
     def __init__(self, url: str) -> None:
         self._server, _, self._name = url.rpartition("/")

@@ -98,7 +98,7 @@ def stop_by(number: signal.Signals, system: System, name: str) -> None:
 
 
 def assert_everything_done(system: System, load: Load) -> None:
-    """Every payment is accounted for, and each of its messages was settled once: nobody knows an address of these users."""
+    """Every payment is accounted for, and each of its messages was settled once: these users have no address."""
     messages = len(load.payments) + len(load.refunded)
     wait_until(lambda: system.count("notifications where status = 'failed'") == messages)
     assert_all_accounted(system, load, {"notification.failed"})
@@ -129,6 +129,6 @@ async def test_a_signal_has_every_role_commit_and_the_next_process_begins_there(
         await Provider(system.public).deliver(load.bodies)
         await asyncio.to_thread(assert_everything_done, system, load)
         await asyncio.to_thread(stop_by, number, system, EVERY)
-        # A role has no lag to show before it has asked for its commits; whatever it reads again is counted as repeated.
+        # A role has no lag to show before it has read its commits; records that it reads again are counted as repeated.
         wait_until(lambda: {name: each.lag for name, each in figures(system, EVERY).items()} == dict.fromkeys(WORKERS, 0))
         assert {name: each.repeated for name, each in figures(system, EVERY).items()} == dict.fromkeys(WORKERS, 0)

@@ -51,7 +51,7 @@ def prepare(system: System) -> None:
 
 
 async def balance(crowd: Crowd, doors: list[str]) -> None:
-    """Send to the gateways that say that they are ready."""
+    """Send to the gateways that report ready."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as http:
 
         async def is_ready(door: str) -> bool:

@@ -138,7 +138,7 @@ async def test_every_secret_is_rotated_under_load_and_nothing_is_refused(empty_s
             assert beside.refused == {}
             await everything_is_done(system, load)
             assert beside.receivers.taken["sms"] == load.done["sms"]
-            assert beside.receivers.taken["mail"] >= load.done["mail"]  # payments bring some of their own
+            assert beside.receivers.taken["mail"] >= load.done["mail"]  # payments cause further mails
             assert {*beside.search.taken} >= {
                 f(place) for f in (beside.search.by_password, beside.search.by_key) for place in (0, 1)
             }
@@ -192,7 +192,7 @@ async def everything_is_done(system: System, load: Load) -> None:
     def found() -> dict[str, int]:
         return {what: system.count(what) for what in wanted}
 
-    with suppress(AssertionError):  # it would not say what is missing
+    with suppress(AssertionError):  # its message would not name what is missing
         await asyncio.to_thread(wait_until, lambda: found() == wanted)
     assert found() == wanted
 

@@ -215,7 +215,7 @@ def records(system: System) -> str:
 
 
 def run_all(environment: dict[str, str], commands: Iterable[str], folder: Path) -> dict[str, str]:
-    """What each of them prints; those that run until they are stopped are stopped once they have said what fails."""
+    """Return the output of each command; those that run until they are stopped are stopped once they have printed the failure."""
 
     def run(command: str) -> str:
         ports = dict.fromkeys(("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT"), "0")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EVERY: Final = 0.25
 UNDER_WAY: Final = 10
-"""What those that fall silent may have had under way: done, and not yet written down."""
+"""How many effects a frozen process may have made without storing them yet."""
 DONE: Final = """
 select 'payment ' || id from payments where status = 'succeeded' union all
 select 'lead ' || id from leads where status = 'delivered'

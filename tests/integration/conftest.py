@@ -32,7 +32,7 @@ def _administration(postgres_server: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture(scope="session")
 def template_database(postgres_server: str, _administration: psycopg.Connection) -> Iterator[str]:
-    """The name of a migrated database with its partitions made; nobody is connected to it, so it can be cloned."""
+    """The name of a migrated database with its partitions made; no client is connected to it, so it can be cloned."""
     name = f"template_{uuid4().hex[:12]}"
     _run(_administration, "create database {}", name)
     url = f"{postgres_server}/{name}"

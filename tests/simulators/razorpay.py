@@ -34,7 +34,7 @@ def random_id(prefix: str) -> str:
 
 
 def event(kind: str, at: int, **entities: Entity) -> bytes:
-    """The signed bytes of one event; the id that goes with it stands in a header."""
+    """Return the signed bytes of one event; its id is sent in a header."""
     return orjson.dumps(
         {
             "entity": "event",
@@ -89,7 +89,7 @@ class Payment:
         return event("refund.processed", at, refund=refund, payment=self.entity(at, **{**standing, **changes}))
 
     def refund(self, kind: str, amount: int, at: int = START, *, total: int, **changes: Any) -> bytes:
-        """An event of the type about one refund; `total` is what the payment says has been refunded so far."""
+        """An event of the type about one refund; `total` is the payment's refunded amount so far."""
         full = total >= self.amount
         standing = {**self._settled(), "status": "refunded" if full else "captured", "amount_refunded": total}
         return event(kind, at, refund={**self._refund(amount, at), **changes}, payment=self.entity(at, **standing))
@@ -128,7 +128,7 @@ class Payment:
         }
 
     def given_back(self, at: int = START) -> bytes:
-        """What Razorpay gives back by itself, since nobody captured it."""
+        """The refund that Razorpay makes by itself, since the payment was not captured."""
         return self.refunded(self.amount, at, captured=False, fee=None, tax=None)
 
     def entity(self, at: int, **changes: Any) -> Entity:

@@ -37,7 +37,7 @@ class Scripted(NamedTuple):
 
     status: int = 200
     body: bytes = b""
-    headers: dict[str, str] = {}  # noqa: RUF012  # nobody changes it
+    headers: dict[str, str] = {}  # noqa: RUF012  # it is never changed
     after: float = 0.0
     """Seconds."""
 
@@ -91,7 +91,7 @@ class StripeApi:
         return known
 
     def _list(self, request: web.Request) -> web.Response:
-        """Of subscriptions those that were canceled only where all are asked for (https://docs.stripe.com/api/subscriptions/list)."""
+        """Canceled subscriptions are listed only with `status=all` (https://docs.stripe.com/api/subscriptions/list)."""
         whole = request.query.get("status") == "all"
         ours = [each for path, each in self._objects.items() if path.startswith(f"{request.path}/")]
         found = [each for each in ours if _fits(each, request.query, [])]

@@ -21,7 +21,7 @@ class Shape(StrEnum):
 
 
 def payment_intent_object(payment: Payment, at: int) -> Object:
-    """In the new shape the invoice stands in `payment_details.order_reference`, in the old one in `invoice`."""
+    """In the new shape the invoice is in `payment_details.order_reference`, in the old one in `invoice`."""
     links: Object = (
         {"invoice": payment.invoice}
         if payment.shape is Shape.OLD
@@ -293,7 +293,7 @@ def invoice_payment_object(invoice: Invoice, payment: str, at: int) -> Object:
 
 
 def subscription_object(subscription: Subscription, at: int) -> Object:
-    """The period stands on the subscription in the old shape, on its items in the new one."""
+    """The period is on the subscription in the old shape, on its items in the new one."""
     period = {"current_period_end": at + subscription.period, "current_period_start": at}
     old = subscription.shape is Shape.OLD
     item = {

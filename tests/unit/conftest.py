@@ -15,13 +15,13 @@ _HERE: Final = frozenset({"localhost", "", None})
 
 
 class NetworkUsedError(Exception):
-    """No error of the network, so that nobody handles it as one."""
+    """Not an OSError, so that no code handles it as an error of the network."""
 
 
 @pytest.fixture(autouse=True)
 def _no_network() -> Iterator[None]:
     """Make a call that would leave this machine fail; what a subprocess does is not seen."""
-    # For each test anew: the same process has tests that start servers, whose packages may have to be fetched first.
+    # Patched for each test: the same process runs tests that start servers, whose packages may have to be fetched first.
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "connect_ex"):
             patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name), lambda called: called[1]))

@@ -1,4 +1,4 @@
-"""`docker-compose.yml` gives every process what it reads, asks once for its secrets and opens nothing to the world; no Docker."""
+"""`docker-compose.yml` gives every process its settings, requires each secret once and publishes ports on loopback only."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_health_check_is_true(status: int | None, healthy: bool) -> None:
 
 @contextmanager
 def answering(status: int | None) -> Iterator[int]:
-    """A port where /health/ready has this status, or where nobody listens."""
+    """A port where /health/ready has this status, or where no server listens."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

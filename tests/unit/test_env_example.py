@@ -111,7 +111,7 @@ def test_the_defaults_shown_are_those_of_the_code(kind: type[Settings]) -> None:
     assert kind.load(shown | required) == kind.load(required)
 
 
-# A duration of nothing at all is no loop that spins: nobody waits, or everything is overdue at once.
+# A duration of zero makes no busy loop: it means no waiting, or that everything is overdue at once.
 MAY_BE_ZERO: Final = {
     "COMMAND_WAIT",
     "SHUTDOWN_DELAY",

@@ -1,4 +1,4 @@
-"""Whoever is woken by a reason finds its page, and the page speaks of things that exist."""
+"""Every reason of an alert has its runbook page, and the pages name only things that exist."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def confirmed(text: str, **changes: str) -> dict[str, str]:
 
 
 async def settled_by(operator: Visitor, fields: dict[str, str]) -> list[str]:
-    """Every answer to a group's form, as the page asks on."""
+    """Send a group's form until it is done, as the page does; return every answer."""
     parts = []
     while fields:
         parts.append((await operator.post("/console/dead-letters/group", **fields)).text)
@@ -126,7 +126,7 @@ async def settled_by(operator: Visitor, fields: dict[str, str]) -> list[str]:
 async def test_what_was_confirmed_is_settled_and_nothing_that_came_later(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that fail again at once would otherwise be sent for ever, and those that nobody has seen be given up."""
+    """Otherwise letters that fail again at once would be sent for ever, and letters that the operator has not seen discarded."""
     monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
     seen = set_aside(database_url, 5)
     operator = await visitor(gateway, database_url)
@@ -166,7 +166,7 @@ async def test_letters_that_another_operator_settles_meanwhile_are_reported(
 async def test_each_lead_of_a_group_is_sent_again_once(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lead stays open until its worker has tried it, so that being open does not tell which ones are still to be sent."""
+    """A lead stays open until its worker has tried it, so the status "open" does not show which ones are still to be sent."""
     monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
     leads = [lead_in(database_url, "exhausted", external=f"crm-{n}") for n in range(5)]
     operator = await visitor(gateway, database_url)

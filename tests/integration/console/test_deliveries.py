@@ -18,7 +18,7 @@ LOOKS_AGAIN = """() => {
   const part = document.getElementById("rows");
   return htmx.trigger(part, "htmx:beforeRequest", { elt: part });
 }"""
-"""Whether the list would ask for itself now."""
+"""A script that returns whether the list would reload now."""
 
 
 async def deliver(gateway: Gateway, count: int, **fields: str) -> None:

@@ -30,7 +30,7 @@ KEPT = "id, topic, source, type, aggregate_id, occurred_at, dataschema, tracepar
 
 
 async def delivered(gateway: Gateway, database_url: str, *bodies: bytes) -> None:
-    """Deliver events to the gateway, and have the payments worker handle what it has written down."""
+    """Deliver events to the gateway, and have the payments worker handle the stored events."""
     for body in bodies:
         assert (await gateway.post(body)).status == 200
     async with await psycopg.AsyncConnection.connect(database_url, row_factory=dict_row) as connection:
@@ -167,7 +167,7 @@ async def test_an_expectation_is_stated_as_the_empty_list_shows(gateway: Gateway
 
 
 async def run_block(page: str, gateway: Gateway) -> None:
-    """Run the block of an empty state, as somebody who copies it to a shell."""
+    """Run the block of an empty state in a shell, as a user would."""
     (block,) = re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)
     variables = {"STRIPE_WEBHOOK_SECRET": SECRET, "PUBLIC_URL": gateway.public, "INTERNAL_URL": gateway.internal}
     environment = os.environ | variables | {"INTERNAL_API_TOKEN": SERVICE["X-Internal-Token"]}

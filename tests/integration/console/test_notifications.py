@@ -29,7 +29,7 @@ COMPLAINT: Final = '<p class="alarm" role="alert">'
 
 
 async def handled(database_url: str) -> None:
-    """Have the notifications worker take what the gateway has written down; it has a mail server, and nothing else."""
+    """Have the notifications worker handle the events of the gateway; it has a mail server and no other channel."""
     async with await psycopg.AsyncConnection.connect(database_url, row_factory=dict_row) as connection:
         query = f"select {KEPT} from outbox where topic = 'notification.commands' order by id"
         found = await (await connection.execute(query)).fetchall()

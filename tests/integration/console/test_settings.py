@@ -31,7 +31,7 @@ SCRIPT = "<script>document.title='got in'</script>"
 
 
 async def set_key(gateway: Gateway, database_url: str, key: str, value: str) -> str:
-    """Set a key as the page's form does, and return what the page then says."""
+    """Set a key as the page's form does, and return the page that follows."""
     return (await (await visitor(gateway, database_url)).post(CONFIG, key=key, value=value)).text
 
 

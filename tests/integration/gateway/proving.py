@@ -23,7 +23,7 @@ _SOURCE = re.compile("^/v1/webhooks/(?:partner/)?(stripe|razorpay|leads)")
 
 
 class _Signed(requests.auth.AuthBase):
-    """Signs the bytes that are about to be sent, each route's in the way that it asks for."""
+    """Signs the bytes that are about to be sent, in the way that each route requires."""
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         body = request.body or b""
@@ -51,7 +51,7 @@ def filter_case(_: schemathesis.HookContext, case: schemathesis.Case) -> bool:
     """
     query = case.query or {}
     if case.path == "/v1/admin/topology" and query.get("from", "kafka") == "kafka":
-        return False  # there is none here, and 503 says so
+        return False  # none is configured here, and the answer is 503
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return True
     body = case.body if isinstance(case.body, dict) else {}

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from gateway.route import Route
     from tests.gateways import Gateway, StartGateway
 
-# As they stand in a path or a query.
+# Texts as they are in a path or a query.
 ENCODED: Final = (
     "%00", "a%00b", "%0A", "usd%0A", "%0D%0A", "%7F", "%1B", "%FF", "a%FFb", "%C0%80", "%ED%A0%80", "%ED%B3%BF", "%F4%90%80%80",
     "%E2%80%A8", "%EF%BB%BFa", "%F0%9F%92%A9", "%25", "%2500", "%27%22%3B--", "%5C", "%5Cu0000", "%7B%7D", "%", "%zz", "x" * 4000,
     "%D9%A1", "-1", "0", "1e308", "1e999", "nan", "inf", "9" * 400, "%20", "+", "", "0001-01-01",
     "9999-12-31T23:59:59.999999-23:59", "00000000-0000-7000-8000-000000000000", "=", "AAAA", "_" * 22, "%C2%80",
 )  # fmt: skip
-# As they stand in a header: bytes, some of which no client sends.
+# Texts as they are in a header: bytes, some of which no client sends.
 RAW: Final = (
     b"\xff", b"a\xff\xfeb", b"\xc0\x80", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\xf0\x9f\x92\xa9", b"\x7f", b"\x1b[31m", b"", b" ",
     b"x" * 5000, b"\t", b"nan", b"-1", b"9" * 400, b"\xd9\xa1" * 12, b"%00", b"a,b;c=d", b"t=\xd9\xa1,v1=0", b"sha256=\xff",
@@ -46,7 +46,7 @@ HEADERS: Final = (
     "Authorization", "Stripe-Signature", "X-Razorpay-Signature", "X-Razorpay-Event-Id", "X-Partner-Signature", "Content-Encoding",
     "Range", "If-Match", "Cookie", "Host", "X-Trace-Id", "X-HTTP-Method-Override",
 )  # fmt: skip
-# As they stand in a body, in place of any value.
+# Texts as they are in a body, in place of any value.
 VALUES: Final = (
     r'"\u0000"', r'"a\u0000b"', r'"\\u0000"', r'"usd\n"', r'"a\n"', r'"\r\n"', r'"\ud800"', r'"\udc00\ud800"', r'"\u2028"',
     '"\\u007f"', '""', '" "', '"\x7f"', '"💩"', '"' + "x" * 3000 + '"', "1e999", "-1e999", "1e308", "-1", "0", "1.5", "9" * 30,
@@ -68,7 +68,7 @@ _PUBLIC: Final = {route.name for route in WEBHOOKS}
 
 @pytest.fixture
 async def quiet(start_gateway: StartGateway) -> AsyncIterator[Gateway]:
-    """A gateway of which no line says that a request failed for a reason that nobody thought of."""
+    """A gateway whose log must have no unexpected failure of a request."""
     with structlog.testing.capture_logs() as lines:
         async with start_gateway(**_QUICK) as gateway:
             yield gateway
@@ -131,7 +131,7 @@ async def test_no_text_in_a_path_or_a_query_is_an_error_of_ours(quiet: Gateway) 
             answers[route.name, path] = (route, *await ask(quiet, route, path, body_of(route)))
     assert {call: answer[1:] for call, answer in answers.items() if wrong(*answer)} == {}
     assert len(answers) > 2000
-    # Case 10: what a query cannot be is said so, and what can be no id names nothing.
+    # Case 10: an invalid query is refused with its reason, and a text that can be no id is not found.
     nul = {
         answer[1:] for (_, path), answer in answers.items() if re.search(r"\?(key|source|type)=%00$", path) and answer[0].query
     }
@@ -153,7 +153,7 @@ async def test_no_text_in_a_header_is_an_error_of_ours(quiet: Gateway) -> None:
 
 
 def _known(route: Route) -> set[str]:
-    """What its handler, or somebody before it, reads."""
+    """The headers that its handler, or a middleware before it, reads."""
     proofs = {proof.scheme.get("name", "Authorization") for proof in route.proofs}
     return proofs | {parameter.name for parameter in route.headers} | ({"Idempotency-Key"} if route.takes_key else set())
 
@@ -225,7 +225,7 @@ async def test_no_value_in_a_body_is_an_error_of_ours(quiet: Gateway) -> None:
 
 
 def bodies(example: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The example with an awkward value in place of each of its own, under an awkward name, and nothing but awkward."""
+    """The example with an awkward value in place of each value, then under an awkward name, then an awkward value alone."""
     mark = "a-mark-in-its-place"
     for place, marked in _marked(example, mark, ""):
         whole = json.dumps(marked)

@@ -81,7 +81,7 @@ OTHERS += [
 ]
 VALUES: Final = [*NUMBERS, *map(json.dumps, TEXTS), *OTHERS]
 FORMATS: Final = ["null", "5", '""', '"2026-11-24T10:00:00Z"', '"01a20e74-0deb-71bc-83dc-7d8a5b6f4f28"', '"yesterday"']
-"""For a field of a format, which is a note to readers and a rule to us."""
+"""For a field with a `format`, which is only a note in JSON Schema and a rule in the gateway."""
 
 
 def bodies_of(name: str) -> Iterator[str]:

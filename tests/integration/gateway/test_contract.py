@@ -35,7 +35,7 @@ CALLERS: Final = {
 
 
 async def conforms(folder: Path, url: str, *options: str) -> None:
-    """Fails with what schemathesis says against the listener."""
+    """Fails with the faults that schemathesis reports about the listener."""
     environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.integration.gateway.proving", "CONTRACT_SECRET": SECRET}
     environ["PYTHONPATH"] = str(HERE.parents[2])
     config = ("--config-file", str(HERE / "schemathesis.toml"))

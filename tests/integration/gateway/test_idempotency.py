@@ -152,7 +152,7 @@ async def test_a_gateway_that_died_between_command_and_answer_makes_no_second_co
         again = await (await gateway.ask(INVALIDATE, {"keys": ["a"]}, SERVICE | KEYED)).json()
         assert again == first
         assert len(await gateway.rows("outbox")) == len(await gateway.rows("tasks")) == 1
-        # Each call keeps an id of its own, under which it is in the audit log; the command has that of the first one.
+        # Each call keeps its own id, under which it is in the audit log; the command has the id of the first one.
         await gateway.resources.audit.flush()
         one, other = [str(row["id"]) for row in await gateway.rows("audit_log")]
         assert one == first["taskId"] != other

@@ -29,7 +29,7 @@ async def gateway(start_gateway: StartGateway) -> AsyncIterator[Gateway]:
 
 
 async def send(gateway: Gateway, body: bytes, **headers: str) -> aiohttp.ClientResponse:
-    """Signed now by the newest secret, unless headers say otherwise."""
+    """Send a lead that is signed now by the newest secret, unless the headers replace that."""
     sent = {"Content-Type": "application/json", "X-Partner-Signature": sign(body, "new", time.time())}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     response = await gateway.client.post(

@@ -63,7 +63,7 @@ async def passes(limited: Rates, client: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine under tests is slow: nobody is to decide alone only for that."""
+    """Wait longer for Redis: the machine is slow under tests, and no gateway should count alone for that reason."""
     monkeypatch.setattr(rates, "_PATIENCE", 5.0)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TWO = {"GATEWAY_PROCESSES": "2", "SHUTDOWN_DELAY": "0s"}
 PROBES = 32
-"""Requests at once, each on a connection of its own: the kernel does not give all of them to one process of two."""
+"""Requests at once, each on its own connection: the kernel does not give all of them to one process of two."""
 
 
 class Two(NamedTuple):

@@ -50,7 +50,7 @@ async def slow_clients(address: str, number: int) -> AsyncIterator[None]:
 
 
 async def served(public: str, number: int) -> float:
-    """Good clients, each on a connection of its own; the p99 of how long an answer takes, in seconds."""
+    """Run good clients, each on its own connection; return the p99 of the response time, in seconds."""
     took: list[float] = []
 
     async def send(client: aiohttp.ClientSession) -> None:
@@ -146,7 +146,7 @@ async def test_good_clients_are_served_beside_2000_slow_ones_with_1024_files(dat
             beside = await served(public, GOOD)
             assert await metric(internal, 'tallyhook_connections_open{listener="public"}') <= started["connections"]["public"]
             await eventually(partial(ended, internal, "displaced"))
-        # Where there is room for them, nobody is displaced, and their own time runs out.
+        # If there is room for them, no connection is displaced, and they reach their own time limit.
         async with slow_clients(public, 20):
             await eventually(partial(ended, internal, "head"))
         print(f"p99 beside slow clients: {beside / alone:.2f} of what it is alone ({alone * 1000:.1f} ms)")  # noqa: T201  # for the log

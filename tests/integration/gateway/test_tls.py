@@ -24,7 +24,7 @@ CONFIG = "/internal/v1/config"
 
 
 class Door:
-    """A gateway process that asks its clients for certificates of a CA, and the means to come with or without one."""
+    """A gateway process that requires client certificates of a CA, and requests with or without one."""
 
     def __init__(self, folder: Path) -> None:
         self.ca, self.stranger = trustme.CA(), trustme.CA()

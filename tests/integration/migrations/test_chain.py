@@ -43,7 +43,7 @@ for package in (outbox, projections, gateway, operations, console):
         if package is projections or module.name.endswith("tables"):
             importlib.import_module(module.name)  # declares its tables on the shared metadata
 
-# What a database consists of, as the server itself tells it.
+# The parts of a database, from the catalog of the server.
 LOOKS: Final = {
     "relations": """
         select c.relname, c.relkind::text, pg_get_partkeydef(c.oid), obj_description(c.oid)

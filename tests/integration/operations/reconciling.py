@@ -77,7 +77,7 @@ def worker(database_url: str) -> Iterator[None]:
                         await marks.mark(plain, "payments", [row["id"] for row in rows])
                         named = [{name: row[name] for name in Event.__struct_fields__ if name in row} for row in rows]
                         await PaymentsHandler().handle(plain, [Event(**each) for each in named])
-                await asyncio.sleep(0.02)  # a stand-in for the relay and the worker: it looks again, and no test waits for it
+                await asyncio.sleep(0.02)  # polling in place of the relay and the worker; no test waits for this pause
 
     thread = threading.Thread(target=asyncio.run, args=(work(),))
     thread.start()

@@ -217,7 +217,7 @@ async def test_the_metrics_count_what_came(gateway: Gateway) -> None:
 
 
 async def test_a_page_ends_where_its_bytes_do_and_what_is_larger_comes_alone(gateway: Gateway, database_url: str) -> None:
-    """However they are cut, the pages tell everything once; the last one has no `next`."""
+    """With any page size, the pages have every row once; the last one has no `next`."""
     sizes = [10, 5_000_000, 6_000_000, 1_000_000, 3_000_000, 2_000_000, 10]
     rows = [(new_id(), "x" * size) for size in sizes]
     async with await psycopg.AsyncConnection.connect(database_url) as database:

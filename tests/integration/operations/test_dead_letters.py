@@ -75,7 +75,7 @@ class Desk:
         return event.id
 
     async def relay(self) -> list[Record]:
-        """Let a relay carry what is pending; everything that stands in the topic then."""
+        """Run a relay until no row is pending; return every record of the topic."""
         return await asyncio.to_thread(self._relay)
 
     async def work(self, handler: Notes, records: Sequence[Record]) -> None:
@@ -93,7 +93,7 @@ class Desk:
 
     def _relay(self) -> list[Record]:
         with psycopg.connect(self.url, autocommit=True) as connection:
-            # Other topics are not made here: what is told there stays.
+            # Other topics do not exist here: rows for them stay pending.
             connection.execute(
                 "delete from outbox_pending p using outbox o where o.id = p.event_id and o.topic <> %s", (self.topic,)
             )
@@ -103,7 +103,7 @@ class Desk:
 
 
 def stored(kafka: Cluster, topic: str) -> list[Record]:
-    """Every record of the topic as it stands there, in the order of offsets; it has one partition."""
+    """Return every record of the topic unchanged, in the order of offsets; it has one partition."""
     consumer = Consumer(kafka.client | {"group.id": "none", "enable.auto.commit": False, "enable.partition.eof": True})
     try:
         consumer.assign([TopicPartition(kafka.named(topic), 0, 0)])

@@ -127,7 +127,7 @@ def kept(event_id: UUID, n: int = 0) -> Kept:
 
 
 async def wait_for_a_waiter(database_url: str) -> None:
-    """Until somebody waits for a lock in this database."""
+    """Return once a session waits for a lock in this database."""
     query = "select true from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as looking:
 

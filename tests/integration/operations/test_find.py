@@ -87,7 +87,7 @@ CASES: Final = [
 
 
 @pytest.mark.usefixtures("rows")
-@pytest.mark.parametrize(("wanted", "kinds"), CASES, ids=range(len(CASES)))  # each run has ids of its own
+@pytest.mark.parametrize(("wanted", "kinds"), CASES, ids=range(len(CASES)))  # each run has other ids
 async def test_an_id_of_any_kind_is_found_with_a_path_that_reads_it(
     gateway: Gateway, wanted: str, kinds: list[tuple[str, str]]
 ) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MANY: Final = 100_000
 NOW: Final = datetime(2026, 11, 28, tzinfo=UTC)
 _ID: Final = "(lpad(to_hex(1700000000000 + n), 12, '0') || '7000800000000000' || lpad(to_hex(n), 4, '0'))::uuid"
-# Ids in the order of n, as UUIDv7: each has a millisecond of its own.
+# Ids in the order of n, as UUIDv7: each has its own millisecond.
 FILL: Final = f"""
 insert into payments (provider, id, status, amount, amount_refunded, currency, reference, customer_id, user_id, version,
   updated_at, state)

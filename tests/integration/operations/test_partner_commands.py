@@ -216,7 +216,7 @@ async def test_a_partner_is_paused_where_that_is_decided_and_resumed_whatever_ho
         (True, "terms"), (True, "terms"), (False, "terms"),
     ]  # fmt: skip
     assert [await pause(verb, "set") for verb in ("pause", "resume")] == [(True, "configuration"), (False, "configuration")]
-    set_key("false")  # stands before the terms, which alone would hold nothing back
+    set_key("false")  # overrides the terms, which alone would hold no lead back
     assert [await pause(verb, "own") for verb in ("pause", "resume")] == [(True, "configuration"), (False, "terms")]
     await partners(environment, "put", "own", "--paused")
     set_key("true")

@@ -75,7 +75,7 @@ async def test_a_new_partner_sends_its_first_lead_on_every_gateway(gateway: Gate
 
 
 async def test_a_change_by_sql_is_known_too(gateway: Gateway, database_url: str) -> None:
-    """The table itself gives the hint, whoever changes it."""
+    """The table itself sends the notification, whichever client changes it."""
     _, answer = await call(gateway, "PUT", "/acme", {})
     await taken(gateway, secrets_of(answer)["signing"])
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:

@@ -78,7 +78,7 @@ async def deliver(log: Log, rounds: int) -> dict[str, UUID]:
 
 
 def plain(dump: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """Without what no event tells: when an attempt began, and what the CRM said."""
+    """Return the rows without the columns that no event has: when an attempt began, and the CRM's answer."""
     attempts = [{**row, "started_at": None, "excerpt": None} for row in dump["lead_attempts"]]
     return {**dump, "lead_attempts": attempts}
 
@@ -203,7 +203,7 @@ def test_configuration_comes_back_with_its_history(log: Log) -> None:
 
 
 async def told_of_documents(log: Log, changes: Sequence[tuple[str, dict[str, Any] | None]]) -> list[Event]:
-    """As the gateway tells of them, each under the next version."""
+    """Emit them as the gateway does, each with the next version."""
     made: list[Event] = []
 
     async def work(connection: psycopg.AsyncConnection) -> None:
@@ -266,7 +266,7 @@ async def test_documents_come_back_in_their_last_version(log: Log) -> None:
 
 
 def findings(log: Log) -> dict[str, tuple[str, str]]:
-    """What the doctor says of projections, by what it advises."""
+    """Return the doctor's findings about projections, by the command that it advises."""
     found_ = list(check_projections({"DATABASE_URL": log.database_url}))
     return {finding.act.split("`")[1] if finding.act else "": (finding.level, finding.text) for finding in found_}
 

@@ -98,7 +98,7 @@ async def test_every_difference_is_reported_field_by_field_and_repaired(  # noqa
 async def test_what_cannot_be_mended_is_handed_in_and_remains(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, database_url: str
 ) -> None:
-    """Money that is in stays in, whatever is said later."""
+    """A received payment stays received, whatever later events state."""
     await heard(connection, *world.ours)
     world.intent |= {"status": "canceled", "amount_received": 0, "latest_charge": None}
     api.keep(*world.theirs)

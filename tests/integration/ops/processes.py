@@ -33,7 +33,7 @@ class Running(NamedTuple):
     log: Path
 
     def ready(self) -> tuple[int, dict[str, Any]]:
-        """Status and body of `/health/ready`; 0 while nobody answers."""
+        """Return the status and body of `/health/ready`; 0 while there is no answer."""
         return ask(f"{self.web}/health/ready")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ class Running(NamedTuple):
 
 
 def ask(url: str, **request: Any) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of an answer; 0 while nobody answers."""
+    """Return the status and JSON of an answer; 0 while there is none."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, **request), timeout=5) as answer:  # noqa: S310  # http by construction
             return answer.status, json.load(answer)
@@ -55,7 +55,7 @@ def ask(url: str, **request: Any) -> tuple[int, dict[str, Any]]:
 
 @contextmanager
 def running(words: tuple[str, ...], folder: Path, **settings: str) -> Iterator[Running]:
-    """`tallyhook` with these words until the end of the block; whatever it listens on is on ports of its own."""
+    """Run `tallyhook` with these arguments until the end of the block; all its listeners get free ports."""
     ports = {name: str(free_port()) for name in ("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT", "STREAMS_WEB_PORT")}
     environ = {**os.environ, **SECRETS, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", **ports, **settings}
     log = folder / f"{'-'.join(words)}.log"

@@ -24,7 +24,7 @@ VALUES: Final = tuple(sorted(path.name for path in (CHART / "ci").iterdir()))
 KUBERNETES: Final = ("1.27", "1.29", "1.31", "1.33", "1.35", "1.37")
 OPERATORS: Final = "monitoring.coreos.com/v1"
 """Objects of the operator of Prometheus, whose schemas Kubernetes does not have."""
-# What is refused, and words of the refusal, which both Helms say.
+# Refused values, and a part of the message that both versions of Helm print.
 WRONG: Final = {
     "gateway.replicas=two": "gateway.*replicas.*(want integer|Expected: integer)",
     "gateway.replcas=2": "gateway.*replcas",
@@ -235,7 +235,7 @@ def test_probes_ask_what_they_mean(values: str) -> None:
         live, ready = ({"path": f"/health/{word}", "port": port} for word in ("live", "ready"))
         assert asked == {"startupProbe": live, "livenessProbe": live, "readinessProbe": ready}
         assert port in {each["name"] for each in found["ports"]}
-        # A restart comes later than what the process says of itself, which it says after a minute.
+        # A restart comes later than the process reports itself as hanging, which it does after a minute.
         assert found["livenessProbe"]["periodSeconds"] * found["livenessProbe"]["failureThreshold"] >= 60
 
 

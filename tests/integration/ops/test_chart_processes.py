@@ -99,7 +99,7 @@ async def test_the_containers_take_a_webhook_to_its_payment(pods: dict[str, Pod]
         proxy = stack.proxy("postgres")
         proxy.stop()
         processes = {name: ends.enter_context(pods[name].running(tmp_path / f"{name}.log")) for name in DEPLOYMENTS}
-        # Without Postgres every process is alive, so that nobody restarts it, and what cannot work without it is not ready.
+        # Without Postgres every process is alive, so that it is not restarted, and the processes that need it are not ready.
         for name in DEPLOYMENTS:
             wait_until(lambda name=name: pods[name].probe("livenessProbe") == 200)
         assert {pods[name].probe("readinessProbe") for name in ("gateway", "relay")} == {503}
@@ -130,7 +130,7 @@ async def _see_a_payment(gateway: Pod) -> None:
 
 
 def _let_it_examine_itself(gateway: Pod) -> None:
-    """What the chart's notes tell an operator to run."""
+    """Return the commands that the chart's notes give to an operator."""
     findings = json.loads(gateway.run("tallyhook", "doctor", "--json").stdout)["findings"]
     servers = {"postgres", "kafka", "redis", "elasticsearch"}
     assert {each["area"] for each in findings if each["level"] == "ok"} >= servers

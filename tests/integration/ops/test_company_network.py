@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 JAR: Final = b"the text of a jar " * 1000
 NAMES: Final = ("one", "two", "three")
 MOST: Final = 4
-"""How often a jar may be asked for, with all repetitions."""
+"""How often a jar may be requested, with all retries."""
 _FETCH: Final = f"""
 import sys
 from pathlib import Path
@@ -70,14 +70,14 @@ def network(tmp_path: Path) -> Iterator[Company]:
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that says nothing of the network, whatever this machine's says."""
+    """Return this environment without any setting of the network."""
     for name in {*VARIABLES, *map(str.lower, VARIABLES), "CURL_CA_BUNDLE"}:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
 
 class Fetched:
-    """What became of `up` fetching its jars, here three that are pinned, in a process of its own."""
+    """The result of `up` fetching its jars, here three pinned ones, in a separate process."""
 
     def __init__(self, folder: Path, mirror: str, dotenv: str = "", **environment: str) -> None:
         (folder / "jars.toml").write_text(

@@ -48,7 +48,7 @@ PACKAGES: Final = (
     "migrations",
 )
 NOBODY: Final = "01a20e74-0deb-71bc-83dc-7d8a5b6f4f28"
-# What a command needs to get to work; none of it changes anything. One that is not here runs as it stands.
+# Arguments that a command needs to run; none of them changes data. A command that is not listed runs without any.
 ARGUMENTS: Final[dict[str, list[str]]] = {
     "backfill stripe": ["--since", "1h"],
     "dead-letters discard": [NOBODY, "--because", "a test"],
@@ -224,7 +224,7 @@ def _is_local(file: Path) -> bool:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """The packages that a file imports anywhere, by their top names; those for types alone are needed by nobody."""
+    """The packages that a file imports anywhere, by their top names; imports for types alone do not count."""
     tree = ast.parse(file.read_text())
     for_types = {id(node) for block in ast.walk(tree) if _is_for_types(block) for node in ast.walk(block)}
     for node in ast.walk(tree):

@@ -54,7 +54,7 @@ def execute(url: str, statement: str, *values: str) -> None:
 
 
 def health(process: Running, status: int) -> dict[str, object]:
-    """What it says of itself once it answers with the status."""
+    """Return the body of its health once it answers with the status."""
     wait_until(lambda: process.ready()[0] == status)
     return process.ready()[1]
 

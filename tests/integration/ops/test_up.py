@@ -67,7 +67,7 @@ class SmallStack:
 
     @property
     def alive(self) -> list[Identity]:
-        """Every server and process that is written down and lives."""
+        """Return every recorded server and process that runs."""
         return StateFile(self.data_dir).read().leftovers()
 
     def process(self, name: str) -> tuple[int | None, str, int]:

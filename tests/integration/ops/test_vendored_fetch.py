@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Registry(ThreadingHTTPServer):
-    """The part of npm's registry that an install of named versions asks for."""
+    """The part of npm's registry that an install of named versions uses."""
 
     def __init__(self, listed: list[Vendored], folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
@@ -59,7 +59,7 @@ class _Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what was asked is kept."""
+        """Log nothing: the requests are kept."""
 
 
 def _tar(package: str, listed: list[Vendored], folder: Path) -> bytes:

@@ -57,10 +57,10 @@ async def test_with_a_share_many_failures_among_many_more_are_no_alert(connectio
         await count_possible(connection, SOME_FAILING, {"p1": good + bad}, NOON)
         return await count_occurrences(connection, SOME_FAILING, "p1", bad, NOON)
 
-    assert not await ended(good=0, bad=9)  # all of them, but too few to say
+    assert not await ended(good=0, bad=9)  # all of them failed, but they are too few
     assert not await ended(good=71, bad=10)  # 19 of 90
     assert await ended(good=0, bad=5)  # 24 of 95
-    assert not await ended(good=0, bad=50)  # told
+    assert not await ended(good=0, bad=50)  # reported already
     assert [alert["summary"] for alert in alerts(database_url)] == ["p1 failed 24 of 95"]
 
 

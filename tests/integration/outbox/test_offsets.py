@@ -65,7 +65,7 @@ def test_an_offset_committed_during_the_request_lies_within_the_log(kafka: Clust
     produce(kafka, topic, {0: 3})
 
     class Busy(Offsets):
-        """The worker reads and commits more just before its commits are asked."""
+        """The worker reads and commits more just before its commits are read."""
 
         def _committed(self, name: str, places: Collection[Place]) -> dict[Place, int]:
             produce(kafka, topic, {0: 4})

@@ -227,7 +227,7 @@ def test_a_day_is_tried_again_in_the_same_run_once_its_reader_is_done(
     pauses: list[float] = []
 
     def pause(seconds: float) -> None:
-        """The reader goes only while nobody waits for it."""
+        """The reader ends only while no session waits for it."""
         pauses.append(seconds)
         other.rollback()
 

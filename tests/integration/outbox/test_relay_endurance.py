@@ -84,7 +84,7 @@ def test_a_row_whose_event_is_gone_is_parked(database_url: str, kafka: Cluster) 
 
 
 class Surprise(Exception):
-    """What nobody expected."""
+    """An unexpected error."""
 
 
 def test_what_making_a_record_raises_parks_its_row(database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ async def test_a_change_while_the_connection_is_lost_is_found(database_url: str)
         async with view_of(database_url, CONFIG) as view:
             for number in range(1, 4):
                 await until(lambda: listener(connection, CONFIG) is not None)
-                with connection.transaction():  # the hint is given when the connection that would hear it has been killed
+                with connection.transaction():  # the notification is sent after the listening connection has been killed
                     connection.execute("insert into config values (%s, '1', 1)", (f"k{number}",))
                     connection.execute("select pg_terminate_backend(%s)", (listener(connection, CONFIG),))
                 await until(partial(_has, view, number))

@@ -63,7 +63,7 @@ def test_what_a_stopped_process_held_is_free_within_the_lease_and_it_knows_when_
         assert holder.stdout.readline() == "held\n"
         start = time.monotonic()
         wait_until(lambda: passed(start, 1.5))
-        assert not is_free(other)  # its thread speaks while it waits for a line
+        assert not is_free(other)  # its thread keeps the session alive while it waits for a line
         holder.send_signal(signal.SIGSTOP)
         wait_until(lambda: is_free(other))
         holder.stdin.write("\n")

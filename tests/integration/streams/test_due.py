@@ -126,7 +126,7 @@ async def test_a_hint_while_the_crm_is_left_alone_makes_no_attempt(leads: Leads,
 async def test_an_attempt_that_is_cut_off_has_ended_when_the_sender_is_closed(
     leads: Leads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it goes on with connections that are closed under it, and raises where nobody sees it."""
+    """Otherwise it continues on connections that are closed meanwhile, and its error is lost."""
     monkeypatch.setattr("streams.due._LAST_ANSWERS", 0.0)
     leads.crm.answers("/acme", hang)
     [lead_id] = await leads.take_in(lead("1"))

@@ -177,7 +177,7 @@ async def test_a_slow_partner_holds_up_nobody_else(leads: Leads) -> None:
             assert await eventually(all_quick)
             assert len(leads.crm.ids("/acme")) == 10  # its cap
             leads.crm.release()
-    # What was under way when the worker stopped has been written down.
+    # The attempts in flight when the worker stopped have been stored.
     [row] = await leads.rows("select count(*) from leads where partner = 'ACME' and status = 'delivered'")
     assert row["count"] >= 10
 
@@ -286,7 +286,7 @@ async def test_a_worker_that_dies_while_sending_leaves_a_lead_that_is_sent_again
         assert await round_of(living) == 0
         leads.clock.forward(41)  # the claim has run out
         assert await round_of(living) == 1
-        # The dead one comes back from a long sleep, with an answer that nobody waits for any more.
+        # The dead one comes back from a long sleep, with an answer that is no longer wanted.
         leads.crm.release()
         await dying.idle()
         assert (await dying.run_once()).settled == 0

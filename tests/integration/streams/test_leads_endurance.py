@@ -117,7 +117,7 @@ async def test_no_bytes_of_a_crm_stop_the_deliveries_to_another(leads: Leads) ->
         leads.partners["ACME"] = Partner.model_validate({"crm_url": raw.url, "crm_secret": SECRET})
         for number, raw.answer in enumerate(answers):
             await leads.take_in(lead(f"bad-{number}"), lead(f"good-{number}", "other"))
-            dispatcher._breakers._held.clear()  # what one answer asked for must not keep the next one from being tried
+            dispatcher._breakers._held.clear()  # the Retry-After of one answer must not delay the next attempt
             await round_of(dispatcher)
     ended = await leads.rows("select error, status from lead_attempts a where ended_at is not null")
     assert len(ended) >= 2 * len(answers)
@@ -134,7 +134,7 @@ def test_no_retry_after_raises(text: str) -> None:
 
 
 class Surprise(Exception):
-    """What nobody expected."""
+    """An unexpected error."""
 
 
 def breaking(original: Callable[..., Any], culprit: str, lead_of: Callable[..., str]) -> Callable[..., Any]:

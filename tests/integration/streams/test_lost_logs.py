@@ -11,7 +11,7 @@ from tests.kafka import delete_records, make_anew
 
 
 async def test_records_that_kafka_no_more_has_are_a_loss_and_the_rest_is_read(bench: Bench) -> None:
-    """While nobody reads, and before anything was committed at all."""
+    """Without a reader, and before the first commit."""
     first, second = Handler.opened(), Handler.opened()
     bench.produce({0: 100})
     async with bench.worker(first):

@@ -89,7 +89,7 @@ async def test_a_server_without_smtputf8_ends_what_needs_it(worker: Worker) -> N
 
 
 class Surprise(Exception):
-    """What nobody expected."""
+    """An unexpected error."""
 
 
 def breaking(original: Callable[..., Any], culprit: UUID) -> Callable[..., Any]:

@@ -153,7 +153,7 @@ async def test_an_id_of_the_merchants_that_no_index_holds_is_left_out(worker: Wo
         ("succeeded", 1999, "pi_1", None, None), ("succeeded", 1999, "pi_2", None, None)
     ]  # fmt: skip
     sent = [row["data"]["to"] for row in await worker.outbox("notification.send")]
-    assert sent == [f"{long}@gmail.com"]  # the session vouches for its payment, which tells by itself
+    assert sent == [f"{long}@gmail.com"]  # the session proves its payment, which sends its own message
 
 
 async def test_a_refund_that_fails_takes_the_payment_back_and_notifies_subscribers_and_the_payer(worker: Worker) -> None:

@@ -103,7 +103,7 @@ def run(
 
 
 def lag(kafka: Cluster) -> int:
-    """The lag of the group, as soon as its coordinator answers: it loads the group's offsets when they are first asked for."""
+    """The lag of the group, as soon as its coordinator answers: it loads the group's offsets at the first request."""
     found: list[int] = []
 
     def answers() -> bool:

@@ -103,7 +103,7 @@ async def test_a_fetch_that_waits_passes_over_no_partition_that_was_given_out_si
 
 
 async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) -> None:
-    """Few records at a time, so that a fetch is nearly always waiting for more when partitions are given out anew."""
+    """Few records at a time, so that a fetch nearly always waits for more when partitions are reassigned."""
     handlers = [Slow() for _ in range(6)]
     async with bench.trickling() as produced, bench.worker(handlers[0]):
         for handler in handlers[1:]:

@@ -78,7 +78,7 @@ def provider() -> Iterator[Provider]:
 
 
 def reached(provider: Provider, template: str, token: str) -> bool:
-    """Whether it was sent; then exactly this recipient has got it, and else nobody."""
+    """Report whether it was sent; if so, exactly this recipient got it and no other."""
     provider.arrived = []
     sender = ProviderSender(template.format(host=f"127.0.0.1:{provider.server_port}"), 20, 1)
     try:

@@ -117,7 +117,7 @@ def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka_topics: Clust
 
 
 def test_a_worker_that_waits_for_its_database_exposes_all_of_its_lag(kafka_topics: Cluster) -> None:
-    """Far more than it fetches while it waits: the high-water mark of its last fetch says nothing of the rest."""
+    """Far more than it fetches while it waits: the high-water mark of its last fetch does not count the rest."""
     before = lag(kafka_topics) or 0
     with worker(kafka_topics, NOWHERE) as web:
         produce(kafka_topics, 20)

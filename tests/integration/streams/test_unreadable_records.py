@@ -106,14 +106,14 @@ def with_length(length: int) -> Callable[[bytes], bytes]:
 
 SPOILED: Final[dict[int, Callable[[bytes], bytes]]] = {
     1: lambda batch: batch[:-5] + b"!" + batch[-4:],  # its checksum is wrong
-    2: lambda batch: sealed(batch[:21] + b"\0\x05" + batch[23:]),  # a codec that nobody knows
+    2: lambda batch: sealed(batch[:21] + b"\0\x05" + batch[23:]),  # an unknown codec
     3: with_length(30),
     4: with_length(-5),
     5: with_length(0x7F0000),
 }
 """What is wrong with the third batch of each partition."""
 REPORTED: Final = {1, 2, 3, 4}
-"""The partitions of which a worker can tell; of the fifth Kafka gives no byte and says no word."""
+"""The partitions that a worker can report; for the fifth Kafka sends neither a byte nor an error."""
 
 
 class Disk(NamedTuple):

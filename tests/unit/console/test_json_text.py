@@ -1,4 +1,4 @@
-"""Bodies as the console shows them: with their lines set, and nothing of them written anew."""
+"""Bodies as the console shows them: with line breaks and indentation, and otherwise unchanged."""
 
 from __future__ import annotations
 

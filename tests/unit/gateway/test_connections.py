@@ -45,7 +45,7 @@ class Door:
         return reader, writer
 
     async def answers(self, *parts: bytes) -> bytes:
-        """All that it says until it hangs up."""
+        """Return everything that the server sends until it closes the connection."""
         reader, _ = await self.say(*parts)
         try:
             return await asyncio.wait_for(reader.read(-1), 20)

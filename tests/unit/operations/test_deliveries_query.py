@@ -1,4 +1,4 @@
-"""What the delivery log is asked for."""
+"""The query of the delivery log from the parameters of a request."""
 
 from __future__ import annotations
 

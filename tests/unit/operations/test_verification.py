@@ -1,4 +1,4 @@
-"""A delivery that is judged again costs nobody else anything, whatever judging it raises."""
+"""A delivery that is verified again affects no other one, whatever the verification raises."""
 
 from __future__ import annotations
 

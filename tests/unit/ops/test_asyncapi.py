@@ -1,4 +1,4 @@
-"""What subscribers are told of the topics."""
+"""The published AsyncAPI document of the topics."""
 
 from __future__ import annotations
 

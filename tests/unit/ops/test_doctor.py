@@ -1,4 +1,4 @@
-"""What the doctor says of settings, secrets and clocks, which needs no server."""
+"""The doctor's findings about settings, secrets and clocks, which need no server."""
 
 from __future__ import annotations
 

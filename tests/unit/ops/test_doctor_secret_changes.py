@@ -1,4 +1,4 @@
-"""The doctor tells which secrets changed in which processes, and whose last file was refused."""
+"""The doctor reports which secrets changed in which processes, and which last file was refused."""
 
 from __future__ import annotations
 

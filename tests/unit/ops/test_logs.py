@@ -1,4 +1,4 @@
-"""Logs are begun anew when they are long, under the hands of who writes them."""
+"""Long logs are rotated while their writers keep them open."""
 
 from __future__ import annotations
 

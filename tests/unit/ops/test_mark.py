@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Clone:
-    """A checkout whose stack runs, as far as its files tell."""
+    """A checkout whose stack runs according to its files."""
 
     def __init__(self, folder: Path, **env_file: str) -> None:
         folder.mkdir()

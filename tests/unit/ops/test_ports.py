@@ -76,7 +76,7 @@ def test_a_port_beyond_the_last_one_is_passed_over() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port that is held is kept from its own server too")
 def test_a_free_port_is_held_for_its_own_server_until_its_stack_is_gone() -> None:
-    """Whoever looks for a port of its own gets no other than this, though no server listens there yet."""
+    """A search for a free port finds only this one, though no server listens there yet."""
     ports = Ports()
     port = ports.take("worker", 0)
     for _ in range(2):  # also when the server has been stopped

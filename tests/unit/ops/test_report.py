@@ -48,7 +48,7 @@ def _fields(record: ServerStatus | ProcessStatus | StackStatus) -> dict[str, obj
 
 
 def too_wide(text: str) -> list[str]:
-    """Lines beyond the width that are more than one word; one word, such as a path, stands whole."""
+    """Return lines beyond the width that have more than one word; a single word, such as a path, is not cut."""
     return [line for line in text.splitlines() if len(line) > WIDTH and len(line.split()) > 1]
 
 

@@ -1,4 +1,4 @@
-"""The chain of migrations: a number that is taken, a gap, a fork and a wrong name are told."""
+"""The chain of migrations: a number that is taken, a gap, a fork and a wrong name are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broken `.env` is told all at once, by the names that were written, with no value, before anything starts."""
+"""All faults of a `.env` are reported at once, by the names in the file, without values, before anything starts."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_however_many_are_wrong_all_are_reported_at_once(picks: dict[str, int]) 
         ({"INTERNAL_TLS_CERT": "/no/a.pem", "INTERNAL_TLS_KEY": "/no/b.pem"}, {"INTERNAL_TLS_CERT", "INTERNAL_TLS_KEY"}),
         ({"INTERNAL_TLS_ALLOWED_SUBJECTS": "billing"}, {"INTERNAL_TLS_CLIENT_CA"}),
         ({"BODY_MEMORY": "10"}, {"BODY_MEMORY"}),
-        # A conflict is told beside what is malformed, not after it is mended.
+        # A conflict is reported together with malformed values, not only after those are fixed.
         ({"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"], "PUBLIC_PORT": "x", "BODY_MEMORY": "1"},
          {"INTERNAL_API_TOKEN", "PUBLIC_PORT", "BODY_MEMORY"}),
         *(({"ALERT_TO": to}, {"ALERT_TO"}) for to in ("ops@gmail..com", "Ops <a@b.de>", "a\nb", "a@" + "b" * 64)),

@@ -1,4 +1,4 @@
-"""What a stack writes down about itself."""
+"""The state file of a stack, and the ownership of its data directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of npm packages: a changed, a missing and an unlisted one are told."""
+"""The files of npm packages: a changed, a missing and an unlisted one are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cut-off moves by one day an hour at most, whatever a clock or a setting says, and back at once."""
+"""A cut-off moves by one day an hour at most, whatever a clock or a setting shows, and back at once."""
 
 from __future__ import annotations
 

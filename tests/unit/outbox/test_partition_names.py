@@ -1,4 +1,4 @@
-"""A partition's name tells its day."""
+"""A partition's name contains its day."""
 
 from __future__ import annotations
 

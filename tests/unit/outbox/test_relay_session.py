@@ -38,7 +38,7 @@ class Outbox:
 
 
 class Kafka:
-    """Answers the batches that are under way when it is asked, by the rights of that moment; keeps what it took."""
+    """Acknowledges or refuses the batches in flight when a test polls it, by the current rights; keeps the accepted ones."""
 
     silent = False
 
@@ -139,7 +139,7 @@ def test_a_topic_that_is_held_makes_the_others_wait_for_nothing(make: Callable[.
     counts = [bench.session.run_once() for _ in range(3)]
     assert [(each.resent, each.postponed) for each in counts] == [(0, 0), (1, 0), (0, 0)]
     clock.now += RETRY
-    bench.outbox.rows.insert(0, row(0, "allowed"))  # the try meets this one in place of its own
+    bench.outbox.rows.insert(0, row(0, "allowed"))  # the try reads this row instead of its own
     bench.session.run_once()
     assert not bench.session._may_rest
 

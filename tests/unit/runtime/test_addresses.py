@@ -1,4 +1,4 @@
-"""An address is shown without anything that lets somebody in, or not at all."""
+"""An address is shown without credentials, or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An address is refused where it is set if its client would refuse it at each use; the client itself says so here."""
+"""A setting with an address that its client would refuse is refused at the start; the tests verify this with the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who connects to the small listener and says nothing takes no more of the process than a few threads."""
+"""Silent clients of the small listener use no more of the process than a few threads."""
 
 from __future__ import annotations
 

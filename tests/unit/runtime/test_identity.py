@@ -1,4 +1,4 @@
-"""A task that works under a name of its own keeps it in what it begins, and gives it to no other task."""
+"""A task with its own name passes it to the tasks that it starts, and to no other task."""
 
 from __future__ import annotations
 

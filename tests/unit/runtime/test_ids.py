@@ -1,4 +1,4 @@
-"""Ids are in the order of their making, and tell the day that holds them."""
+"""Ids are in the order of their creation, and contain the day of their partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `.env` and the process environment say of certificates and proxies is what every library goes by."""
+"""Every library uses the certificates and proxies of `.env` and the process environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every secret setting may come from a file, as Docker and Kubernetes mount them; every fault is told at once."""
+"""Every secret setting may come from a file, as Docker and Kubernetes mount them; all faults are reported at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A secret that changes in its file is in force at the second look that shows it; what makes no sense is refused and told."""
+"""A changed secret is in force once two reads of its file agree; an invalid one is refused and reported."""
 
 from __future__ import annotations
 

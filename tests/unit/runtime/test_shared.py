@@ -1,4 +1,4 @@
-"""A value that many ask for: found once for all of them, kept for a while, and never waited for without end."""
+"""A value that many callers need: computed once for all of them, cached for a while, and waited for with a limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.shared import Shared
 
 
 class Search:
-    """A search that ends when it is let, and a clock that goes when it is told."""
+    """A search that the test ends, and a clock that the test moves."""
 
     def __init__(self, patience: float = 60.0) -> None:
         self.searches = 0

@@ -1,4 +1,4 @@
-"""Spans cost nothing while they are off, are sampled as the standard variables say, and record committed work only."""
+"""Spans cost nothing while they are off, are sampled by the standard variables, and record committed work only."""
 
 from __future__ import annotations
 

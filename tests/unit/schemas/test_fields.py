@@ -1,4 +1,4 @@
-"""Records from texts: each refusal says what its field takes, whichever bounds that has."""
+"""Records from texts: each refusal states the values that its field accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nobody needs does not cost a provider's event, whatever it is; what decides about money or a state is never left out."""
+"""An odd value in an unneeded field loses no event of a provider; a field that decides about money or state is never skipped."""
 
 from __future__ import annotations
 

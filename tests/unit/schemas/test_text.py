@@ -1,4 +1,4 @@
-"""What a text may be: the same rule wherever it comes from, and the published one says the same."""
+"""Rules for texts: the same for every input, and the published schema has the same rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The declared graph holds together, and the workers read what it says."""
+"""The declared graph is consistent, and the workers read the topics that it declares."""
 
 from __future__ import annotations
 

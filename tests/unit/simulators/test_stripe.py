@@ -1,4 +1,4 @@
-"""What the simulator says is what Stripe would: its own library takes the signature, and the bytes look like Stripe's."""
+"""The simulator's deliveries are like Stripe's: Stripe's library accepts the signature, and the bytes have the same form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quicker client says to the server what redis-py would say."""
+"""The faster client sends the same commands to the server as redis-py."""
 
 from __future__ import annotations
 

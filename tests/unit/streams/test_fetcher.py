@@ -134,7 +134,7 @@ async def test_in_a_rebalance_nothing_is_noted_of_a_partition_that_another_may_g
     bench.places.begin_reassignment()
     await bench.fetch(CorruptRecordException.errno)
     assert not bench.notes.detail
-    assert bench.state.paused  # else the broker is asked again at once
+    assert bench.state.paused  # otherwise the broker gets the same request again at once
     bench.assign()
     await bench.fetch(CorruptRecordException.errno)
     assert bench.notes.detail
@@ -156,7 +156,7 @@ PAUSES: Final = [(cannot_read, may_not_read), (may_not_read, cannot_read), (cann
 async def test_the_end_of_one_pause_does_not_end_another(
     bench: Bench, first: Callable[[Bench], None], second: Callable[[Bench], None], *, is_anew: bool
 ) -> None:
-    """Nor does it once the partition is given out anew: each rebalance would begin one more chain of fetches and errors."""
+    """Nor does it once the partition is reassigned: each rebalance would start one more chain of fetches and errors."""
     bench.rights.retry = SHORT
     first(bench)
     bench.rights.retry = LONG

@@ -1,4 +1,4 @@
-"""What is overridden of Faust, mode and aiokafka, as it was when it was last looked at: whoever raises a version looks again."""
+"""The overridden names of Faust, mode and aiokafka are unchanged since the last review; a new version needs a new review."""
 
 from __future__ import annotations
 

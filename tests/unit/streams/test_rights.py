@@ -1,4 +1,4 @@
-"""The rights that a role lacks are told as far as the brokers tell it."""
+"""The missing rights of a role are reported as far as the brokers report them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def role() -> Rights:
 
 
 def grant(monkeypatch: pytest.MonkeyPatch, on_topics: frozenset[str], on_groups: frozenset[str] | None) -> None:
-    """Let the brokers tell these; None is a coordinator that is silent."""
+    """Make the brokers report these rights; None is a silent coordinator."""
 
     def groups(_: object, names: Iterable[str]) -> rights.Granted:
         if on_groups is None:

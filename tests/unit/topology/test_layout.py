@@ -77,7 +77,7 @@ def test_ours_reads_from_left_to_right(scope: str) -> None:
     drawing = draw(seen)
     left = {shape.name: shape.x for shape in drawing.shapes}
     back = [edge for edge in seen.edges if not edge.trouble and left[edge.target] <= left[edge.source]]
-    # What a worker says on a topic that it reads itself is the only way back.
+    # A worker that emits to a topic that it reads itself is the only edge that goes back.
     assert {(edge.source, edge.target) for edge in back} <= {("leads", "lead.partner.events"), ("payments", "webhooks.stripe")}
     assert_inside(drawing)
 

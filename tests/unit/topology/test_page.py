@@ -1,4 +1,4 @@
-"""The page is whole by itself, safe to show, and says what is wrong."""
+"""The page is self-contained, safe to show, and reports what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who pays is told once of each thing that matters, at the best address that is known."""
+"""A payer gets one message for each important change, at the best known address."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Effects:
         return [orjson.loads(event.data)["data"] for event in self.emitted if event.type == "notification.send"]
 
     def check(self) -> None:
-        """What the tables' constraints ask for, and that nobody is told of an amount that is none."""
+        """Check the tables' constraints, and that no message has a missing amount."""
         for state in self.states.values():
             if isinstance(state, PaymentState):
                 assert state.status in STATUSES
@@ -116,7 +116,7 @@ _NEW_WORD: Final = "a_word_of_tomorrow"
 
 
 def _changed(value: Any) -> Iterator[None]:
-    """Each field null, then absent, then a word that nobody knows where it is one; put back each time."""
+    """Set each field to null, remove it, then set it to an unknown word if it is a text; restore it each time."""
     for holder, name in list(_places(value)):
         before = holder[name]
         holder[name] = None

@@ -1,4 +1,4 @@
-"""Mode and account of what events speak of: kept once stated, in whatever order, and told with the news."""
+"""Mode and account of the objects of events: kept once stated, in any order, and emitted with the news."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_every_event_emitted_for_an_event_has_its_mode_and_account(
         assert (event.livemode, event.account) == (livemode, account)
         data = orjson.loads(event.data)
         if event.type == "notification.send":
-            data = data["data"]  # a template may tell a test from what is real
+            data = data["data"]  # a template may mark a test
         if event.type != "alert.raised":
             assert (data.get("livemode"), data.get("account")) == (livemode, account)
 

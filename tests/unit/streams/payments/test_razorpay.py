@@ -1,4 +1,4 @@
-"""What Razorpay's events say, as facts; and that all orders of them end in one state."""
+"""The facts of Razorpay's events; any order of them ends in the same state."""
 
 from __future__ import annotations
 

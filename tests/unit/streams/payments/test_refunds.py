@@ -1,4 +1,4 @@
-"""What went back of a payment is what has not come back, whatever of it we hear, in whatever order and how often."""
+"""The refunded amount of a payment excludes failed refunds, whichever events arrive, in any order and however often."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ PAID = Payment(id="pi_1", charge="ch_1", amount=CAPTURED)
 
 
 def test_a_failed_refund_takes_the_running_total_back_and_a_later_refund_counts_again() -> None:
-    """The case that was reported: the refund is heard of only when it fails, and does not say when it was made."""
+    """The case that was reported: the first event of the refund is its failure, without the time of its creation."""
     failed = _without_created(PAID.refund("refund.failed", CAPTURED, START + 2, status="failed"))
     bodies = [PAID.succeeded(), PAID.refunded(CAPTURED, START + 1)]
     assert payment_after(*bodies).status == "refunded"
@@ -160,7 +160,7 @@ def test_a_failed_refund_takes_the_running_total_back_and_a_later_refund_counts_
 
 @pytest.mark.parametrize("second", [0, 1])
 def test_a_total_that_comes_with_a_failure_holds_the_failure(second: int) -> None:
-    """Two refunds that were never heard of, of 1500 and 500; the first fails."""
+    """Two refunds without an earlier event, of 1500 and 500; the first fails."""
     failed = PAID.refund("refund.failed", 1500, START + 5, created=START + 1)
     bodies = PAID.succeeded(), PAID.refunded(CAPTURED, START + 1), failed, PAID.adjusted(500, START + 5 + second)
     assert payment_after(*bodies).amount_refunded == 500

@@ -1,4 +1,4 @@
-"""What events of both API shapes say, as facts."""
+"""The facts of Stripe's events in both shapes of the API."""
 
 from __future__ import annotations
 
