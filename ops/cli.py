@@ -98,7 +98,7 @@ PLACES: Final = {
         "ops.commands.endpoints", "app", "Endpoints of payment providers, each with its own secrets, mode and label."
     ),
     "secrets": Place("operations.secrets.command", "app", "Our secrets: make new ones, and see which old ones may go."),
-    "backfill": Place("operations.backfill.command", "app", "Fetch the events of a provider that never arrived."),
+    "backfill": Place("operations.backfill.command", "app", "Fetch events that a provider sent and that never arrived."),
     "reconcile": Place(
         "operations.reconcile.command", "app", "Compare our rows with the objects of a provider, and correct our rows."
     ),

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from operations.backfill.run import BackfillRequest, Report
     from operations.backfill.stripe_api import Listed
 
-app = typer.Typer(no_args_is_help=True, help="Fetch the events of a provider that never arrived.")
+app = typer.Typer(no_args_is_help=True, help="Fetch events that a provider sent and that never arrived.")
 
 _RATE_MAX = 1000.0
 
 
 @app.callback()
 def backfill() -> None:
-    """Fetch the events of a provider that never arrived."""
+    """Fetch events that a provider sent and that never arrived."""
 
 
 @app.command("stripe")

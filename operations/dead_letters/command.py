@@ -85,7 +85,7 @@ def retry(
     async def settle(connection: AsyncConnection, item_id: UUID) -> None:
         await listing.retry(connection, item_id, operator())
 
-    _settle_all("retry", _meant("retry", ids, asked if every else None, limit, yes=yes), settle, as_json=as_json)
+    _settle_all("retry", _selected("retry", ids, asked if every else None, limit, yes=yes), settle, as_json=as_json)
 
 
 @app.command("discard")
@@ -108,7 +108,7 @@ def discard(
 
     if not because.strip():
         raise CommandError("--because needs a text: the reason is kept for later readers")
-    _settle_all("discard", _meant("discard", ids, asked if every else None, limit, yes=yes), settle, as_json=as_json)
+    _settle_all("discard", _selected("discard", ids, asked if every else None, limit, yes=yes), settle, as_json=as_json)
 
 
 def _of_status(asked: DeadLettersQuery, word: str) -> DeadLettersQuery:
@@ -121,7 +121,7 @@ def _of_status(asked: DeadLettersQuery, word: str) -> DeadLettersQuery:
     return msgspec.structs.replace(asked, status=status)
 
 
-def _meant(verb: str, ids: list[UUID] | None, asked: DeadLettersQuery | None, limit: int, *, yes: bool) -> list[UUID]:
+def _selected(verb: str, ids: list[UUID] | None, asked: DeadLettersQuery | None, limit: int, *, yes: bool) -> list[UUID]:
     """Return the given ids, or those that match and that the operator has confirmed. Raises CommandError."""
     from operations.dead_letters import listing
 

@@ -85,7 +85,7 @@ async def find(
     found = await dead_letters.find(connection, query, limit, oldest_first=oldest_first, after=after)
     if _may_be_leads(query):
         leads = await _find_leads(connection, query, limit, oldest_first=oldest_first, after=after)
-        found += [_of_lead(lead) for lead in leads]
+        found += [_from_lead(lead) for lead in leads]
     found.sort(key=place_of, reverse=not oldest_first)
     return found[:limit]
 
@@ -103,7 +103,7 @@ async def read(connection: AsyncConnection, item_id: UUID) -> tuple[DeadLetter, 
     if lead is None:
         return None
     row = await (await connection.execute("select payload from leads where id = %s", (item_id,))).fetchone()
-    return _of_lead(lead), Contents(str(item_id).encode(), bytes(row[0]) if row else None, [])
+    return _from_lead(lead), Contents(str(item_id).encode(), bytes(row[0]) if row else None, [])
 
 
 async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
@@ -178,7 +178,7 @@ def _refuse_settled(lead: _Lead) -> None:
         raise OperationError(Reason.DEAD_LETTER_SETTLED, "this lead has been discarded already")
 
 
-def _of_lead(lead: _Lead) -> DeadLetter:
+def _from_lead(lead: _Lead) -> DeadLetter:
     reason = _REASONS[lead.status]
     cause = cause_of(reason)
     times = "attempt" if lead.attempts == 1 else "attempts"

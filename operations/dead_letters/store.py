@@ -129,12 +129,12 @@ async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs
     async with connection.transaction():
         row = await (await connection.execute(_RETRY, {"id": letter_id, "by": by})).fetchone()
         if row is None:
-            raise await _why_not(connection, letter_id)
+            raise await _refusal(connection, letter_id)
         consumer, reason, topic, event_id, trace_id, *record = row
         if event_id is not None:
             await connection.execute(_UNMARK, (event_id, consumer))
             await connection.execute(_REOPEN_TASK, (event_id, reason))
-            await books.expect(connection, [event_id])
+            await books.follow_again(connection, [event_id])
             if await _send_event(connection, letter_id, event_id, topic, record[1]):
                 return "event"
         trace = Trace(trace_id, trace_id[16:]) if trace_id else new_trace()
@@ -149,7 +149,7 @@ async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by:
     async with connection.transaction():
         row = await (await connection.execute(_DISCARD, {"id": letter_id, "by": by, "why": reason})).fetchone()
         if row is None:
-            raise await _why_not(connection, letter_id)
+            raise await _refusal(connection, letter_id)
 
 
 async def open_letters(connection: AsyncConnection) -> list[tuple[str, str, int]]:
@@ -165,7 +165,7 @@ async def _send_event(connection: AsyncConnection, letter_id: UUID, event_id: UU
     return row is not None
 
 
-async def _why_not(connection: AsyncConnection, letter_id: UUID) -> OperationError:
+async def _refusal(connection: AsyncConnection, letter_id: UUID) -> OperationError:
     row = await (await connection.execute("select status from dead_letters where id = %s", (letter_id,))).fetchone()
     if row is None:
         return OperationError(Reason.NOT_FOUND, "no dead letter has this id")

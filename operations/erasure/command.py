@@ -94,10 +94,10 @@ def _carry_out(subject: "Subject", reason: str) -> "Erasure":
             await erasures.carry_out(connection, erasure_id, subject, by=by, progress=progress)
             return await erasures.read(connection, erasure_id)
 
-        return _there(with_database(work), erasure_id)
+        return _existing(with_database(work), erasure_id)
 
 
-def _there(erasure: "Erasure | None", erasure_id: "UUID") -> "Erasure":
+def _existing(erasure: "Erasure | None", erasure_id: "UUID") -> "Erasure":
     if erasure is None:
         raise CommandError(f"the erasure {erasure_id} does not exist any more")
     return erasure

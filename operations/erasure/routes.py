@@ -57,7 +57,7 @@ class ErasuresPage(Page[Erasure], frozen=True):
     """One page of the erasures, newest first."""
 
 
-class Erasing:
+class ErasureRunner:
     """Carries out erasures, one after the other. A gateway that stops cancels its erasure, which `brokenOff` then reports."""
 
     def __init__(self, url: str, lease: timedelta = DEFAULT_LEASE) -> None:
@@ -96,7 +96,7 @@ class Erasing:
         return await connect_async(self._url, name="erasure", lease=self._lease, holds=True)
 
 
-ERASING: Final = web.AppKey("erasing", Erasing)
+ERASURE_RUNNER: Final = web.AppKey("erasure_runner", ErasureRunner)
 
 
 async def begin(request: web.Request) -> web.Response:
@@ -113,12 +113,12 @@ async def begin(request: web.Request) -> web.Response:
         raise GatewayError(Reason.FIELD_INVALID, f"{error} - at `$.id`") from error
     if asked.dry_run:
         with refusing_outages():
-            outlook = await request.app[ERASING].preview(subject)
+            outlook = await request.app[ERASURE_RUNNER].preview(subject)
         return answer(outlook)
     erasure_id, by = command_id(request), request[CALLER].secret_id
     async with transaction(request) as connection:
         await erasures.begin(connection, erasure_id, subject, reason=asked.reason, by=by)
-    request.app[ERASING].begin(erasure_id, subject, by)
+    request.app[ERASURE_RUNNER].begin(erasure_id, subject, by)
     return answer(ErasuresBegun(erasure_id), HTTPStatus.ACCEPTED)
 
 

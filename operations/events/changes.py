@@ -83,7 +83,7 @@ def _change(key: Key, event_id: UUID, steps: Steps | None) -> StateChange:
     if steps is None:
         return StateChange(kind=key.kind, id=key.id, provider=key.provider, unknown=True)
     step = next((step for step in steps.get(key, ()) if step.event.id == event_id), None)
-    return StateChange(kind=key.kind, id=key.id, provider=key.provider, **(_news(key.kind, step) if step else {}))
+    return StateChange(kind=key.kind, id=key.id, provider=key.provider, **(_changed_fields(key.kind, step) if step else {}))
 
 
 def _steps_of(events: Sequence[Event]) -> Steps | None:
@@ -94,7 +94,7 @@ def _steps_of(events: Sequence[Event]) -> Steps | None:
         return None
 
 
-def _news(kind: Kind, step: Step) -> dict[str, Any]:
+def _changed_fields(kind: Kind, step: Step) -> dict[str, Any]:
     before, after = _columns(kind, step.old) if step.old else {}, _columns(kind, step.new)
     changed = [name for name in after if after[name] != before.get(name)]
     fields = [FieldChange(name=camel(name), before=_text(before.get(name)), after=_text(after[name])) for name in changed]

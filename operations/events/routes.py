@@ -39,7 +39,7 @@ async def event(request: web.Request) -> web.Response:
 
 async def detail(connection: AsyncConnection, asked: str) -> EventsDetail:
     """Read the event that the id names, directly or not, with everything about it. Raises GatewayError `not_found`."""
-    found = require(await store.event_behind(connection, asked), "this id names no event")
+    found = require(await store.find_event(connection, asked), "this id names no event")
     journey = await stations.journey(connection, found)
     own = require(journey.event, "this id names no event, or its day is past retention")
     caused = journey.caused[:CAUSED_MAX]

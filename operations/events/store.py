@@ -59,7 +59,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     excerpt: str | None = None  #: The first characters of the CRM's answer to an attempt; absent if it was empty.
 
 
-async def event_behind(connection: AsyncConnection, asked: str) -> UUID | None:
+async def find_event(connection: AsyncConnection, asked: str) -> UUID | None:
     """Find the event by its id, its delivery's id, the provider's id of it, or the id of an aggregate that it changed last."""
     own = _uuid(asked)
     if own is not None:

@@ -83,7 +83,7 @@ where r.reference = %(q)s and p.id <> r.reference
 """
 _ERASED: Final = "erased"
 """The recipient of a message that was erased."""
-_OF_USERS: Final = 3  # contacts whose payments and messages are searched for at most, since several may share an address
+_USERS_MAX: Final = 3  # contacts whose payments and messages are searched for at most, since several may share an address
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,7 +105,7 @@ async def find(connection: AsyncConnection, query: FindQuery) -> list[Finding]:
     found += await _rows(connection, "payment", BY_REFERENCE, values)
     if accepts(TraceId, query.q.lower()):
         found += await _of_trace(connection, query)
-    names = dict.fromkeys([query.q, *(each.id for each in found if each.kind == "contact")][: _OF_USERS + 1])
+    names = dict.fromkeys([query.q, *(each.id for each in found if each.kind == "contact")][: _USERS_MAX + 1])
     for name in names:
         found += await _of_user(connection, name, query.limit)
     once: dict[tuple[Kind, str], Finding] = {}

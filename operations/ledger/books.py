@@ -176,16 +176,16 @@ async def kept_from(connection: AsyncConnection) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-_EXPECT: Final = """
+_FOLLOW_AGAIN: Final = """
 insert into ledger_findings (event_id, source, endpoint, kind, since)
 select id, source, endpoint, 'in_flight', now() from webhook_deliveries where id = any(%s)
 on conflict (event_id) do update set since = now()
 """
 
 
-async def expect(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None:
+async def follow_again(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None:
     """Let the sweep follow webhooks that are sent again: it would not look at ids this old by itself."""
-    await connection.execute(_EXPECT, (list(event_ids),))
+    await connection.execute(_FOLLOW_AGAIN, (list(event_ids),))
 
 
 async def _figures(

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from operations.dead_letters.causes import cause_of
 from operations.dead_letters.store import open_letters
 from operations.ledger.books import kept_from
-from operations.ledger.states import OF_FINDINGS, OF_SPAN, SETTLED_BY, TIME_OF, plan_for_spans, present, span_values
+from operations.ledger.states import OF_FINDINGS, OF_SPAN, SETTLED_BY, TIME_OF, end_of_ids, plan_for_spans, span_values
 from outbox.alerts import LEDGER_UNBALANCED, WEBHOOKS_UNSETTLED, count_occurrences
 from outbox.clock import read_clock_async
 from outbox.locks import Lock
@@ -94,8 +94,8 @@ async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) ->
     edge = now - grace
     await _advance(connection, edge, now)
     kept = await kept_from(connection)
-    await connection.execute(_FOLLOW, span_values(kept, present(now)))
-    swept = await _seen(connection, edge, now)
+    await connection.execute(_FOLLOW, span_values(kept, end_of_ids(now)))
+    swept = await _read_figures(connection, edge, now)
     for place, flying in sorted(swept.in_flight.items()):
         if flying.overdue:
             await count_occurrences(connection, WEBHOOKS_UNSETTLED, place.name, flying.overdue, now)
@@ -122,7 +122,7 @@ async def _advance(connection: AsyncConnection, edge: datetime, now: datetime) -
         begin = end
 
 
-async def _seen(connection: AsyncConnection, edge: datetime, now: datetime) -> Swept:
+async def _read_figures(connection: AsyncConnection, edge: datetime, now: datetime) -> Swept:
     flying: dict[Place, InFlight] = {}
     unbalanced: Counter[Place] = Counter()
     for kind, source, endpoint, number, overdue, since in await (await connection.execute(_OLD, (edge,))).fetchall():
@@ -132,7 +132,7 @@ async def _seen(connection: AsyncConnection, edge: datetime, now: datetime) -> S
             unbalanced[Place(source, endpoint)] += number
     async with connection.transaction():
         await plan_for_spans(connection)
-        young = await (await connection.execute(_YOUNG, span_values(edge, present(now)))).fetchall()
+        young = await (await connection.execute(_YOUNG, span_values(edge, end_of_ids(now)))).fetchall()
     for source, endpoint, number, oldest in young:
         place = Place(source, endpoint)
         old = flying.get(place, InFlight(0, 0, datetime.max.replace(tzinfo=UTC)))

@@ -114,7 +114,7 @@ async def plan_for_spans(connection: AsyncConnection) -> None:
     await connection.execute("set local enable_nestloop = off")
 
 
-def present(now: datetime) -> datetime:
+def end_of_ids(now: datetime) -> datetime:
     """Return a time that is later than that of every id that any process can have made yet."""
     return now + _AHEAD
 

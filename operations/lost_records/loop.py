@@ -40,15 +40,15 @@ RESENT: Final = Counter(
     "tallyhook_lost_resent_total", "Events that the relay published again because Kafka had lost them.", ["topic"]
 )
 
-_LOOK_EVERY: Final = 10.0  # seconds
+_CHECK_EVERY: Final = 10.0  # seconds
 _TURN: Final = 1.0  # seconds
 _STATEMENT: Final = timedelta(minutes=5)
-_REST_MAX: Final = 60.0
+_COMMITS_EVERY: Final = 60.0
 """Seconds between two reads of the commits while nothing is written to Kafka and everything has been handled."""
 _CONSUMES: Final[Mapping[str, tuple[str, ...]]] = {each.name: tuple(map(str, each.consumes)) for each in workers()}
 
 
-class Rest:
+class QuietState:
     """
     The state of Kafka at the last check, if everything was handled and nothing was lost.
 
@@ -60,87 +60,87 @@ class Rest:
         self._known: tuple[dict[str, str], dict[Place, Span]] | None = None
         self._until = 0.0
 
-    def lasts(self, offsets: Offsets, topics: list[str]) -> bool:
+    def is_unchanged(self, offsets: Offsets, topics: list[str]) -> bool:
         """Return whether topics and offsets are unchanged. Raises BrokerError."""
         if self._known is None or time.monotonic() >= self._until:
             return False
         return self._known == (offsets.topic_ids(topics), offsets.spans(topics))
 
-    def end(self) -> None:
+    def reset(self) -> None:
         """Let the next check read everything."""
         self._known = None
 
-    def note(self, found: Look, now: Mapping[str, Seen], consumes: Mapping[str, tuple[str, ...]]) -> None:
+    def keep(self, found: Look, now: Mapping[str, Seen], consumes: Mapping[str, tuple[str, ...]]) -> None:
         """Keep the state of a check whose results are stored, if every worker has handled everything."""
         places = [(consumer, place) for consumer, read in consumes.items() for place in found.spans if place.topic in read]
-        rests = all(
+        is_quiet = all(
             found.groups[group_of(consumer)].committed.get(place, 0) == found.spans[place].end for consumer, place in places
         )
-        self._known = ({topic: seen.topic_id for topic, seen in now.items()}, dict(found.spans)) if rests else None
-        self._until = time.monotonic() + _REST_MAX
+        self._known = ({topic: seen.topic_id for topic, seen in now.items()}, dict(found.spans)) if is_quiet else None
+        self._until = time.monotonic() + _COMMITS_EVERY
 
 
 def recovering(settings: RelaySettings) -> Service:
     """Return the service; only the relay that leads exports figures."""
     offsets = Offsets(settings.kafka)
-    look_at = 0.0
+    next_check = 0.0
 
     async def use(connection: AsyncConnection) -> None:
-        rest, reported = Rest(), asyncio.Event()
+        quiet, reported = QuietState(), asyncio.Event()
 
         async def recover_once(connection: AsyncConnection) -> float:
-            nonlocal look_at
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + _LOOK_EVERY
-                await _look(connection, offsets, settings.lock_lease, rest)
+            nonlocal next_check
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + _CHECK_EVERY
+                await _find_losses(connection, offsets, settings.lock_lease, quiet)
             turn = await run_once(connection, settings.lost_resend_rate)
             if turn.open:
-                rest.end()
+                quiet.reset()
                 return _TURN
-            return max(0.0, look_at - time.monotonic())
+            return max(0.0, next_check - time.monotonic())
 
-        def hear(_: Notify) -> None:
+        def on_report(_: Notify) -> None:
             """Check at once: the search needs the ends of the partitions from before it sends anything."""
-            nonlocal look_at
-            look_at = 0.0
-            rest.end()
+            nonlocal next_check
+            next_check = 0.0
+            quiet.reset()
             reported.set()
 
-        connection.add_notify_handler(hear)
+        connection.add_notify_handler(on_report)
         await connection.execute(f"listen {REPORTED_CHANNEL}".encode())
         try:
-            await lead(connection, Lock.RECOVERY, recover_once, every=_LOOK_EVERY, lease=settings.lock_lease, woken=reported)
+            await lead(connection, Lock.RECOVERY, recover_once, every=_CHECK_EVERY, lease=settings.lock_lease, woken=reported)
         finally:
             OPEN.clear()
             WAITING.clear()
 
     rounds = connected(settings.database_url, "recovery", use, lease=settings.lock_lease, holds=True, statement=_STATEMENT)
-    failures = Failures("recovery", postponed="recovery_postponed", failed="recovery_failed", longest_away=_LOOK_EVERY)
+    failures = Failures("recovery", postponed="recovery_postponed", failed="recovery_failed", longest_away=_CHECK_EVERY)
     return Service("recovery", rounds, failures)
 
 
-async def _look(connection: AsyncConnection, offsets: Offsets, lease: timedelta, rest: Rest) -> None:
+async def _find_losses(connection: AsyncConnection, offsets: Offsets, lease: timedelta, quiet: QuietState) -> None:
     try:
-        await look(connection, offsets, _CONSUMES, lease, rest)
+        await find_losses(connection, offsets, _CONSUMES, lease, quiet)
     except BrokerError as error:
         log.warning("recovery_postponed", reason=error.reason, error=str(error))
 
 
-async def look(
+async def find_losses(
     connection: AsyncConnection,
     offsets: Offsets,
     consumes: Mapping[str, tuple[str, ...]],
     lease: timedelta = DEFAULT_LEASE,
-    rest: Rest | None = None,
+    quiet: QuietState | None = None,
 ) -> list[Loss]:
     """Find the records that these consumers lost, report them, and return the losses that are new. Raises BrokerError."""
-    rest = rest or Rest()
+    quiet = quiet or QuietState()
     topics = sorted({topic for names in consumes.values() for topic in names})
     async with kept_alive(connection, lease):  # Kafka may take longer than the lease of a silent holder
-        if await asyncio.to_thread(rest.lasts, offsets, topics):
+        if await asyncio.to_thread(quiet.is_unchanged, offsets, topics):
             return []
-        found, now = await asyncio.to_thread(_ask, offsets, topics, [group_of(name) for name in consumes])
-    before = await lost_search.seen(connection)
+        found, now = await asyncio.to_thread(_read_kafka, offsets, topics, [group_of(name) for name in consumes])
+    before = await lost_search.last_topics(connection)
     losses = [
         loss
         for consumer, read in consumes.items()
@@ -153,9 +153,9 @@ async def look(
         )
     ]
     fresh = await lost.report(connection, losses)
-    await lost_search.begin(connection, {place: span.end for place, span in found.spans.items()})
-    await lost_search.see(connection, now)
-    rest.note(found, now, consumes)
+    await lost_search.store_ends(connection, {place: span.end for place, span in found.spans.items()})
+    await lost_search.store_topics(connection, now)
+    quiet.keep(found, now, consumes)
     return fresh
 
 
@@ -185,7 +185,7 @@ async def run_once(connection: AsyncConnection, limit: int) -> Turn:
     return Turn(sent, len(gaps))
 
 
-def _ask(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple[Look, dict[str, Seen]]:
+def _read_kafka(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple[Look, dict[str, Seen]]:
     """Read ids before offsets, so that the next check notices a topic that is created again in between."""
     ids = offsets.topic_ids(topics)
     found = offsets.look(topics, groups)

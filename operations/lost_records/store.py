@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from operations.ledger.books import kept_from
-from operations.ledger.states import present
+from operations.ledger.states import end_of_ids
 from outbox.append import WAKE_CHANNEL, shard_of
 from outbox.erased import is_marker
 from outbox.lost import Seen
@@ -62,16 +62,16 @@ async def searches(connection: AsyncConnection) -> list[Search]:
         return await (await cursor.execute(_SEARCHES)).fetchall()
 
 
-_BEGIN: Final = """
+_STORE_ENDS: Final = """
 update lost_ranges r set resent_from = t.until from unnest(%s::text[], %s::int[], %s::bigint[]) as t(topic, partition, until)
 where r.topic = t.topic and r.partition = t.partition and r.resent_from is null and r.finished_at is null
 """
 
 
-async def begin(connection: AsyncConnection, ends: Mapping[Place, int]) -> None:
+async def store_ends(connection: AsyncConnection, ends: Mapping[Place, int]) -> None:
     """Store the ends of the partitions before anything is sent again: the copies come after them."""
     columns = [place.topic for place in ends], [place.partition for place in ends], [*ends.values()]
-    await connection.execute(_BEGIN, columns)
+    await connection.execute(_STORE_ENDS, columns)
 
 
 # A dead letter has a mark too. The retried record of a dead letter is in an event with another id.
@@ -120,7 +120,7 @@ async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int
     async with connection.transaction():
         first = first_id_of(await kept_from(connection))
         after = max(wanted.cursor or first, first)
-        until = first_id_of(present(wanted.found_at))
+        until = first_id_of(end_of_ids(wanted.found_at))
         before = min(first_id_of(time_of(after) + _STEP), until)
         values = {"after": after, "before": before, "topic": wanted.topic, "consumer": wanted.consumer, "limit": limit}
         rows = await (await connection.execute(_UNMARKED, values)).fetchall()
@@ -175,20 +175,20 @@ async def open_losses(connection: AsyncConnection) -> list[OpenLoss]:
         return await (await cursor.execute(_OPEN)).fetchall()
 
 
-async def seen(connection: AsyncConnection) -> dict[str, Seen]:
+async def last_topics(connection: AsyncConnection) -> dict[str, Seen]:
     """Read the ids and ends of the topics at the last check."""
     rows = await (await connection.execute("select topic, topic_id, ends from seen_topics")).fetchall()
     return {topic: Seen(topic_id, ends) for topic, topic_id, ends in rows}
 
 
-_SEE: Final = """
+_STORE_TOPICS: Final = """
 insert into seen_topics as s (topic, topic_id, ends) values (%s, %s, %s)
 on conflict (topic) do update set topic_id = excluded.topic_id, ends = excluded.ends
 where (s.topic_id, s.ends) is distinct from (excluded.topic_id, excluded.ends)
 """
 
 
-async def see(connection: AsyncConnection, topics: Mapping[str, Seen]) -> None:
+async def store_topics(connection: AsyncConnection, topics: Mapping[str, Seen]) -> None:
     """Store the ids and ends of the topics at this check."""
     rows: Sequence[tuple[str, str, list[int]]] = [(topic, found.topic_id, [*found.ends]) for topic, found in topics.items()]
-    await connection.cursor().executemany(_SEE, rows)
+    await connection.cursor().executemany(_STORE_TOPICS, rows)

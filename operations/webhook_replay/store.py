@@ -160,7 +160,7 @@ async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequenc
     await connection.cursor().executemany(
         "update webhook_deliveries set outcome = 'accepted', reason = null where id = %s and outcome = 'ignored'", stored
     )
-    await books.expect(connection, [event_id for (event_id,) in stored])
+    await books.follow_again(connection, [event_id for (event_id,) in stored])
     return [
         Verdict(each.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
         if event_id in events

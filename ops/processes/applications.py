@@ -56,7 +56,7 @@ from gateway.webhooks.rejections import RejectedLog
 from gateway.webhooks.sources.live import LiveSource, LiveSources, plain_source, unknown_source
 from gateway.webhooks.sources.partner import NAME as PARTNER
 from operations.deliveries import circumstances
-from operations.erasure.routes import ERASING, Erasing
+from operations.erasure.routes import ERASURE_RUNNER, ErasureRunner
 from operations.topology.routes import SURVEY, survey_of
 from operations.webhook_replay.loop import Replays
 from operations.webhook_replay.routes import REPLAYS
@@ -88,7 +88,7 @@ class Resources(NamedTuple):
     presence: Presence
     replays: Replays
     secret_uses: SecretUses
-    erasing: Erasing
+    erasure_runner: ErasureRunner
     schema: SchemaWatch
     senders: Senders
     sources: LiveSources
@@ -123,12 +123,12 @@ async def opened(settings: GatewaySettings, siblings: Siblings | None = None) ->
     presence = Presence(settings.database_url, settings.lock_lease)
     replays = Replays(settings.database_url, commands, sources, lease=settings.lock_lease)
     secret_uses = SecretUses(settings.database_url, Holders(settings, senders).of)
-    erasing = Erasing(settings.database_url, settings.lock_lease)
+    erasure_runner = ErasureRunner(settings.database_url, settings.lock_lease)
     schema = SchemaWatch(settings.database_url, "gateway")
     schema.start()
     await asyncio.to_thread(schema.wait_looked, _FIRST_LOOK)
     # Closed in the opposite order: the pool that others use last, and the rejections after the intake that refuses.
-    services = (commands, reads, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasing)
+    services = (commands, reads, rejections, intake, audited, days, settlements, presence, replays, secret_uses, erasure_runner)
     try:
         async with (
             running(*services),
@@ -148,7 +148,7 @@ async def opened(settings: GatewaySettings, siblings: Siblings | None = None) ->
                 presence=presence,
                 replays=replays,
                 secret_uses=secret_uses,
-                erasing=erasing,
+                erasure_runner=erasure_runner,
                 schema=schema,
                 senders=senders,
                 sources=sources,
@@ -262,7 +262,7 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
     app[CACHE_ALLOW_ALL] = settings.cache_allow_all
     app[SETTINGS] = settings
     app[SENDERS] = resources.senders
-    app[ERASING] = resources.erasing
+    app[ERASURE_RUNNER] = resources.erasure_runner
     app[SECRET_USES] = resources.secret_uses
     app[GATEKEEPER] = gatekeeper = Gatekeeper(*_tokens(settings))
     settings.on_change(lambda newest: gatekeeper.renew(*_tokens(newest)))

@@ -97,7 +97,7 @@ def assert_ledger(
 
 async def _read_ledger(url: str, now: datetime, period: timedelta) -> ledger.Ledger:
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
-        return await ledger.read(connection, now - period, states.present(now))
+        return await ledger.read(connection, now - period, states.end_of_ids(now))
 
 
 def _assert_tables(system: System, load: Load, besides: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from operations.errors import OperationError
 from operations.ledger import books as ledger
 from operations.ledger.books import SourceLedger
 from operations.ledger.loop import InFlight, Place, sweep
-from operations.ledger.states import OF_SPAN, SETTLED_BY, plan_for_spans, present, span_values
+from operations.ledger.states import OF_SPAN, SETTLED_BY, end_of_ids, plan_for_spans, span_values
 from operations.webhook_replay import store as replay_work
 from outbox.append import append
 from runtime.ids import first_id_of, new_id
@@ -83,14 +83,14 @@ class Books:
 
     async def read(self) -> ledger.Ledger:
         now = datetime.now(UTC)
-        return await ledger.read(self.connection, now - timedelta(hours=1), present(now))
+        return await ledger.read(self.connection, now - timedelta(hours=1), end_of_ids(now))
 
     async def of(self, source: str) -> SourceLedger:
         return next(figures for figures in (await self.read()).sources if figures.source == source)
 
     async def of_day(self, source: str) -> SourceLedger:
         now = datetime.now(UTC)
-        found = await ledger.read(self.connection, now - timedelta(days=1), present(now))
+        found = await ledger.read(self.connection, now - timedelta(days=1), end_of_ids(now))
         return next(figures for figures in found.sources if figures.source == source)
 
     async def break_(self, table: str, event_id: UUID) -> None:
@@ -302,7 +302,7 @@ async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Boo
     await sweep(books.connection, GRACE, now)
     await books.connection.execute("delete from consumed")
     assert (await sweep(books.connection, GRACE, now)).in_flight == {}
-    await ledger.expect(books.connection, [event_id])
+    await ledger.follow_again(books.connection, [event_id])
     later = now + timedelta(minutes=6)
     assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == 0
     assert (await sweep(books.connection, GRACE, later)).in_flight[STRIPE].overdue == 1
@@ -340,7 +340,7 @@ async def test_a_span_is_joined_by_hash_whatever_postgres_knows_of_it(books: Boo
         await books.mark(await books.take())
 
     async def plan() -> str:
-        values = span_values(datetime.now(UTC) - GRACE, present(datetime.now(UTC)))
+        values = span_values(datetime.now(UTC) - GRACE, end_of_ids(datetime.now(UTC)))
         rows = await (await books.connection.execute(f"explain select * from {OF_SPAN}", values)).fetchall()
         return "\n".join(row[0] for row in rows)
 

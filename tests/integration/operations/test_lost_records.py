@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operations.lost_records import store as lost_search
-from operations.lost_records.loop import Rest, look, run_once
+from operations.lost_records.loop import QuietState, find_losses, run_once
 from outbox import lost
 from outbox.lost import REPORTED_CHANNEL, Loss
 from outbox.offsets import Offsets, Place
@@ -63,8 +63,8 @@ class Bench:
         consumer.commit(offsets=[TopicPartition(self.kafka.named(self.topic), 0, offset)], asynchronous=False)
         consumer.close()
 
-    async def look(self, rest: Rest | None = None) -> list[Loss]:
-        return await look(self.connection, self.offsets, {"payments": (self.topic,)}, rest=rest)
+    async def look(self, rest: QuietState | None = None) -> list[Loss]:
+        return await find_losses(self.connection, self.offsets, {"payments": (self.topic,)}, quiet=rest)
 
     async def work(self) -> int:
         """Until the log is searched."""
@@ -126,7 +126,7 @@ async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> 
 
 
 async def test_commits_are_read_only_while_something_moves(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    rest, real = Rest(), Offsets.look
+    rest, real = QuietState(), Offsets.look
     asked: list[Collection[str]] = []
 
     def look_and_count(offsets: Offsets, topics: Collection[str], groups: Collection[str]) -> Look:
