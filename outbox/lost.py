@@ -41,8 +41,8 @@ class Loss(NamedTuple):
         return f"{self.place.topic}/{self.place.partition} from {self.from_offset} to {self.until_offset}"
 
 
-class Seen(NamedTuple):
-    """One look at a topic: Kafka's id of it, and the ends of its partitions in their order."""
+class TopicState(NamedTuple):
+    """The state of a topic at one time: Kafka's id of it, and the ends of its partitions in their order."""
 
     topic_id: str
     ends: Sequence[int]
@@ -55,8 +55,8 @@ def losses_of(
     consumer: str,
     spans: Mapping[Place, Span],
     committed: Mapping[Place, int],
-    before: Mapping[str, Seen],
-    now: Mapping[str, Seen],
+    before: Mapping[str, TopicState],
+    now: Mapping[str, TopicState],
 ) -> Iterator[Loss]:
     """
     Find the losses of one consumer in the partitions that it reads.

@@ -84,8 +84,8 @@ class Group(NamedTuple):
         return bool(self.members) or self.state not in {"empty", "dead"}
 
 
-class Look(NamedTuple):
-    """The spans and groups that one look at the brokers found."""
+class BrokerState(NamedTuple):
+    """The spans of partitions and the groups, read at one time."""
 
     spans: dict[Place, Span]
     groups: dict[str, Group]
@@ -110,7 +110,7 @@ class Offsets:
             self._made.set_sasl_credentials(*self.kafka.login)
         return self._made
 
-    def look(self, topics: Collection[str], groups: Collection[str]) -> Look:
+    def look(self, topics: Collection[str], groups: Collection[str]) -> BrokerState:
         """
         Read the spans of all partitions of these topics, and these groups with their commits there.
 
@@ -123,7 +123,7 @@ class Offsets:
         # One consumer after the other: each starts half a dozen threads, and a memory limit counts all their stacks.
         committed = {name: self._committed(name, places) for name in groups}
         last = self._offsets(self._list_offsets(places, _LATEST))
-        return Look(
+        return BrokerState(
             {place: Span(first[place], last[place]) for place in places},
             {name: self._group(name, described[name], committed[name]) for name in groups},
         )

@@ -79,7 +79,7 @@ class Session:
         self._held = HeldTopics(settings.kafka)
         self._woken = False
         self._may_rest = False
-        self._one_by_one_up_to = 0  # the id up to which rows go out alone, to find which of them Kafka refuses
+        self._one_by_one_up_to = 0  # the id up to which rows are sent alone, to find which of them Kafka refuses
         self._rebalance_at = 0.0
         self._measure_at = 0.0
         self.shards = Shards(lease.connection, RELAYS)

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 
 MISSING: Final = "kafka_right_missing"
 """The reason why a process waits: its user has not been granted a right that it needs."""
-_LIMIT: Final = 3.0  # seconds; a cluster that never had a group takes longer, once
+_LIMIT: Final = 3.0  # seconds; a cluster that has never had a group takes longer the first time
 
 Granted = dict[str, frozenset[str]]
 """The granted operations by the name of the topic or group on the cluster; empty where the user may not even see it."""

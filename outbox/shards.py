@@ -74,5 +74,5 @@ class Shards:
 
 
 def fair_share(members: int) -> int:
-    """Return how many shards each of this number of members may hold, so that all shards are held."""
+    """Return the largest number of shards that one of `members` processes may hold; together they can hold all shards."""
     return -(-SHARDS // max(1, members))

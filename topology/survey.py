@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from outbox.errors import BrokerError
-from outbox.offsets import Look, Offsets
+from outbox.offsets import BrokerState, Offsets
 from schemas.topics import TOPICS
 from schemas.topology import workers
 from topology.view import Kafka, Topology, declared, joined
@@ -23,7 +23,7 @@ _SAMPLES: Final = 180
 _UNSET: Final = "KAFKA_BOOTSTRAP_SERVERS is not set here"
 
 
-def look_at(offsets: Offsets) -> Look:
+def look_at(offsets: Offsets) -> BrokerState:
     """The offsets of all topics and the groups of all workers. Blocks; raises BrokerError."""
     return offsets.look([*TOPICS], [agent.group for agent in workers() if agent.group])
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from outbox.offsets import Group, Look, Place, Span
+from outbox.offsets import BrokerState, Group, Place, Span
 from schemas.topics import TOPICS, Topic
 from schemas.topology import AGENTS, Agent, Edge, Kind, Tie, edges
 
@@ -134,12 +134,12 @@ def declared(now: datetime, kafka: Kafka) -> Topology:
     return _made(now, kafka, None)
 
 
-def joined(look: Look, now: datetime, prefix: str | None = None) -> Topology:
+def joined(look: BrokerState, now: datetime, prefix: str | None = None) -> Topology:
     """The declared graph with the figures of the broker."""
     return _made(now, Kafka(live=True, prefix=prefix), look)
 
 
-def _made(now: datetime, kafka: Kafka, look: Look | None) -> Topology:
+def _made(now: datetime, kafka: Kafka, look: BrokerState | None) -> Topology:
     partitions = _partitions(look) if look else []
     lags = _lags(partitions)
     groups = look.groups if look else {}
@@ -154,7 +154,7 @@ def _made(now: datetime, kafka: Kafka, look: Look | None) -> Topology:
     )
 
 
-def _partitions(look: Look) -> list[PartitionView]:
+def _partitions(look: BrokerState) -> list[PartitionView]:
     readers = {topic: [a for a in AGENTS.values() if topic in a.consumes] for topic in TOPICS}
     holders = {
         (name, place): member.id for name, group in look.groups.items() for member in group.members for place in member.places
@@ -222,7 +222,7 @@ def _by_topic(places: tuple[Place, ...]) -> dict[str, list[int]]:
     return found
 
 
-def _topic(topic: Topic, look: Look | None, lags: Mapping[tuple[str, str], int]) -> TopicView:
+def _topic(topic: Topic, look: BrokerState | None, lags: Mapping[tuple[str, str], int]) -> TopicView:
     spec = TOPICS[topic]
     days = spec.retention.days
     if look is None:

@@ -18,8 +18,8 @@ from operations.lost_records import store as lost_search
 from outbox import lost
 from outbox.errors import BrokerError
 from outbox.locks import Lock
-from outbox.lost import REPORTED_CHANNEL, Loss, Seen, losses_of
-from outbox.offsets import Look, Offsets, Place, Span
+from outbox.lost import REPORTED_CHANNEL, Loss, TopicState, losses_of
+from outbox.offsets import BrokerState, Offsets, Place, Span
 from outbox.settings import RelaySettings
 from runtime.failures import Failures
 from runtime.service import Service, connected, lead
@@ -70,7 +70,7 @@ class QuietState:
         """Let the next check read everything."""
         self._known = None
 
-    def keep(self, found: Look, now: Mapping[str, Seen], consumes: Mapping[str, tuple[str, ...]]) -> None:
+    def keep(self, found: BrokerState, now: Mapping[str, TopicState], consumes: Mapping[str, tuple[str, ...]]) -> None:
         """Keep the state of a check whose results are stored, if every worker has handled everything."""
         places = [(consumer, place) for consumer, read in consumes.items() for place in found.spans if place.topic in read]
         is_quiet = all(
@@ -185,7 +185,7 @@ async def run_once(connection: AsyncConnection, limit: int) -> Turn:
     return Turn(sent, len(gaps))
 
 
-def _read_kafka(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple[Look, dict[str, Seen]]:
+def _read_kafka(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple[BrokerState, dict[str, TopicState]]:
     """Read ids before offsets, so that the next check notices a topic that is created again in between."""
     ids = offsets.topic_ids(topics)
     found = offsets.look(topics, groups)
@@ -193,4 +193,4 @@ def _read_kafka(offsets: Offsets, topics: list[str], groups: list[str]) -> tuple
     for place in sorted(found.spans):
         if place.topic in ends:
             ends[place.topic].append(found.spans[Place(*place)].end)
-    return found, {topic: Seen(ids[topic], ends[topic]) for topic in ids}
+    return found, {topic: TopicState(ids[topic], ends[topic]) for topic in ids}

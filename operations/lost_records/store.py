@@ -18,7 +18,7 @@ from operations.ledger.books import kept_from
 from operations.ledger.states import end_of_ids
 from outbox.append import WAKE_CHANNEL, shard_of
 from outbox.erased import is_marker
-from outbox.lost import Seen
+from outbox.lost import TopicState
 from outbox.offsets import Place
 from outbox.resend import TYPE as RAW
 from runtime.ids import first_id_of, time_of
@@ -175,10 +175,10 @@ async def open_losses(connection: AsyncConnection) -> list[OpenLoss]:
         return await (await cursor.execute(_OPEN)).fetchall()
 
 
-async def last_topics(connection: AsyncConnection) -> dict[str, Seen]:
+async def last_topics(connection: AsyncConnection) -> dict[str, TopicState]:
     """Read the ids and ends of the topics at the last check."""
     rows = await (await connection.execute("select topic, topic_id, ends from seen_topics")).fetchall()
-    return {topic: Seen(topic_id, ends) for topic, topic_id, ends in rows}
+    return {topic: TopicState(topic_id, ends) for topic, topic_id, ends in rows}
 
 
 _STORE_TOPICS: Final = """
@@ -188,7 +188,7 @@ where (s.topic_id, s.ends) is distinct from (excluded.topic_id, excluded.ends)
 """
 
 
-async def store_topics(connection: AsyncConnection, topics: Mapping[str, Seen]) -> None:
+async def store_topics(connection: AsyncConnection, topics: Mapping[str, TopicState]) -> None:
     """Store the ids and ends of the topics at this check."""
     rows: Sequence[tuple[str, str, list[int]]] = [(topic, found.topic_id, [*found.ends]) for topic, found in topics.items()]
     await connection.cursor().executemany(_STORE_TOPICS, rows)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ops.doctor.findings import Finding
-    from outbox.offsets import Look, Place
+    from outbox.offsets import BrokerState, Place
     from runtime.kafka import Cluster
     from schemas.topics import TopicSpec
     from schemas.topology import Agent
@@ -159,7 +159,7 @@ def _check_groups(kafka: Cluster, *, wanted: bool) -> Iterator[Finding]:
         yield _check_group(kafka, look, old, agent, wanted=wanted)
 
 
-def _check_group(kafka: Cluster, look: Look, old: Mapping[Place, int], agent: Agent, *, wanted: bool) -> Finding:
+def _check_group(kafka: Cluster, look: BrokerState, old: Mapping[Place, int], agent: Agent, *, wanted: bool) -> Finding:
     role, group = agent.name, look.groups[group_of(agent.name)]
     spans = {place: span for place, span in look.spans.items() if place.topic in agent.consumes}
     behind = sum(span.lag(group.committed.get(place)) for place, span in spans.items())

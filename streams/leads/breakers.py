@@ -73,7 +73,7 @@ class Breaker:
 
 log = structlog.get_logger()
 
-_LOOK_EVERY: Final = 1.0  # seconds between two reads of the requests for probes
+_REFRESH_EVERY: Final = 1.0  # seconds between two reads of the requests for probes
 
 
 class Breakers:
@@ -88,7 +88,7 @@ class Breakers:
         self._unrecorded: dict[str, str | None] = {}
         self._back_since: dict[str, datetime] = {}
         self._pulled: dict[UUID, datetime] = {}
-        self._look_at = 0.0
+        self._refresh_at = 0.0
 
     def room(self, partner: str, busy: int, cap: int) -> int:
         """Return how many more attempts to the partner may begin."""
@@ -123,8 +123,8 @@ class Breakers:
             self._back_since[partner] = self._now()
         elif was_closed and not is_closed:
             log.warning("breaker_opened", reason="breaker_open", partner=partner, failures=breaker.failures, error=answer.error)
-        if answer.hold:
-            until = self._now() + answer.hold
+        if answer.requested_pause:
+            until = self._now() + answer.requested_pause
             self._held[partner] = max(until, self._held.get(partner, until))
 
     def due_of(self, lead_id: UUID) -> datetime | None:
@@ -132,7 +132,7 @@ class Breakers:
         return self._pulled.pop(lead_id, None)
 
     def next_try(self, partners: Iterable[str]) -> float | None:
-        """Return the seconds until one of these CRMs that gets no leads now may be tried, or None where there is none."""
+        """Return the seconds until the first blocked CRM of these partners may be tried, or None if none is blocked."""
         moment, now = time.monotonic(), self._now()
         known = {*partners}
         waits = [(until - now).total_seconds() for partner, until in self._held.items() if partner in known]
@@ -140,7 +140,7 @@ class Breakers:
         waits += [until - moment for until in opened if until is not None]
         return min((seconds for seconds in waits if seconds > 0), default=None)
 
-    async def look(self, connection: AsyncConnection, mine: Collection[str], *, at_rest: bool) -> None:
+    async def refresh(self, connection: AsyncConnection, mine: Collection[str], *, at_rest: bool) -> None:
         """
         Take over the breakers of partners that have become this worker's, and read which probes operators have requested.
 
@@ -150,8 +150,8 @@ class Breakers:
             for partner, failures in (await breaker_store.read_open(connection, fresh)).items():
                 self._breakers[partner].reopen(time.monotonic(), failures)
             self._taken_over |= fresh
-        if at_rest or time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + _LOOK_EVERY
+        if at_rest or time.monotonic() >= self._refresh_at:
+            self._refresh_at = time.monotonic() + _REFRESH_EVERY
             for partner in await breaker_store.read_probe_requests(connection, mine):
                 self._breakers[partner].probe(time.monotonic())
                 self._held.pop(partner, None)

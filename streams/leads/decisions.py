@@ -33,7 +33,7 @@ class Answer(NamedTuple):
         return self.error is None and self.status in SUCCESSES
 
     @property
-    def hold(self) -> timedelta | None:
+    def requested_pause(self) -> timedelta | None:
         """Return how long the CRM wants no leads at all, which 429 and 503 mean (RFC 6585, RFC 9110)."""
         if self.retry_after is None or self.status not in _BUSY:
             return None

@@ -63,7 +63,7 @@ where l.id = v.id and l.attempts = v.attempt and l.status = 'delivering' returni
 
 
 async def renew(connection: AsyncConnection, leads: Collection[Claimed], until: datetime) -> list[UUID]:
-    """Extend the claims of leads under way; returns the ids of those that no other worker has claimed meanwhile."""
+    """Extend the claims of leads under way; return the ids of those that no other worker has claimed meanwhile."""
     columns = [lead.id for lead in leads], [lead.attempt for lead in leads]
     return [row[0] for row in await (await connection.execute(_RENEW, (until, *columns))).fetchall()]
 
@@ -135,7 +135,7 @@ cross join lateral (
 
 
 async def next_due(connection: AsyncConnection, partners: Sequence[str], now: datetime) -> float | None:
-    """Return the seconds until the next lead of the partners is due that is not due yet, or None where there is none."""
+    """Return the seconds until the next lead of the partners becomes due, or None if none will; due leads do not count."""
     row = await (await connection.execute(_NEXT_DUE, {"partners": list(partners), "now": now})).fetchone()
     return row[0] if row else None
 

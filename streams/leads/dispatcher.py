@@ -123,7 +123,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
 
     async def begin(self, connection: AsyncConnection) -> int:
         mine_now = [key for key in self._partners if self._holds(key)]
-        await self._breakers.look(connection, mine_now, at_rest=not self._under_way)
+        await self._breakers.refresh(connection, mine_now, at_rest=not self._under_way)
         rooms = mine = self._rooms()
         if time.monotonic() >= self._unknown_at:
             self._unknown_at = time.monotonic() + _UNKNOWN_EVERY

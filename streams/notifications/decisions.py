@@ -63,7 +63,7 @@ def decide(command: SendNotification, known: Sequence[Contact], configured: Coll
 
 
 def _reason_without_address(command: SendNotification, known: Sequence[Contact]) -> str:
-    """Return the reason: there is no address, or none that a mail server could accept; `@zoe` may be the id of a user."""
+    """Return why there is no address: none is known, or those known are invalid; `@zoe` may be the id of a user."""
     if known:
         is_invalid = command.channel == "EMAIL" and any(contact.email for contact in known)
         return SendReason.ADDRESS_INVALID if is_invalid else "address_unknown"

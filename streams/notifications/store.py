@@ -124,7 +124,7 @@ where channel = %s and next_attempt_at is not null and next_attempt_at > now() o
 
 
 async def next_due(connection: AsyncConnection, channel: Channel) -> float | None:
-    """Return the seconds until the next notification of the channel is due that is not due yet, or None where there is none."""
+    """Return the seconds until the next notification of the channel becomes due, or None if none will; due ones do not count."""
     row = await (await connection.execute(_NEXT_DUE, (channel,))).fetchone()
     return row[0] if row else None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
     from uuid import UUID
 
-    from outbox.offsets import Look
+    from outbox.offsets import BrokerState
     from runtime.kafka import Cluster
 
 EVENT = """
@@ -129,7 +129,7 @@ async def test_commits_are_read_only_while_something_moves(bench: Bench, monkeyp
     rest, real = QuietState(), Offsets.look
     asked: list[Collection[str]] = []
 
-    def look_and_count(offsets: Offsets, topics: Collection[str], groups: Collection[str]) -> Look:
+    def look_and_count(offsets: Offsets, topics: Collection[str], groups: Collection[str]) -> BrokerState:
         asked.extend([groups] if groups else [])
         return real(offsets, topics, groups)
 

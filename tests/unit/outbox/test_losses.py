@@ -6,11 +6,12 @@ from typing import Final
 
 import pytest
 
-from outbox.lost import Loss, Seen, losses_of
+from outbox.lost import Loss, TopicState, losses_of
 from outbox.offsets import Place, Span
 
 P0: Final = Place("t", 0)
-SAME: Final = {"t": Seen("id-1", (100,))}
+SAME: Final = {"t": TopicState("id-1", (100,))}
+EMPTY: Final = {"t": TopicState("id-1", ())}
 
 
 @pytest.mark.parametrize(
@@ -26,9 +27,9 @@ SAME: Final = {"t": Seen("id-1", (100,))}
         (Span(60, 100), None, SAME, SAME, Loss("c", P0, 0, 60)),
         (Span(0, 30), 100, {}, SAME, Loss("c", P0, 0, 100, offsets_reused=True)),
         (Span(0, 80), 50, SAME, SAME, Loss("c", P0, 80, 100, offsets_reused=True)),
-        (Span(0, 150), None, SAME, {"t": Seen("id-2", (150,))}, Loss("c", P0, 0, 100, offsets_reused=True)),
-        (Span(0, 150), 100, {"t": Seen("id-1", ())}, {"t": Seen("id-2", (150,))}, Loss("c", P0, 0, 100, offsets_reused=True)),
-        (Span(0, 5), None, {"t": Seen("id-1", (0,))}, {"t": Seen("id-2", (5,))}, None),
+        (Span(0, 150), None, SAME, {"t": TopicState("id-2", (150,))}, Loss("c", P0, 0, 100, offsets_reused=True)),
+        (Span(0, 150), 100, EMPTY, {"t": TopicState("id-2", (150,))}, Loss("c", P0, 0, 100, offsets_reused=True)),
+        (Span(0, 5), None, {"t": TopicState("id-1", (0,))}, {"t": TopicState("id-2", (5,))}, None),
     ],
     ids=[
         "all read", "all read and gone by retention", "new", "the rest is there", "empty", "its beginning went",
@@ -37,7 +38,7 @@ SAME: Final = {"t": Seen("id-1", (100,))}
     ],
 )  # fmt: skip
 def test_a_loss_is_what_was_not_read_and_is_not_there(
-    span: Span, committed: int | None, before: dict[str, Seen], now: dict[str, Seen], loss: Loss | None
+    span: Span, committed: int | None, before: dict[str, TopicState], now: dict[str, TopicState], loss: Loss | None
 ) -> None:
     found = list(losses_of("c", {P0: span}, {} if committed is None else {P0: committed}, before, now))
     assert found == ([loss] if loss else [])

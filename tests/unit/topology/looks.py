@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from outbox.offsets import Group, Look, Member, Place, Span
+from outbox.offsets import BrokerState, Group, Member, Place, Span
 from schemas.topics import TOPICS
 from schemas.topology import workers
 from topology.view import joined
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def look(lags: dict[str, int] | None = None, *, idle: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> Look:
+def look(lags: dict[str, int] | None = None, *, idle: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> BrokerState:
     """Every partition holds offsets 10 to 100,010; of a topic in `lags` the first partition has so much left to read."""
     spans = {
         Place(topic, number): Span(10, 100_010)
@@ -32,7 +32,7 @@ def look(lags: dict[str, int] | None = None, *, idle: tuple[str, ...] = (), miss
         members = () if agent.name in idle else (Member(f"{agent.name}-1", "faust", "10.0.0.1", tuple(places)),)
         assert agent.group
         groups[agent.group] = Group(agent.group, "empty" if agent.name in idle else "stable", members, committed)
-    return Look(spans, groups)
+    return BrokerState(spans, groups)
 
 
 def topology(lags: dict[str, int] | None = None, *, idle: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> Topology:

@@ -97,6 +97,6 @@ def test_a_crm_that_answers_is_healthy_whatever_it_thinks_of_the_lead(answer: An
 @pytest.mark.parametrize(("code", "hold"), [(429, 60), (503, 60), (500, None), (200, None)])
 def test_who_is_busy_may_ask_for_patience_for_all(code: int, hold: int | None) -> None:
     answer = Answer(status=code, retry_after=timedelta(seconds=60))
-    assert answer.hold == (timedelta(seconds=hold) if hold else None)
-    assert answer._replace(retry_after=timedelta(days=30)).hold in (None, RETRY_AFTER_MAX)
-    assert answer._replace(retry_after=None).hold is None
+    assert answer.requested_pause == (timedelta(seconds=hold) if hold else None)
+    assert answer._replace(retry_after=timedelta(days=30)).requested_pause in (None, RETRY_AFTER_MAX)
+    assert answer._replace(retry_after=None).requested_pause is None
