@@ -1,4 +1,4 @@
-"""Runtime configuration: values by key that may change while processes run, with everything that ever held."""
+"""Runtime configuration: values by key that may change while processes run, and the history of each key."""
 
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
@@ -33,7 +33,7 @@ class ConfigEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def decoded(value: Any) -> Any:
-    """A value as Python has it; what cannot be decoded is UNREADABLE, which nothing can use."""
+    """Decode a value; returns UNREADABLE, which nothing can use, if that fails."""
     try:
         found = msgspec.json.decode(value)
     except (ValueError, RecursionError):
@@ -42,31 +42,31 @@ def decoded(value: Any) -> Any:
 
 
 async def read_all(connection: AsyncConnection) -> list[ConfigEntry]:
-    """Every key, in their order; values are JSON as it is stored, for one may be beyond what can be decoded."""
+    """Read every key, in order; values are JSON as it is stored, since one may be impossible to decode."""
     async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(f"{_READ} order by key", prepare=True)).fetchall()
 
 
 async def read_values(connection: AsyncConnection) -> dict[str, Any]:
-    """The decoded values of the keys that begin like one that is read."""
+    """Read the decoded values of the keys whose first word is reserved."""
     found = await (await connection.execute(_VALUES, (list(RESERVED),), prepare=True)).fetchall()
     return {key: decoded(value) for key, value in found}
 
 
 async def read(connection: AsyncConnection, key: str) -> ConfigEntry | None:
-    """One key, likewise."""
+    """Read one key, with its value as it is stored."""
     async with connection.cursor(row_factory=kwargs_row(_entry)) as cursor:
         return await (await cursor.execute(f"{_READ} where key = %s", (key,))).fetchone()
 
 
 async def last_usable(connection: AsyncConnection, key: str) -> Any:
-    """The newest value of the key's history that can be used; None, which is the default, where there is none."""
+    """Read the newest usable value of the key's history; None, which is the default, if there is none."""
     found = await (await connection.execute(_LAST, (key,))).fetchall()
     return next((value for (text,) in found if is_usable(key, value := decoded(text))), None)
 
 
 async def in_force(connection: AsyncConnection, key: str, default: _Value) -> _Value:
-    """Read the present value of one key."""
+    """Read the value of one key that is in force."""
     entry = await read(connection, key)
     value = decoded(entry.value) if entry else None
     if not is_usable(key, value):
@@ -92,7 +92,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def read_history(
     connection: AsyncConnection, key: str | None, *, first: UUID, before: UUID, limit: int
 ) -> tuple[list[Change], bool]:
-    """A page of the changes of one key or of all, `first` <= id < `before`, newest first, and whether there is more."""
+    """Read a page of the changes of one key or of all, `first` <= id < `before`, newest first; True if there are more."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         values = {"key": key, "first": first, "before": before, "limit": limit + 1, "bytes": PAGE_BYTES}
         rows = await (await cursor.execute(_HISTORY, values)).fetchall()
@@ -134,14 +134,14 @@ async def change(
     """
     Set the key in the transaction that is open on the connection, keep the change, and append `config.changed` under its id.
 
-    The same `change_id` again changes nothing and returns what it made. Raises ProjectionError where another version than the
-    `expected` one stands; 0 expects that the key is unknown.
+    The same `change_id` again changes nothing and returns the entry that it made. Raises ProjectionError if the current version
+    is not the `expected` one; 0 expects that the key is unknown.
     """
     await connection.execute(_LOCK, (key,))
     if made := await _made(connection, change_id):
         return made
-    standing = await read(connection, key)
-    current = standing.version if standing else 0
+    found = await read(connection, key)
+    current = found.version if found else 0
     if expected is not None and expected != current:
         raise ProjectionError(Reason.VERSION_STALE, f"the current version is {current}")
     entry = ConfigEntry(key=key, value=value, version=current + 1, updated_at=datetime.now(UTC))

@@ -1,8 +1,8 @@
 """
 Every key of the runtime configuration that has a reader: its effect and the values it may have.
 
-A value is checked when it is set and again when it is read, for the table may have been written by SQL or by an older version.
-Keys whose first word is none of these are anybody's own, and hold whatever JSON Postgres can store.
+A value is checked when it is set and again when it is read, since SQL or an older version may have written the table. A key with
+another first word than these is free for your services, and holds any JSON that Postgres can store.
 """
 
 import re
@@ -22,8 +22,8 @@ class Key(NamedTuple):
     """
     One key, or one for each partner: `{ID}` stands for the id of its variables in the environment.
 
-    `fits` says of a decoded value whether it can be used; `bounds` says the same to people, `schema` to readers of JSON Schema.
-    Null always fits: it gives back the default.
+    `fits` returns true if a decoded value can be used; `bounds` describes such values in words, `schema` in JSON Schema. Null
+    always fits: it restores the default.
     """
 
     name: str
@@ -81,22 +81,22 @@ KEYS: Final = (
     Key("cache.allow_all", *_FLAG, "True allows patterns that begin with a wildcard in `cache/invalidate`."),
 )
 RESERVED: Final = frozenset(key.name.partition(".")[0] for key in KEYS)
-"""First words of keys that are nobody's own."""
+"""First words of the keys that our processes read; no other key may begin with one."""
 UNREADABLE: Final = object()
 """In place of a value that cannot be decoded; nothing can use it."""
 _TAKEN: Final = "|".join(any_case(word) for word in sorted(RESERVED))
 KEY_FORM: Final = rf"^(?:{'|'.join(key.form for key in KEYS)}|(?!(?:{_TAKEN})(?:[.]|$))[A-Za-z0-9][A-Za-z0-9_.:-]{{0,199}})\Z"
-"""A key that is read, or one that is anybody's own."""
+"""A key that our processes read, or one that is free for your services."""
 _PATTERNS: Final = tuple((key.pattern, key) for key in KEYS)
 
 
 def is_read(name: str) -> bool:
-    """Return true if a process of ours reads the key; other keys belong to their authors."""
+    """Return true if a process of ours reads the key; other keys are free for your services."""
     return _find(name) is not None
 
 
 def key_of(name: str) -> Key | None:
-    """Return what is known of a key that a process of ours reads; None of others."""
+    """Return the definition of a key that a process of ours reads; None for other keys."""
     found = _find(name)
     return found[0] if found else None
 
@@ -109,7 +109,7 @@ def is_usable(name: str, value: Any) -> bool:
 
 def check(name: str, value: Any, partners: Collection[str]) -> None:
     """
-    Refuse what nothing could use; `partners` are the ids of those that are configured.
+    Refuse a key or a value that nothing could use; `partners` are the ids of those that are configured.
 
     Raises ProjectionError with reason `config_key_unknown` or `config_value_invalid`.
     """
@@ -117,19 +117,20 @@ def check(name: str, value: Any, partners: Collection[str]) -> None:
     if found is None:
         if name.partition(".")[0].lower() in RESERVED:
             raise ProjectionError(
-                Reason.CONFIG_KEY_UNKNOWN, f"nothing reads this key; of its kind there are: {', '.join(key.name for key in KEYS)}"
+                Reason.CONFIG_KEY_UNKNOWN, f"nothing reads this key; the reserved keys are: {', '.join(key.name for key in KEYS)}"
             )
         return
     key, partner = found
     if partner is not None and partner not in partners:
         raise ProjectionError(
-            Reason.CONFIG_KEY_UNKNOWN, f"no partner {partner} is configured; there are: {', '.join(sorted(partners)) or 'none'}"
+            Reason.CONFIG_KEY_UNKNOWN,
+            f"no partner {partner} is configured; configured are: {', '.join(sorted(partners)) or 'none'}",
         )
     if value is not None and not key.fits(value):
         raise ProjectionError(Reason.CONFIG_VALUE_INVALID, f"{key.name} is {key.bounds}, or null for its default")
 
 
 def _find(name: str) -> tuple[Key, str | None] | None:
-    """The key that is read under the name, and which partner's it is."""
+    """Return the definition of the key that has this name, and the partner in the name."""
     found = next(((key, match) for pattern, key in _PATTERNS if (match := pattern.fullmatch(name))), None)
     return (found[0], found[1].groupdict().get("partner")) if found else None

@@ -27,7 +27,7 @@ class Config(Followed):
     """
     The usable values of the keys that have a reader.
 
-    A value that cannot be used (SQL or an older version wrote it) is not taken: the last good one stays, else the default.
+    A value that cannot be used (SQL or an older version wrote it) is ignored: the last usable one stays, else the default.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
@@ -37,7 +37,7 @@ class Config(Followed):
         self.replace(values or {})
 
     def get(self, key: str, default: _Value) -> _Value:
-        """The value in force; the default where the key was never set, or is null."""
+        """Return the value in force; the default if the key was never set, or is null."""
         value = self._values.get(key)
         return default if value is None else cast("_Value", value)
 
@@ -45,10 +45,10 @@ class Config(Followed):
     async def refresh(self, connection: AsyncConnection) -> None:
         changed = self.replace(await read_values(connection))
         UNUSABLE.set(self.unusable)
-        await _set_aside(connection, self, changed)
+        await _report_ignored(connection, self, changed)
 
     def replace(self, values: Mapping[str, Any]) -> list[str]:
-        """Let these be the values from now on; returns the keys whose value has become one that cannot be used."""
+        """Use these values from now on; returns the keys whose value has become unusable."""
         read = {key: value for key, value in values.items() if is_read(key)}
         unusable = {key: value for key, value in read.items() if not is_usable(key, value)}
         kept = {key: self._values[key] for key in unusable if key in self._values}
@@ -58,7 +58,7 @@ class Config(Followed):
         return changed
 
     def fall_back(self, key: str, value: Any) -> None:
-        """Let this be the value of a key whose own cannot be used, unless a good one of it was seen here."""
+        """Use this value for a key whose own is unusable, unless a usable one was read here before."""
         self._values.setdefault(key, value)
 
     @property
@@ -74,9 +74,9 @@ def _same(one: Any, other: Any) -> bool:
 @asynccontextmanager
 async def following(database_url: str, *, wait: bool = True) -> AsyncIterator[Config]:
     """
-    The configuration, kept up with changes within two seconds.
+    Yield the configuration, updated with changes within two seconds.
 
-    With `wait` it is read before it is returned, where Postgres lets it. While Postgres is away it keeps the values it had, at
+    With `wait` it is read before it is yielded, if Postgres is available. While Postgres is unavailable it keeps its values, at
     first none.
     """
     config = Config()
@@ -84,7 +84,7 @@ async def following(database_url: str, *, wait: bool = True) -> AsyncIterator[Co
         yield config
 
 
-async def _set_aside(connection: AsyncConnection, config: Config, keys: Sequence[str]) -> None:
+async def _report_ignored(connection: AsyncConnection, config: Config, keys: Sequence[str]) -> None:
     """Log once that a value is ignored, and find the value that was in force before this process began."""
     for key in keys:
         config.fall_back(key, await last_usable(connection, key))

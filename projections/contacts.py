@@ -66,7 +66,7 @@ async def read(connection: AsyncConnection, user_id: str) -> Contact | None:
 
 
 async def named(connection: AsyncConnection, names: Sequence[str]) -> list[Contact]:
-    """Every contact that one of the names stands for: as its user id or as one of its addresses."""
+    """Read every contact whose user id or one of whose addresses is among the names."""
     cursor = connection.cursor(row_factory=class_row(Contact))
     await cursor.execute(_NAMED, {"names": list(names)})
     return await cursor.fetchall()

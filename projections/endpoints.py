@@ -1,4 +1,4 @@
-"""The endpoints of providers: those of the table, as a process sees them, kept up with changes."""
+"""The endpoints of providers in the table, as a process holds them in memory, updated with changes."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ class Vault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Endpoint(NamedTuple):
-    """One endpoint, as a gateway verifies by it."""
+    """One endpoint, with the secrets by which a gateway verifies its webhooks."""
 
     provider: str
     id: str
@@ -55,7 +55,7 @@ UNREADABLE: Final = Gauge(
 
 
 class Endpoints(Followed, Mapping[str, Endpoint]):
-    """The endpoints by their places, `stripe/eu`; it changes between two looks at it, and `version` grows with each change."""
+    """The endpoints by their places, `stripe/eu`; they may change between two reads, and `version` grows with each change."""
 
     def __init__(self, seals: Seals) -> None:
         super().__init__()
@@ -75,11 +75,11 @@ class Endpoints(Followed, Mapping[str, Endpoint]):
         return len(self._all)
 
     def is_uncertain(self, place: str) -> bool:
-        """Report whether this process cannot know the secrets of the endpoint now: a wrong signature may be a right one."""
+        """Return true if this process cannot have the endpoint's secrets now: a signature that fails may be right."""
         return self._view.is_uncertain(place)
 
     def follow(self, newest: PartnerSettings) -> None:
-        """Open by the keys of these settings from now on; the table is read again."""
+        """Use the keys of these settings from now on; the table is read again."""
         self._view.follow(Seals(newest.secret_keys))
         self.read_again()
 
@@ -103,6 +103,6 @@ def _secrets_of(vault: Vault) -> tuple[list[str], list[str]]:
 
 @asynccontextmanager
 async def followed(endpoints: Endpoints, database_url: str) -> AsyncIterator[None]:
-    """Keep these endpoints up with changes of the table within two seconds, beginning beside whatever comes next."""
+    """Update these endpoints with changes of the table within two seconds; does not wait for the first read."""
     async with following(database_url, ENDPOINTS.table, endpoints, wait=False):
         yield

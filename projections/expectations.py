@@ -24,7 +24,7 @@ class _Row(NamedTuple):
     outcome: Stored
 
 
-async def expect(  # noqa: PLR0917  # four words of one expectation; who calls it reads like the request
+async def expect(  # noqa: PLR0917  # the fields of one expectation, in the order of the request
     connection: AsyncConnection, reference: str, amount: int, currency: str, user_id: str | None, trace: Trace
 ) -> Outcome:
     """
@@ -36,8 +36,8 @@ async def expect(  # noqa: PLR0917  # four words of one expectation; who calls i
     wanted = (amount, currency.lower())
     payment_id = await _payment_behind(connection, reference)
     while True:
-        # The payments worker locks payment before reconciliation, and so do we: where a payment came in between, the
-        # savepoint gives the row back before the payment is waited for.
+        # The payments worker locks payment before reconciliation, and so do we: if a payment came in between, the rollback to the
+        # savepoint releases the row before we wait for the payment.
         async with connection.transaction() as savepoint:
             payment = await _lock_payment(connection, payment_id) if payment_id else None
             if await _offer(connection, reference, wanted, user_id):

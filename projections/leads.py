@@ -1,8 +1,8 @@
 """
 Leads of partners, every attempt to deliver them, and the keys under which they came.
 
-`next_attempt_at` is what makes a lead due. While it is being delivered that is the end of its claim: a worker that dies leaves a
-lead that becomes due again, and the attempt it began is told as interrupted.
+A lead is due at its `next_attempt_at`. While it is being delivered, that is the end of its claim: if the worker dies, the lead
+becomes due again, and the attempt that the worker began is shown as interrupted.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from projections.tables import history
 from schemas.leads import LeadStatus
 
 DUE_CHANNEL: Final = "leads_due"
-"""Notified when there may be a lead to deliver: one has become due by a commit, or a probe was asked for."""
+"""Notified when there may be a lead to deliver: a commit has made one due, or a probe was requested."""
 
 leads = Table(
     "leads",
@@ -54,14 +54,14 @@ leads = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("version", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    # Attempts that count towards the limit: one that was interrupted says nothing about the partner.
+    # Attempts that count towards the limit: an interrupted one proves nothing about the partner.
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", DateTime(timezone=True)),
     # Commands that wait for the outcome of the next attempt.
     Column("task_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
-    # Why an undelivered lead is held back until somebody asks for its delivery.
+    # Why an undelivered lead is held back until its delivery is requested.
     Column("suppressed", Text),
-    # Attempts in a row that ended with their worker; beyond a bound the lead itself is taken for the cause.
+    # Attempts in a row during which the worker died; beyond a bound the lead itself is taken for the cause.
     Column("interruptions", Integer, nullable=False, server_default=text("0")),
     CheckConstraint(
         "status in ('received', 'delivering', 'retrying', 'delivered', 'exhausted', 'rejected')",
@@ -101,7 +101,7 @@ lead_attempts = Table(
     Index("lead_attempts_started_at_idx", "started_at"),
 )
 
-# Leads that an operator has given up: they are not delivered again, whatever is asked of dead letters.
+# Leads that an operator has given up: they are not delivered again, even if dead letters are retried.
 lead_discards = Table(
     "lead_discards",
     metadata,
@@ -112,7 +112,7 @@ lead_discards = Table(
 )
 
 # The breaker of each CRM that has failed, as the worker that delivers to it sees it; open from `opened_at` on, tried next at
-# `probe_at`. Who wants it tried now writes `asked_at`, which a later `tried_at` answers.
+# `probe_at`. A request to try it now sets `asked_at`; a later `tried_at` shows that it was tried.
 lead_breakers = Table(
     "lead_breakers",
     metadata,
@@ -126,7 +126,7 @@ lead_breakers = Table(
     CheckConstraint("(opened_at is null) = (probe_at is null)", name="open_until_probe"),
 )
 
-# An Idempotency-Key of a partner stays with the body it first came with.
+# An Idempotency-Key of a partner stays bound to the body with which it first came.
 lead_keys = Table(
     "lead_keys",
     metadata,
@@ -144,7 +144,7 @@ on conflict (partner, key) do update set digest = k.digest returning digest
 
 
 async def bind_key(connection: AsyncConnection, partner: str, key: str, digest: bytes) -> bool:
-    """Bind the key to the body's digest; False where it is bound to another one."""
+    """Bind the key to the body's digest; False if it is bound to another one."""
     row = await (await connection.execute(_BIND_KEY, (partner, key, digest))).fetchone()
     return row is not None and bytes(row[0]) == digest
 
@@ -191,7 +191,7 @@ class LeadView(_View, frozen=True):
 
 
 async def lead(connection: AsyncConnection, lead_id: str) -> LeadView | None:
-    """The lead with that id, every attempt and every event of it, at one moment."""
+    """Read the lead with that id, with all of its attempts and events, at one moment."""
     try:
         wanted = UUID(lead_id)
     except ValueError:

@@ -1,8 +1,9 @@
 """
 The lists of current state, newest first: payments, subscriptions, invoices, leads and notifications.
 
-A page walks one index from where the page before ended, and passes over what does not fit. It looks at no more than `LOOKED`
-rows, so that its price does not grow with the table: where few rows fit, a page is short, or even empty, and `last` leads on.
+A page reads one index from where the page before ended, and skips rows that do not match. It reads no more than `ROWS_READ_MAX`
+rows, so that its cost does not grow with the table: where few rows match, a page is short or even empty, and `last` is where the
+next one begins.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +18,7 @@ from psycopg.rows import dict_row
 from projections.list_items import InvoiceItem, LeadItem, NotificationItem, PaymentItem, SubscriptionItem
 from schemas.envelope import EARLIEST, LATEST
 
-LOOKED: Final = 20_000
+ROWS_READ_MAX: Final = 20_000
 
 Item = TypeVar("Item", bound=msgspec.Struct)
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -26,12 +27,12 @@ Key = tuple[Any, ...]
 """The place of a row in the order of its list."""
 
 
-class Asked(NamedTuple):
+class ListQuery(NamedTuple):
     """
-    The rows of a page: those of the period that come after `last` and have these values, `limit` of them at most.
+    A query for the rows of a page: those of the period that come after `last` and have these values, `limit` of them at most.
 
-    Money is listed by the time of its last change, leads and notifications by the time at which they came. `values` are by the
-    names of the list's `tests`.
+    Payments, subscriptions and invoices are listed by the time of their last change, leads and notifications by the time at which
+    they arrived. `values` are by the names of the list's filters.
     """
 
     first: Any
@@ -41,7 +42,7 @@ class Asked(NamedTuple):
     values: Mapping[str, Any] = _NOTHING
 
 
-class Listed(NamedTuple, Generic[Item]):
+class ListPage(NamedTuple, Generic[Item]):
     """The items of a page, and the key after which the next page begins; None on the last page."""
 
     items: list[Item]
@@ -49,22 +50,22 @@ class Listed(NamedTuple, Generic[Item]):
 
 
 class List(NamedTuple, Generic[Item]):
-    """A list: its table, its order, and the conditions that its rows can be asked to meet."""
+    """A list: its table, its order, and the conditions that a query can set."""
 
     item: type[Item]
     table: str
     order: tuple[str, ...]
     columns: str
-    tests: Mapping[str, str]  #: By filter: the condition on a row that was walked.
+    tests: Mapping[str, str]  #: By filter: the condition on a row that was read.
     walks: Mapping[str, str] = _NOTHING  #: By filter: the condition that has an index in the list's order.
-    few: Mapping[str, str] = _NOTHING  #: By filter: the condition that finds few rows by an index of its own.
+    few: Mapping[str, str] = _NOTHING  #: By filter: the condition that finds few rows by its own index.
     joined: str = ""
-    joined_tests: Mapping[str, str] = _NOTHING  #: By filter: the condition on what is joined to the row.
+    joined_tests: Mapping[str, str] = _NOTHING  #: By filter: the condition on the tables that are joined to the row.
 
 
-async def read(connection: AsyncConnection, which: List[Item], asked: Asked) -> Listed[Item]:
+async def read(connection: AsyncConnection, which: List[Item], asked: ListQuery) -> ListPage[Item]:
     """Read a page of the list."""
-    values = {**asked.values, "first": asked.first, "before": asked.before, "looked": LOOKED, "more": asked.limit + 1}
+    values = {**asked.values, "first": asked.first, "before": asked.before, "looked": ROWS_READ_MAX, "more": asked.limit + 1}
     if asked.last is not None:
         values |= {f"last_{name}": value for name, value in zip(which.order, asked.last, strict=True)}
     async with connection.cursor(row_factory=dict_row) as cursor:
@@ -73,25 +74,25 @@ async def read(connection: AsyncConnection, which: List[Item], asked: Asked) -> 
     fitting = [row for row in rows if row["fits"]]
     items = [msgspec.convert(_fields(which, row), which.item) for row in fitting[: asked.limit]]
     if len(fitting) > asked.limit:
-        return Listed(items, _key(which, fitting[asked.limit - 1]))
-    return Listed(items, _key(which, rows[-1]) if rows and rows[-1]["place"] == LOOKED else None)
+        return ListPage(items, _key(which, fitting[asked.limit - 1]))
+    return ListPage(items, _key(which, rows[-1]) if rows and rows[-1]["place"] == ROWS_READ_MAX else None)
 
 
 def statement(which: List[Any], names: Collection[str], *, onward: bool) -> str:
-    """The query of a page with these filters; `onward` if it comes after another one."""
+    """Return the SQL of a page with these filters; `onward` if it comes after another page."""
     first, order = which.order[0], ", ".join(f"{name} desc" for name in which.order)
     scope = [f"{first} >= %(first)s and {first} < %(before)s"]
     if onward:
         scope.append(f"({', '.join(which.order)}) < ({', '.join(f'%(last_{name})s' for name in which.order)})")
     scope += [which.walks[name] for name in names if name in which.walks]
     few = [which.few[name] for name in names if name in which.few]
-    # What is few is found before anything else: the planner would rather walk the whole order and hope to meet it soon.
+    # The few rows are found before anything else: the planner would read the whole order in the hope to find them early.
     source = f"(select * from {which.table} where {' and '.join(few)} offset 0) few" if few else which.table
     tests = [which.tests[name] for name in names if name in which.tests]
     late = [which.joined_tests[name] for name in names if name in which.joined_tests]
     newest = ", ".join(f"w.{name} desc" for name in which.order)
-    # A window and not a sort: the rows come in its order, and only as many are made as the page takes. What is joined is asked
-    # for the rows that fit so far, and not for all that are walked.
+    # A window and not a sort: the rows come in its order, and only as many are computed as the page takes. Tables are joined only
+    # to the rows that match so far, and not to all that are read.
     return f"""
         select * from (
           select {which.columns}, {", ".join(f"w.{name} as key_{name}" for name in which.order)},
@@ -105,7 +106,7 @@ def statement(which: List[Any], names: Collection[str], *, onward: bool) -> str:
 
 
 def _fields(which: List[Any], row: dict[str, Any]) -> dict[str, Any]:
-    """The item's fields; a null is left out. Postgres can hold times that RFC 3339 has no form for."""
+    """Return the item's fields without nulls. A time that RFC 3339 cannot express becomes the nearest one."""
     names = {field.name: field.encode_name for field in msgspec.structs.fields(which.item)}
     return {
         names[name]: min(max(value, EARLIEST), LATEST) if isinstance(value, datetime) else value
@@ -127,7 +128,7 @@ _OF_MONEY: Final = {
     "account": "w.account = %(account)s",
 }
 
-# A reference is another payment's once that one is paid under it. Who has to pay may be known from the expectation alone.
+# A reference belongs to another payment once that one is paid under it. The payer may be known from the expectation alone.
 PAYMENTS: Final = List(
     item=PaymentItem,
     table="payments",

@@ -35,7 +35,7 @@ notifications = Table(
     Column("locale", Text),
     CheckConstraint("channel in ('EMAIL', 'SMS', 'PUSH')", name="channel_known"),
     CheckConstraint("status in ('queued', 'sending', 'sent', 'failed', 'suppressed')", name="status_known"),
-    # While sending it is the end of the sender's lease: a sender that died is followed by another then.
+    # While the status is sending, this is the end of the sender's lease: if the sender died, another one takes over then.
     CheckConstraint("(status in ('queued', 'sending')) = (next_attempt_at is not null)", name="open_with_time"),
     CheckConstraint("status not in ('queued', 'sending', 'sent') or address is not null", name="reachable"),
     CheckConstraint("status not in ('failed', 'suppressed') or reason is not null", name="ended_with_reason"),

@@ -1,4 +1,4 @@
-"""The partners of the table: their terms as they are, and everything that is secret of them sealed in one piece."""
+"""The partners in the table: their terms in plain JSON, and all of their secrets sealed in one value."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -34,7 +34,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 class NamedTerms(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The terms as they are kept, with the id of the partner as it was first given, which its key does not tell."""
+    """The terms as they are stored, with the id of the partner as it was first given, which its key does not show."""
 
     name: str | None = None
 
@@ -59,7 +59,7 @@ PartnerRow = Row[NamedTerms]
 
 
 def partner_of(terms: Terms, vault: Vault) -> Partner:
-    """The partner as processes use it; what is in the table was checked when it was written."""
+    """Return the partner as processes use it; the row was checked when it was written."""
     return Partner.model_construct(
         secret=tuple(kept.secret for kept in vault.signing),
         token=tuple(kept.secret for kept in vault.token),

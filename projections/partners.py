@@ -23,8 +23,8 @@ class PartnerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
     `waiting` counts its undelivered leads that will be tried again, `due` those of them whose time has come; the times of the
     oldest are `oldest_received_at` and `oldest_due_at`. Its breaker is open from `opened_at` on, after `failures` in a row,
-    the last of them `error`; the CRM is tried again at `probe_at`, and has been tried last at `tried_at`. Somebody has asked for
-    that last at `asked_at`.
+    the last of them `error`; the CRM is tried again at `probe_at`, and was last tried at `tried_at`. `asked_at` is the last
+    request to try it at once.
     """
 
     partner: str
@@ -75,7 +75,7 @@ async def read_partner(connection: AsyncConnection, partner: str) -> PartnerView
 
 
 class Pause(NamedTuple):
-    """The hold on the leads of a partner, and where it is decided: the configuration stands before terms."""
+    """True if the leads of a partner are held back, and what decides that: the configuration overrides the terms."""
 
     paused: bool
     by: Literal["configuration", "terms"]
@@ -83,7 +83,7 @@ class Pause(NamedTuple):
 
 async def read_pauses(connection: AsyncConnection, configured: Iterable[str]) -> dict[str, Pause]:
     """
-    Read what the leads worker goes by, for each partner that exists or has a key.
+    Read the pauses by which the leads worker decides, for each partner that exists or has a key.
 
     `configured` are the partners of the settings: a row of the same id is not used.
     """
@@ -113,7 +113,7 @@ async def why_waiting(connection: AsyncConnection, partner: str, configured: Ite
     if row is None:
         return None
     failures, error, probe_at = row
-    detail = f"the partner's CRM has failed {failures} times in a row ({error}): it is left alone until its next probe"
+    detail = f"the partner's CRM has failed {failures} times in a row ({error}): no lead is sent to it until its next probe"
     return Wait("breaker_open", detail, probe_at)
 
 
@@ -127,8 +127,8 @@ select asked_at, pg_notify(%(channel)s, '') from asked
 """
 
 
-async def ask_probe(connection: AsyncConnection, partner: str) -> datetime:
-    """Ask for an attempt at the partner's CRM now, regardless of its breaker; return the time of the request."""
+async def request_probe(connection: AsyncConnection, partner: str) -> datetime:
+    """Request an attempt at the partner's CRM now, regardless of its breaker; returns the time of the request."""
     row = await (await connection.execute(_ASK, {"partner": partner, "channel": DUE_CHANNEL})).fetchone()
     assert row is not None  # noqa: S101  # the statement inserts or updates one row
     asked_at: datetime = row[0]

@@ -131,27 +131,27 @@ class InvoiceView(_State, frozen=True, kw_only=True):
 
 
 async def payment(connection: AsyncConnection, payment_id: str) -> PaymentView | None:
-    """The payment with that provider id."""
+    """Read the payment with that provider id."""
     return await _read(connection, _PAYMENT, payment_id, PaymentView)
 
 
 async def refund(connection: AsyncConnection, refund_id: str) -> RefundView | None:
-    """The refund with that provider id."""
+    """Read the refund with that provider id."""
     return await _read(connection, _REFUND, refund_id, RefundView)
 
 
 async def dispute(connection: AsyncConnection, dispute_id: str) -> DisputeView | None:
-    """The dispute with that provider id."""
+    """Read the dispute with that provider id."""
     return await _read(connection, _DISPUTE, dispute_id, DisputeView)
 
 
 async def subscription(connection: AsyncConnection, subscription_id: str) -> SubscriptionView | None:
-    """The subscription with that provider id."""
+    """Read the subscription with that provider id."""
     return await _read(connection, _SUBSCRIPTION, subscription_id, SubscriptionView)
 
 
 async def invoice(connection: AsyncConnection, invoice_id: str) -> InvoiceView | None:
-    """The invoice with that provider id."""
+    """Read the invoice with that provider id."""
     return await _read(connection, _INVOICE, invoice_id, InvoiceView)
 
 
@@ -189,7 +189,7 @@ def _parts(table: Table, *names: str) -> ColumnElement[Any]:
 
 
 def _columns(table: Table, *but: str) -> list[ColumnElement[Any]]:
-    """The table's columns under the names that the views have on the wire."""
+    """Return the table's columns under the names that the views have on the wire."""
     kept = [column for column in table.columns if column.name not in {"id", "state", *but}]
     return [_readable(column).label(camel(column.name)) for column in kept]
 
@@ -199,7 +199,7 @@ def _readable(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def camel(name: str) -> str:
-    """The name of a column as answers have it."""
+    """Return the name of a column as it is in answers."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
 
@@ -208,7 +208,7 @@ def _alone(aggregate: str, table: Table) -> Read:
     return _one(table, select(*_columns(table), table.c.id.label("id"), _events(aggregate, table).label("events")))
 
 
-# A reference is another payment's once that one is paid under it. Before that, what is asked is compared with what is expected.
+# A reference belongs to another payment once that one is paid under it. Before that, the requested amount is compared.
 _OURS: Final = or_(reconciliations.c.payment_id.is_(None), reconciliations.c.payment_id == payments.c.id)
 _SOURCE: Final[FromClause] = payments.outerjoin(
     reconciliations, and_(reconciliations.c.reference == payments.c.reference, _OURS)
@@ -225,7 +225,7 @@ _RECONCILIATION: Final = case(
     else_="mismatched",
 )
 
-# Since 2025 no single Stripe event links a payment to its subscription: the invoice stands between, whichever came first.
+# Since 2025 no single Stripe event links a payment to its subscription: the invoice links them, in whatever order they come.
 _PAYMENT: Final = _one(
     payments,
     select(

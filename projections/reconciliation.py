@@ -1,8 +1,8 @@
 """
 The paid half of `reconciliations`, which the payments worker writes when a payment succeeds.
 
-A reference belongs to one payment. Where two payments claim one (it was paid twice) the smaller id has it, whichever came
-first, so that a rebuilt table equals the live one; the other payment is unexpected.
+A reference belongs to one payment. If two payments claim it (it was paid twice), the smaller id gets it, whichever came first,
+so that a rebuilt table equals the live one; the other payment is unexpected.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     user_id: str | None
 
 
-# Sorted, like every batch of row locks here: two workers never wait for each other in a ring.
+# Sorted, like every batch of row locks here, so that two workers never end in a deadlock.
 _SETTLE: Final = """
 insert into reconciliations as r (reference, payment_id, paid_amount, paid_currency)
 select * from unnest(%b::text[], %b::text[], %b::int8[], %b::text[]) as v(reference, payment_id, amount, currency)

@@ -1,8 +1,8 @@
 """
 The retention of business records: leads with their attempts and events, the keys of leads, and notifications.
 
-Only what is settled goes, a batch a transaction, so that a year's worth at the first run holds up nobody. A lead stays known to
-the deduplication: a copy that comes later is a duplicate still.
+Only settled records are deleted, one batch in a transaction, so that a year of them at the first run blocks nothing. The
+deduplication keeps its row of a deleted lead: a copy that comes later is still a duplicate.
 """
 
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ class Forgotten(NamedTuple):
     notifications: int
 
 
-# Ids tell when a lead came, which was before it changed for the last time: the primary key leads to the old ones.
+# An id has the time at which its lead came, which was before its last change: so the primary key finds the old leads.
 _LEADS: Final = """
 with gone as (
   delete from leads where id in (

@@ -1,4 +1,4 @@
-"""The partners as a process sees them: those of its environment, and those of the table, kept up with changes."""
+"""The partners as a process holds them in memory: those of its environment, and those of the table, updated with changes."""
 
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -27,9 +27,9 @@ _HELD: Final = Partner(paused=True)
 
 class Roster(Followed, Mapping[str, Partner]):
     """
-    The partners by the `{ID}` of their variables; it changes between two looks at it.
+    The partners by the `{ID}` of their variables; they may change between two reads.
 
-    A partner of the environment stands before one of the table, which the API refuses to add. `version` grows with each change.
+    A partner of the environment overrides one of the table, which the API refuses to add. `version` grows with each change.
     """
 
     def __init__(self, environment: Mapping[str, Partner], seals: Seals) -> None:
@@ -45,7 +45,7 @@ class Roster(Followed, Mapping[str, Partner]):
 
     @classmethod
     def of(cls, settings: PartnerSettings) -> "Roster":
-        """The partners of these settings, with those of the table to be read."""
+        """Return the partners of these settings; those of the table have yet to be read."""
         return cls(settings.partners, Seals(settings.secret_keys))
 
     def __getitem__(self, key: str) -> Partner:
@@ -58,11 +58,11 @@ class Roster(Followed, Mapping[str, Partner]):
         return len(self._all)
 
     def is_uncertain(self, key: str) -> bool:
-        """Report whether this process cannot know the secrets of the partner now: a wrong signature may be a right one."""
+        """Return true if this process cannot have the partner's secrets now: a signature that fails may be right."""
         return key not in self._environment and self._view.is_uncertain(key)
 
     def follow(self, newest: PartnerSettings) -> None:
-        """Let the partners and the keys of these settings be those of now; the table is read again."""
+        """Use the partners and the keys of these settings from now on; the table is read again."""
         self._environment = newest.partners
         self._view.follow(Seals(newest.secret_keys))
         self._merge()
@@ -95,9 +95,9 @@ def _secrets_of(vault: Vault) -> tuple[list[str], list[str]]:
 @asynccontextmanager
 async def followed(roster: Roster, database_url: str, *, wait: bool = True) -> AsyncIterator[None]:
     """
-    Keep these partners up with changes of the table within two seconds.
+    Update these partners with changes of the table within two seconds.
 
-    With `wait` the table is read before this returns, where Postgres lets it.
+    With `wait` the table is read before this yields, if Postgres is available.
     """
     async with following(database_url, PARTNERS.table, roster, wait=wait):
         yield

@@ -1,5 +1,5 @@
 """
-Rows that operators add while everything runs: their terms as they are, and all that is secret of a row sealed in one piece.
+Rows that operators add while everything runs: their terms in plain JSON, and all secrets of a row sealed in one value.
 
 Each kind of row has a table of its own, which `projections/sealed_tables.py` declares.
 """
@@ -78,11 +78,11 @@ class SealedRows(NamedTuple, Generic[Terms, Vault]):
     vault: type[Vault]
 
     def open(self, row: Row[Terms], seals: Seals) -> Vault:
-        """Open what is secret of a row. Raises SealError."""
+        """Open the secrets of a row. Raises SealError."""
         return msgspec.json.decode(seals.open(row.sealed, self._owner(row.id)), type=self.vault)
 
     def seal(self, vault: Vault, key: str, seals: Seals) -> Sealed:
-        """Seal what is secret of the row of this id. Raises SealError `seal_keys_missing`."""
+        """Seal the secrets of the row with this id. Raises SealError `seal_keys_missing`."""
         return seals.seal(msgspec.json.encode(vault), self._owner(key))
 
     async def versions(self, connection: AsyncConnection) -> dict[str, tuple[int, datetime]]:
@@ -103,7 +103,7 @@ class SealedRows(NamedTuple, Generic[Terms, Vault]):
         return self._row(found) if found else None
 
     async def read_to_change(self, connection: AsyncConnection, key: str) -> Row[Terms] | None:
-        """Read one row in the open transaction, at whose end others may change it."""
+        """Read one row and lock it until the open transaction ends."""
         await connection.execute(_LOCK, (self.noun, key))
         return await self.read(connection, key)
 

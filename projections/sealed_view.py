@@ -42,16 +42,16 @@ class SealedView(Generic[Terms, Vault]):
         """Set by the owner once it has taken the first rows over."""
 
     def is_uncertain(self, key: str) -> bool:
-        """Report whether this process cannot know the secrets of the row now."""
+        """Return true if this process cannot have the row's secrets now."""
         return not self.read.is_set() or key in self._unreadable
 
     def follow(self, seals: Seals) -> None:
-        """Open by these keys from now on; the table is read again."""
+        """Use these keys from now on; the table is read again."""
         self._seals = seals
         self._is_stale = True
 
     async def refresh(self, connection: AsyncConnection) -> bool:
-        """Read the table, if anything in it has changed; returns whether it was read."""
+        """Read the table if anything in it has changed; returns true if it was read."""
         seen = await self._table.versions(connection)
         if seen == self._seen and not self._is_stale:
             return False
@@ -75,7 +75,7 @@ class SealedView(Generic[Terms, Vault]):
             return None
 
     def _learn(self, vaults: list[Vault]) -> None:
-        """Have no log line show what is secret of these: those of before may still be in use somewhere."""
+        """Keep these secrets out of log lines; former ones may still be in use somewhere."""
         found = [self._secrets_of(vault) for vault in vaults]
         secrets = [secret for secrets, _ in found for secret in secrets]
         learn_stored(self._table.table, secrets, [address for _, addresses in found for address in addresses])

@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, PrimaryKeyConstraint
 
 from outbox.tables import metadata
 
-# The highest version that was given out or brought along. A deleted document keeps its row: versions never start anew.
+# The highest version that was assigned here or came with a change. A deleted document keeps its row: versions never start again.
 search_documents = Table(
     "search_documents",
     metadata,

@@ -1,4 +1,4 @@
-"""Reads that are declared with SQLAlchemy, as their tables are, and asked by psycopg."""
+"""Queries that are declared with SQLAlchemy, as their tables are, and executed by psycopg."""
 
 from typing import Any, Final, NamedTuple
 
@@ -17,12 +17,12 @@ class Read(NamedTuple):
     values: dict[str, Any]
 
     async def first(self, connection: AsyncConnection, **values: Any) -> dict[str, Any] | None:
-        """The first row, or None."""
+        """Return the first row, or None."""
         async with connection.cursor(row_factory=dict_row) as cursor:
             return await (await cursor.execute(self.statement, self.values | values)).fetchone()
 
 
 def read_of(query: Select[Any]) -> Read:
-    """The query as text."""
+    """Return the query as text, with its values."""
     compiled = query.compile(dialect=_DIALECT)
     return Read(str(compiled), dict(compiled.params))

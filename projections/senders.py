@@ -1,4 +1,4 @@
-"""Whoever may send us webhooks beside the plain paths: the partners, and the endpoints of providers."""
+"""The senders of webhooks beside the plain paths: the partners, and the endpoints of providers."""
 
 from typing import NamedTuple
 
@@ -11,14 +11,14 @@ from schemas.partners import PartnerSettings
 
 
 class Senders(NamedTuple):
-    """Both as a process knows them; they change between two looks."""
+    """Both as a process holds them in memory; they may change between two reads."""
 
     partners: Roster
     endpoints: Endpoints
 
     @classmethod
     def of(cls, settings: PartnerSettings) -> "Senders":
-        """Those of these settings, with those of the tables to be read."""
+        """Return the senders of these settings; those of the tables have yet to be read."""
         return cls(Roster.of(settings), Endpoints(Seals(settings.secret_keys)))
 
     @property
@@ -27,7 +27,7 @@ class Senders(NamedTuple):
         return self.partners.version, self.endpoints.version
 
     def follow(self, newest: PartnerSettings) -> None:
-        """Let the partners and the keys of these settings be those of now; the tables are read again."""
+        """Use the partners and the keys of these settings from now on; the tables are read again."""
         self.partners.follow(newest)
         self.endpoints.follow(newest)
 

@@ -1,8 +1,9 @@
 """
 The objects to fetch from Stripe's API, and the outcome of each fetch.
 
-`next_attempt_at` is what makes one due; while it is asked for, that is the end of its claim: what a worker had that died becomes
-due again. What is settled stays as long as the event that was the cause can be read again, so that nobody asks twice.
+An object is due at its `next_attempt_at`. While it is being fetched, that is the end of its claim: if the worker dies, the object
+becomes due again. A settled row is kept as long as the event that caused it can be read again, so that the object is not fetched
+twice.
 """
 
 from sqlalchemy import (
@@ -30,9 +31,9 @@ stripe_fetches = Table(
     Column("kind", Text, nullable=False),
     Column("object_id", Text, nullable=False),
     Column("why", Text, nullable=False),
-    # What that event is about, as Stripe calls it: some of it no object says.
+    # The type of that event, as Stripe names it: the object does not state all of it.
     Column("cause", Text, nullable=False),
-    # Unix seconds of Stripe's: the answer must be of a later second.
+    # Unix seconds by Stripe's clock: the answer must be of a later second.
     Column("after", BigInteger, nullable=False),
     Column("context", Text),
     Column("account", Text),
@@ -41,7 +42,7 @@ stripe_fetches = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", DateTime(timezone=True)),
     Column("outcome", Text),
-    # Why the last attempt failed, or why nothing came of it.
+    # Why the last attempt failed, or why there is no event.
     Column("reason", Text),
     PrimaryKeyConstraint("event_id", "kind", "object_id"),
     CheckConstraint("why in ('thin', 'order')", name="why_known"),

@@ -5,7 +5,7 @@ Current state of payments, refunds, disputes, subscriptions and invoices.
 `version` counts the provider's events behind a row, so it is the same in whatever order they came.
 
 `livemode` and `account` are what the events state. The account is no part of a key: what has a row here has an id that the
-provider has made. Of what Stripe copies from one account to another, customers alone keep their ids
+provider has made. Of the objects that Stripe copies from one account to another, customers alone keep their ids
 (https://support.stripe.com/questions/data-that-can-be-copied-between-stripe-accounts), and they have no row.
 """
 
@@ -58,7 +58,7 @@ payments = Table(
     Index("payments_user_id_idx", "user_id", postgresql_where=text("user_id is not null")),
 )
 
-# `status` is the provider's word where it is none that all providers share.
+# `status` is one of the words that all providers share, or else the provider's own word.
 refunds = Table(
     "refunds",
     metadata,
@@ -144,7 +144,7 @@ invoices = Table(
     Index("invoices_updated_at_idx", "updated_at", "id", "provider"),
 )
 
-# The events that made a row of the tables above, one line each, kept as long as the row.
+# The events that produced the rows of the tables above, one line each, kept as long as the row.
 history = Table(
     "history",
     metadata,
@@ -157,8 +157,8 @@ history = Table(
     PrimaryKeyConstraint("aggregate_id", "aggregate_type", "event_id"),
 )
 
-# Where what was expected meets what was paid. Both sides write the same row, so its lock puts them in an order and the second
-# one always sees the first: no pair is missed, whichever comes first.
+# What was expected and what was paid under a reference. Both sides write the same row, so its lock puts them in an order and the
+# second one always sees the first: no pair is missed, whichever comes first.
 reconciliations = Table(
     "reconciliations",
     metadata,

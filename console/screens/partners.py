@@ -20,7 +20,7 @@ from operations.partners.health import Health, read_health
 from operations.partners.routes import detail_of, registry_of
 from operations.stats import store as stats
 from operations.stats.query import StatsQuery
-from projections.partners import PartnerView, Pause, ask_probe, pause_key, read_partner, read_partners, read_pauses
+from projections.partners import PartnerView, Pause, pause_key, read_partner, read_partners, read_pauses, request_probe
 from schemas.leads import LeadStatus
 from schemas.partners import key_of
 from schemas.text import Filter, PartnerId, accepts
@@ -132,7 +132,7 @@ async def probe(request: web.Request) -> web.Response:
     async with transaction(request) as connection:
         current = await _read(request, connection, _key_of(request))
         if not current.pause.paused:
-            await ask_probe(connection, current.id)
+            await request_probe(connection, current.id)
     return await _partner(request, "_partner.html")
 
 

@@ -18,7 +18,7 @@ from operations.deliveries import store as deliveries
 from operations.deliveries.query import DeliveriesQuery
 from operations.find.query import FindQuery, Kind
 from projections import lists
-from projections.lists import Asked
+from projections.lists import ListQuery
 from runtime.ids import first_id_of, is_time_ordered, time_of
 from runtime.moments import EPOCH
 from schemas.envelope import EARLIEST, LATEST
@@ -143,7 +143,7 @@ async def _of_trace(connection: AsyncConnection, query: FindQuery) -> list[Findi
 
 async def _of_user(connection: AsyncConnection, name: str, limit: int) -> list[Finding]:
     """Find the payments of a user, and the messages to a user or an address."""
-    ever = Asked(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), limit, values={"user": name})
+    ever = ListQuery(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), limit, values={"user": name})
     payments = await lists.read(connection, lists.PAYMENTS, ever)
     by_id = ever._replace(first=first_id_of(EPOCH), before=UUID(int=(1 << 128) - 1))
     messages = await lists.read(connection, lists.NOTIFICATIONS, by_id)

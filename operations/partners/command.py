@@ -74,7 +74,7 @@ async def _probe(connection: AsyncConnection, key: str, configured: Iterable[str
     held = await partners.why_waiting(connection, key, configured)
     if held and held.reason == "partner_paused":
         raise CommandError(f"partner_paused: {held.detail}; `tallyhook partners resume {key}` delivers its leads")
-    asked_at, until = await partners.ask_probe(connection, key), time.monotonic() + wait
+    asked_at, until = await partners.request_probe(connection, key), time.monotonic() + wait
     while time.monotonic() < until:
         found = {view.partner: view for view in await partners.read_partners(connection)}
         if (tried := found[key].tried_at) and tried >= asked_at:

@@ -90,7 +90,7 @@ class NotificationsPage(Page[NotificationItem], frozen=True):
 
 
 _SHORT: str = f"""
-A page may be shorter than `limit`, or empty, and still have a `next`: a page reads at most {lists.LOOKED:,} rows."""
+A page may be shorter than `limit`, or empty, and still have a `next`: a page reads at most {lists.ROWS_READ_MAX:,} rows."""
 
 
 def _list(summary: str, description: str, which: lists.List[Any], query: type[StateQuery], page: type[Page[Any]]) -> Handler:

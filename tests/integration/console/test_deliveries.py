@@ -105,7 +105,7 @@ async def test_a_page_looks_at_a_bounded_number_and_leads_on(
 ) -> None:
     await gateway.post(Payment(id="pi_9").created(event_id="evt_9"))
     await deliver(gateway, 3)
-    monkeypatch.setattr(pages, "LOOKED", 3)
+    monkeypatch.setattr(pages, "ROWS_READ_MAX", 3)
     operator, asked = await visitor(gateway, database_url), "/console/deliveries?type=payment_intent.created"
     first = (await operator.get(asked)).text
     following = first.partition('href="/console/deliveries?type=payment_intent.created&amp;cursor=')[2].partition('"')[0]

@@ -142,7 +142,7 @@ async def test_filters_and_the_cursor_lead_through_the_list(gateway: Gateway, da
 
 
 async def test_a_page_without_a_match_leads_further(gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "LOOKED", 2)
+    monkeypatch.setattr(lists, "ROWS_READ_MAX", 2)
     late = [Payment(id=f"pi_{n}").succeeded(START + n) for n in range(1, 3)]
     await delivered(gateway, database_url, Payment(id="pi_0").failed(START), *late)
     async with signed_in(gateway, "/console/money?status=failed") as looked:

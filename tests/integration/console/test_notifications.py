@@ -190,7 +190,7 @@ async def test_filters_and_the_cursor_lead_through_the_list(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [await sent(gateway, database_url, to=f"user{n % 2}@example.com") for n in range(6)]
-    monkeypatch.setattr(lists, "LOOKED", 4)
+    monkeypatch.setattr(lists, "ROWS_READ_MAX", 4)
     operator = await visitor(gateway, database_url)
     seen: list[str] = []
     at = f"{LIST}?status=queued&limit=3"

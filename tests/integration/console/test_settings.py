@@ -121,7 +121,7 @@ async def test_a_filtered_page_of_the_audit_log_looks_at_a_bounded_number_and_le
     operator = await visitor(gateway, database_url)
     for path in ("/console/sign-out", CONFIG, CONFIG, CONFIG):
         await operator.post(path, form_token="of another")
-    monkeypatch.setattr(pages, "LOOKED", 3)
+    monkeypatch.setattr(pages, "ROWS_READ_MAX", 3)
     asked = f"{AUDIT}?path=/console/sign-out"
     first = (await operator.get(asked)).text
     following = first.partition(f'href="{AUDIT}?')[2].partition('"')[0].replace("&amp;", "&")

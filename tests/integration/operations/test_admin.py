@@ -253,7 +253,7 @@ async def test_a_page_looks_at_a_bounded_number_and_its_next_leads_on(
     sent = [Payment(id=f"pi_{n}") for n in range(5)]
     for n, payment in enumerate(sent):
         await gateway.post(payment.created(event_id=f"evt_{n}") if n in {0, 3} else payment.succeeded(event_id=f"evt_{n}"))
-    monkeypatch.setattr(bounded, "LOOKED", 2)
+    monkeypatch.setattr(bounded, "ROWS_READ_MAX", 2)
     seen = [page async for page in all_pages(gateway, DELIVERIES, "&type=payment_intent.created")]
     assert [len(page) for page in seen] == [1, 0, 1]
     query = DeliveriesQuery(type="payment_intent.created", limit=2)

@@ -108,7 +108,13 @@ async def test_a_page_of_a_large_table_walks_an_index_and_no_more_than_it_may(
         middle = await lists.read(reader, which, asked._replace(values={}, limit=40))
         asked = asked._replace(last=middle.last)
         assert asked.last is not None
-    values = {**asked.values, "first": asked.first, "before": asked.before, "looked": lists.LOOKED, "more": asked.limit + 1}
+    values = {
+        **asked.values,
+        "first": asked.first,
+        "before": asked.before,
+        "looked": lists.ROWS_READ_MAX,
+        "more": asked.limit + 1,
+    }
     values |= {f"last_{name}": value for name, value in zip(which.order, asked.last or (), strict=False)}
     explained = "explain (analyze, timing off, format json) " + lists.statement(which, asked.values.keys(), onward=onward)
     row = await (await reader.execute(explained, values, prepare=False)).fetchone()
@@ -116,17 +122,23 @@ async def test_a_page_of_a_large_table_walks_an_index_and_no_more_than_it_may(
     for node in nodes(row[0][0]["Plan"]):
         assert node["Node Type"] != "Seq Scan", node
         assert "Sort" not in node["Node Type"] or node["Actual Rows"] < 100, node
-        assert node["Actual Rows"] * node["Actual Loops"] <= lists.LOOKED, node
+        assert node["Actual Rows"] * node["Actual Loops"] <= lists.ROWS_READ_MAX, node
 
 
 async def test_joined_tables_are_read_for_matching_rows_only(reader: psycopg.AsyncConnection) -> None:
     asked = PaymentsQuery(status="failed").asked(NOW)
-    values = {**asked.values, "first": asked.first, "before": asked.before, "looked": lists.LOOKED, "more": asked.limit + 1}
+    values = {
+        **asked.values,
+        "first": asked.first,
+        "before": asked.before,
+        "looked": lists.ROWS_READ_MAX,
+        "more": asked.limit + 1,
+    }
     explained = "explain (analyze, timing off, format json) " + lists.statement(lists.PAYMENTS, asked.values.keys(), onward=False)
     row = await (await reader.execute(explained, values, prepare=False)).fetchone()
     assert row
     plan = [*nodes(row[0][0]["Plan"])]
-    assert [node["Actual Rows"] for node in plan if node.get("Relation Name") == "payments"] == [lists.LOOKED]
+    assert [node["Actual Rows"] for node in plan if node.get("Relation Name") == "payments"] == [lists.ROWS_READ_MAX]
     joined = [node["Actual Loops"] for node in plan if node.get("Relation Name") in {"reconciliations", "invoices"}]
     assert joined
     assert max(joined) == 1  # the last row that was walked, which leads on
@@ -149,7 +161,7 @@ async def test_every_row_is_listed_once_in_its_order_whatever_the_pages(reader: 
         )
     ).fetchall()
     assert seen == [row[0] for row in expected]
-    assert pages > MANY // lists.LOOKED
+    assert pages > MANY // lists.ROWS_READ_MAX
 
 
 async def test_a_page_without_a_fitting_row_leads_on_to_the_one_that_fits(reader: psycopg.AsyncConnection) -> None:

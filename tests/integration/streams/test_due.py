@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from projections.leads import DUE_CHANNEL
-from projections.partners import ask_probe
+from projections.partners import request_probe
 from runtime.service import running
 from streams.due import settle_in_parts, wake_listener
 from tests.integration.streams.delivering import Clock, Leads, leads_on, round_of
@@ -104,7 +104,7 @@ async def test_a_requested_probe_is_noticed(leads: Leads, database_url: str) -> 
         await until(leads, lead_id, status="retrying")
         leads.crm.answers("/acme", status(200))
         async with leads.pool.connection() as connection:
-            await ask_probe(connection, "ACME")
+            await request_probe(connection, "ACME")
         await until(leads, lead_id, status="delivered")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from projections.partners import ask_probe, read_partners, why_waiting
+from projections.partners import read_partners, request_probe, why_waiting
 from runtime.service import running
 from tests.command import tallyhook_beside
 from tests.integration.streams.delivering import Leads, leads_on, round_of
@@ -103,7 +103,7 @@ async def test_a_requested_probe_is_made_at_once(leads: Leads) -> None:
         await dispatcher.run_once()
         assert len(leads.crm.taken) == 1  # of the one that takes over
         async with leads.pool.connection() as connection:
-            asked_at = await ask_probe(connection, "ACME")
+            asked_at = await request_probe(connection, "ACME")
         leads.crm.answers("/acme", status(204))
 
         async def answered() -> bool | None:
@@ -119,7 +119,7 @@ async def test_where_no_lead_waits_the_breaker_is_closed_by_hand(leads: Leads) -
     await leads.rows("update leads set status = 'rejected', next_attempt_at = null returning id")
     async with leads.dispatcher(**DEAD) as dispatcher:
         async with leads.pool.connection() as connection:
-            await ask_probe(connection, "ACME")
+            await request_probe(connection, "ACME")
         await dispatcher.run_once()
     assert (await standing(leads)).opened_at is None
 
