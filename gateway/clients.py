@@ -28,7 +28,7 @@ class Clients:
         """Returns the client for the address of a connection and the value of `X-Forwarded-For`."""
 
     def of(self, request: web.BaseRequest) -> str:
-        """The client's address; for IPv6 its /64 network, which is the least that one client has."""
+        """The client's address; for IPv6 its /64 network, the smallest that one client has."""
         hops = request.headers.getall("X-Forwarded-For", ()) if self._trusted else ()
         return self.named(request.remote or "", ",".join(hops))
 

@@ -1,8 +1,8 @@
 """
 The connections of one listener: how long the gateway waits for each client, and which are closed when there are too many.
 
-Anyone can open many connections and send nothing. This must not take the place of other clients. So the gateway closes only
-connections on which the client has to act: of the client with the most of them, those for which it has waited longest.
+Anyone can open many connections and send nothing. This must not take the place of other clients. So, to make room, the
+gateway closes only connections on which the client has to act: of the client with the most of them, the oldest.
 """
 
 from collections import Counter

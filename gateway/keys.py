@@ -65,6 +65,6 @@ PRESENCE: Final = web.AppKey("presence", Presence)
 COMMAND_WAIT: Final = web.AppKey("command_wait", timedelta)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 SETTINGS: Final = web.AppKey("settings", GatewaySettings)
-"""The settings of the start; their `newest` has the current secrets."""
+"""The settings at the start; their `newest` has the current secrets."""
 SENDERS: Final = web.AppKey("senders", Senders)
 SECRET_USES: Final = web.AppKey("secret_uses", SecretUses)

@@ -77,7 +77,7 @@ class Listener:
                 if number:
                     return
                 if self._connections.make_room():
-                    self._rest(listening, _PAUSE)
+                    self._pause(listening, _PAUSE)
                     return
                 refusing = True
             try:
@@ -87,7 +87,7 @@ class Listener:
             except OSError as error:
                 if error.errno in _PASSING:
                     log.error("accept_failed", reason="files_exhausted", error=str(error))  # noqa: TRY400  # a trace adds nothing
-                    self._rest(listening, _REST)
+                    self._pause(listening, _REST)
                     return
                 continue  # this client has left already
             if refusing:
@@ -95,7 +95,7 @@ class Listener:
             else:
                 self._register(accepted, peer[0])
 
-    def _rest(self, listening: socket.socket, seconds: float) -> None:
+    def _pause(self, listening: socket.socket, seconds: float) -> None:
         self._loop.remove_reader(listening)
         self._loop.call_later(seconds, self._resume, listening)
 

@@ -20,11 +20,11 @@ _DELIVERIES: Final = "deliveries to partners"
 
 
 class Shared(NamedTuple):
-    """Two variables with the same secret; `opens` is True if one of them is a token, which gives access by itself."""
+    """Two variables with the same secret; `gives_access` is True if one of them is a token, which gives access by itself."""
 
     first: str
     other: str
-    opens: bool
+    gives_access: bool
 
     @property
     def text(self) -> str:
@@ -48,7 +48,7 @@ def shared_secrets(given: Mapping[str, str]) -> Iterator[Shared]:
         if roles.keys() - _OWN - {_DELIVERIES}:
             roles.pop(_DELIVERIES, None)
         first, *others = sorted(roles.values(), key=_rank)
-        found |= dict.fromkeys(Shared(first, other, _opens(first) or _opens(other)) for other in others)
+        found |= dict.fromkeys(Shared(first, other, _gives_access(first) or _gives_access(other)) for other in others)
     yield from found
 
 
@@ -67,7 +67,7 @@ def _role_of(name: str) -> str | None:
     return _DELIVERIES if name.endswith("_CRM_SECRET") else f"partner {partner}"
 
 
-def _opens(name: str) -> bool:
+def _gives_access(name: str) -> bool:
     return name.endswith(("_TOKEN", "_API_KEY"))
 
 

@@ -126,7 +126,7 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
     rejected_kept_per_hour: int = Field(default=200, ge=0, le=1_000_000)
     """Rejected deliveries kept per source and hour, the worthiest, with their bodies to be verified again; others are counted."""
     shutdown_delay: Grace = timedelta(seconds=5)
-    """The time for which a stopping gateway is unready and serves on, before it takes no more connections."""
+    """The time for which a stopping gateway is unready and still accepts connections, before it closes its ports."""
     shutdown_grace: Grace = timedelta(seconds=10)
     """The time that a stopping gateway gives requests under way to finish."""
 
@@ -157,7 +157,7 @@ class GatewaySettings(_ProviderSettings, KafkaClientSettings, RedisTlsSettings):
         port = cls.value("PUBLIC_PORT", given)
         if port and port == cls.value("INTERNAL_PORT", given):
             yield "INTERNAL_PORT: is PUBLIC_PORT too, so that providers would reach the internal routes"
-        yield from (shared.text for shared in shared_secrets(given) if shared.opens)
+        yield from (shared.text for shared in shared_secrets(given) if shared.gives_access)
 
 
 def _tls_faults(given: Mapping[str, str]) -> Iterator[str]:

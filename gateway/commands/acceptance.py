@@ -1,5 +1,5 @@
 """
-Commands: durable before they are answered, and waited for where the answer needs the effect.
+Commands: each is durable before it is answered; the gateway waits for its effect if the answer needs it.
 
 A command, its event and its task have one id, `command_id`. Under an `Idempotency-Key` a repeated call has the id of the first
 one, so it finds that command and changes nothing.

@@ -32,7 +32,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"
 _PATIENCE: Final = 2.0  # seconds that a call waits for another one under the same key
-_LOOK_EVERY: Final = 0.05
+_RETRY_EVERY: Final = 0.05
 
 
 @web.middleware
@@ -78,7 +78,7 @@ async def _claim(request: web.Request, key: Key) -> Claimed | Answer:
             case Claimed() | Answer():
                 return outcome
             case InProgress() if loop.time() < deadline:
-                await asyncio.sleep(_LOOK_EVERY)
+                await asyncio.sleep(_RETRY_EVERY)
             case InProgress():
                 raise GatewayError(Reason.IDEMPOTENCY_IN_PROGRESS, "another request under this key is under way; try again")
             case _:

@@ -60,7 +60,7 @@ on conflict (scope, key) do update set claimed_until = excluded.claimed_until, h
       and l.granted and l.database = (select oid from pg_database where datname = current_database())))
 returning call_id
 """
-_LOOK: Final = "select digest, status, content_type, body from idempotency_keys where scope = %s and key = %s"
+_READ: Final = "select digest, status, content_type, body from idempotency_keys where scope = %s and key = %s"
 _MINE: Final = "where scope = %s and key = %s and status is null"
 
 
@@ -73,7 +73,7 @@ async def claim(connection: AsyncConnection, key: Key, call_id: UUID, holder: in
     cursor = await connection.execute(_CLAIM, (*key, call_id, _LEASE, holder))
     if row := await cursor.fetchone():
         return Claimed(row[0])
-    found = await (await connection.execute(_LOOK, (key.scope, key.key))).fetchone()
+    found = await (await connection.execute(_READ, (key.scope, key.key))).fetchone()
     if found is None:
         return InProgress()  # released between the two statements: the next attempt gets it
     digest, status, content_type, body = found

@@ -9,7 +9,7 @@ from uuid import UUID
 from outbox.tasks import SETTLED_CHANNEL
 from runtime.listening import Listener
 
-_LOOK_EVERY: Final = 1.0  # seconds between two reads of the row: a notification can be lost with its connection
+_READ_EVERY: Final = 1.0  # seconds between two reads of the row: a notification can be lost with its connection
 
 
 class Settlements:
@@ -59,5 +59,5 @@ class Settlements:
 async def wait_for_wakeup(event: asyncio.Event, seconds: float) -> None:
     """Return at the next wake-up, or when it is time to read the row anyway."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), min(seconds, _LOOK_EVERY))
+        await asyncio.wait_for(event.wait(), min(seconds, _READ_EVERY))
     event.clear()

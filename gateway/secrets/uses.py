@@ -55,7 +55,7 @@ class SecretUses:
         await self._buffer.open()
 
     async def close(self) -> None:
-        """Write the rest as far as Postgres lets it, and disconnect."""
+        """Write the rest as far as Postgres allows, and disconnect."""
         await self._buffer.close()
 
     def count(self, secret_id: str) -> None:

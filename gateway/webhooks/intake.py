@@ -34,7 +34,7 @@ log = structlog.get_logger()
 COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies in one statement, after which it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
-_LOOK: Final = "select"  # the query with which an idle lane tests its connection, once in each limit
+_PING: Final = "select"  # the query with which an idle lane tests its connection, once in each limit
 _PLANS: Final = {"plan_cache_mode": "force_generic_plan"}  # a custom plan for every batch would cost more than the batch
 
 # Errors of the database about a value. Errors of our own code or of the driver are handled alike: the other rows are valid.
@@ -185,7 +185,7 @@ class Intake:
                 await self._wait_for_work(lane, connection)
 
     async def _wait_for_work(self, lane: _Lane, connection: AsyncConnection) -> None:
-        """Return when there is work or data on the socket, or after a test of the connection: a frozen server sends nothing."""
+        """Wait for work or for data on the socket, and test the connection meanwhile: a frozen server sends nothing."""
         lane.wakeup = self._loop.create_future()
         self._idle.append(lane)
         self._loop.add_reader(socket := connection.fileno(), lane.wake)
@@ -203,7 +203,7 @@ class Intake:
         connection.pgconn.consume_input()
         if self._loop.time() >= due:
             with self._bounded(lane, []):
-                await connection.execute(_LOOK)
+                await connection.execute(_PING)
 
     @contextmanager
     def _bounded(self, lane: _Lane, batch: list[Waiting]) -> Iterator[None]:
@@ -282,7 +282,7 @@ class Intake:
         self._waiting.put_back([waiting for waiting in batch if not waiting.outcome.done()])
 
     def _overdue(self, lane: _Lane, batch: list[Waiting]) -> None:
-        """Refuse the batch, and use the lane no more until Postgres answers, which hangs: a restart would not help."""
+        """Refuse the batch, since Postgres hangs, and leave the lane unused until it answers. A restart would not help."""
         lane.heartbeat.rest()
         log.warning("intake_overdue", reason="postgres_unavailable", events=len(batch))
         fail(batch, Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_LIMITED: Final = "/v1/webhooks/"  # other routes are called by our own services
+_LIMITED: Final = "/v1/webhooks/"  # health checks are our own calls
 
 
 class RateLimits(NamedTuple):

@@ -63,7 +63,7 @@ class Rates:
     The same rate for each of many clients, or None for no limit; `close` it at the end.
 
     Use `spend` and `acquire` only while it is `enabled`. `share` is the part of the rate that this process grants while Redis
-    does not count: the processes of one gateway together grant no more than one would.
+    does not count: the processes of one gateway together grant no more than one process would.
     """
 
     def __init__(

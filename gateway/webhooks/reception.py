@@ -204,7 +204,7 @@ class Reception:
         return GatewayError(Reason.BODY_TOO_LARGE, f"the body is larger than {self._max_body_bytes} bytes")
 
     def _reject(self, request: web.Request, call: Call, error: GatewayError, body: bytes | None, *, proven: bool) -> None:
-        """Keep a delivery that may be verified later; one that we could not accept for now, the provider sends again."""
+        """Keep the delivery, unless we could not accept it for now: then the provider sends it again."""
         if error.status >= _SERVER_ERRORS or error.reason is Reason.RATE_LIMITED:
             return
         names = self._source.kept_headers + _KEPT_HEADERS

@@ -2,7 +2,7 @@
 Razorpay's webhooks (https://razorpay.com/docs/webhooks/validate-test): `X-Razorpay-Signature: <hex>` of the raw body.
 
 Neither a time nor the event's id is signed. So a copy is recognised by its body too: a captured delivery that is sent again under
-another id is a duplicate. After a change of the secret, older events come again with the old one, for 24 hours.
+another id is a duplicate. After a change of the secret, Razorpay sends older events again with the old one, for 24 hours.
 """
 
 import hashlib

@@ -57,7 +57,7 @@ async def settle(database_url: str, task_id: UUID, reason: str | None = None) ->
 async def test_a_waiting_call_is_woken_by_the_worker_and_not_by_a_clock(
     start_gateway: StartGateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.commands.settlements._LOOK_EVERY", 3600)
+    monkeypatch.setattr("gateway.commands.settlements._READ_EVERY", 3600)
     async with start_gateway(COMMAND_WAIT="60s") as gateway:
         asking = asyncio.create_task(ask(gateway))
         await settle(database_url, await open_task(gateway))
