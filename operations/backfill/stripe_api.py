@@ -28,7 +28,7 @@ _UNREACHABLE: Final = (
     "SSL_CERT_FILE and HTTPS_PROXY are used"
 )
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds, one after the other, while Stripe is called too often."""
+"""Seconds before each retry while Stripe limits the rate."""
 
 Result = TypeVar("Result")
 
@@ -38,7 +38,7 @@ class StripeApiError(OperationError):
 
 
 class Listed(NamedTuple):
-    """One event; `body` is as Stripe's list has it, byte for byte."""
+    """One event; `body` is its text in Stripe's list, byte for byte."""
 
     id: str
     type: str
@@ -63,7 +63,7 @@ _event: Final = Decoder(_Event)
 
 
 class StripeEvents:
-    """A client of the list; `pauses` are waited one after the other while Stripe is called too often."""
+    """A client of the list; while Stripe limits the rate, it waits for the `pauses`, one before each retry."""
 
     def __init__(self, key: str, base: str, *, pauses: Sequence[float] = PAUSES, retries: int = _RETRIES) -> None:
         self._client = client_of(key, base, retries)
@@ -71,7 +71,7 @@ class StripeEvents:
 
     def pages(self, since: datetime, until: datetime, types: Sequence[str] = ()) -> Iterator[list[Listed]]:
         """
-        The events that happened from `since` up to `until`, page by page.
+        Yield the pages of events that happened from `since` up to `until`.
 
         Raises StripeApiError.
         """
@@ -88,7 +88,7 @@ class StripeEvents:
 
 
 def client_of(key: str, base: str, retries: int) -> stripe.StripeClient:
-    """A client that trusts the certificates that this machine trusts."""
+    """Return a client that trusts the certificates that this machine trusts."""
     stripe.ca_bundle_path = ca_bundle() or stripe.ca_bundle_path
     return stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=retries)
 

@@ -112,7 +112,7 @@ def discard(
 
 
 def _of_status(asked: DeadLettersQuery, word: str) -> DeadLettersQuery:
-    """Raises CommandError."""
+    """Return the query for the status of this name; `all` means any status. Raises CommandError."""
     if word == "all":
         return asked
     status = next((each for each in get_args(Status) if each == word), None)

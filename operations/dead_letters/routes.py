@@ -68,9 +68,9 @@ async def dead_letter(request: web.Request) -> web.Response:
 
     Bytes are in base64; text is shown next to them if they are UTF-8.
     """
-    asked = id_in_path(request, _NOUN)
+    letter_id = id_in_path(request, _NOUN)
     async with reading(request) as connection:
-        found, contents = require(await listing.read(connection, asked), "no dead letter has this id")
+        found, contents = require(await listing.read(connection, letter_id), "no dead letter has this id")
     fields: dict[str, Any] = msgspec.structs.asdict(found)
     record = listing.record_of(contents)
     return answer(DeadLettersDetail(**fields, key_text=record.pop("keyText"), **record))
@@ -80,13 +80,12 @@ async def retry(request: web.Request) -> web.Response:
     """
     Send a dead letter again.
 
-    A record goes to its worker once more; a lead gets a new round of attempts. A record that fails again becomes a new dead
-    letter.
+    A record goes to its worker again; a lead gets a new round of attempts. A record that fails again becomes a new dead letter.
     """
-    asked = id_in_path(request, _NOUN)
+    letter_id = id_in_path(request, _NOUN)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            sent = await listing.retry(connection, asked, request[CALLER].secret_id)
+            sent = await listing.retry(connection, letter_id, request[CALLER].secret_id)
     return answer(sent, HTTPStatus.ACCEPTED)
 
 
@@ -96,9 +95,9 @@ async def discard(request: web.Request) -> web.Response:
 
     The record stays readable, and the ledger counts it as discarded. It cannot be retried afterwards.
     """
-    asked = id_in_path(request, _NOUN)
+    letter_id = id_in_path(request, _NOUN)
     why = await bodies.read(request, Discard)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            await listing.discard(connection, asked, why.reason, request[CALLER].secret_id)
-    return answer(Discarded(asked))
+            await listing.discard(connection, letter_id, why.reason, request[CALLER].secret_id)
+    return answer(Discarded(letter_id))

@@ -81,7 +81,7 @@ def _line(delivery: Delivery) -> str:
 
 @app.command("explain")
 def explain(
-    delivery_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="A delivery's id, as the delivery log has it.")] = None,
+    delivery_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="Its id, as `deliveries list` shows it.")] = None,
     last: Annotated[
         str | None,
         typer.Option(help=f"Instead of an id: the latest one of this source, as {SOURCES[0]}, or endpoint, as {SOURCES[0]}/eu."),

@@ -133,11 +133,11 @@ def _by_secret(signed: Signed, known: Circumstances) -> Explanation | None:
         if not signed.by(live.secret.value.encode(), signed.body):
             continue
         if not signed.is_own(live):
-            detail = f"the secret {live.secret.id} of {live.setting} signed it{_besides(signed, known)}"
+            detail = f"the secret {live.secret.id} of {live.setting} signed it{_second_cause(signed, known)}"
             return _because("secret_of_other_source", detail, live.secret)
         if signed.timestamp and signed.timestamp.in_milliseconds:
             return _because("timestamp_signed_otherwise", "its time of signing is in milliseconds, not in seconds", live.secret)
-        if abs(signed.late) > TOLERANCE.total_seconds():
+        if abs(signed.delay) > TOLERANCE.total_seconds():
             header = "" if signed.refused.reason.startswith("timestamp_") else f"; besides, {_REFORMATTED}"
             return _because("clock_skew", _lateness(signed, known) + header, live.secret)
         if known.recoverable and signed.refused.reason == Reason.SIGNATURE_WRONG:
@@ -153,12 +153,12 @@ def _by_key(signed: Signed, known: Circumstances) -> Explanation | None:
     for key in known.api_keys:
         keys = (key.value.encode(), *(variant.value for variant in keys_of(key.value)))
         if any(signed.by(each, signed.body) for each in keys):
-            detail = f"the API key signed it, not the endpoint's signing secret{_besides(signed, known)}"
+            detail = f"the API key signed it, not the endpoint's signing secret{_second_cause(signed, known)}"
             return _because("api_key_as_secret", detail, key)
     for live in signed.secrets:
         for variant in keys_of(live.secret.value, live.setting):
             if signed.by(variant.value, signed.body):
-                detail = f"signed with {variant.detail}: {live.secret.id} of {live.setting}{_besides(signed, known)}"
+                detail = f"signed with {variant.detail}: {live.secret.id} of {live.setting}{_second_cause(signed, known)}"
                 return _because(variant.cause, detail, live.secret)
     return None
 
@@ -172,7 +172,7 @@ def _by_time(signed: Signed, known: Circumstances) -> Explanation | None:
         key = live.secret.value.encode()
         if untimed.by(key, signed.body) or any(signed.by(key, signed.body, between) for between in ("", ":", "\n", ",", " ")):
             detail = f"the secret {live.secret.id} of {live.setting} signed it, but not the time and the body as `<t>.<body>`"
-            return _because("timestamp_signed_otherwise", detail + _besides(signed, known), live.secret)
+            return _because("timestamp_signed_otherwise", detail + _second_cause(signed, known), live.secret)
     return None
 
 
@@ -183,12 +183,12 @@ def _by_body(signed: Signed, known: Circumstances) -> Explanation | None:
         for live in signed.secrets if signed.has_time else signed.own:
             if signed.by(live.secret.value.encode(), variant.value):
                 detail = f"the secret {live.secret.id} of {live.setting} signed other bytes: {variant.detail}"
-                return _because(variant.cause, detail + _besides(signed, known), live.secret)
+                return _because(variant.cause, detail + _second_cause(signed, known), live.secret)
         for live, key in mistaken if signed.has_time else ():
             if signed.by(key.value, variant.value):
                 detail = f"two faults: {variant.detail}; and it was signed with {key.detail}, {live.secret.id} of {live.setting}"
-                return _because(variant.cause, detail + _besides(signed, known), live.secret)
-        if signed.given_up:
+                return _because(variant.cause, detail + _second_cause(signed, known), live.secret)
+        if signed.limit_reached:
             break
     return None
 
@@ -199,7 +199,7 @@ def _by_traits(signed: Signed, known: Circumstances) -> Explanation:
     if source == PARTNER:
         if not signed.own:
             return _because("partner_unknown", "no secret is configured for the partner that the body names")
-        return _because("unknown", f"no secret of ours signed it, {signed.tried}")
+        return _because("unknown", f"no secret of ours signed it, {signed.tried_forms}")
     traits = traits_of(signed.body)
     if traits is None:
         return _because("unknown", f"no secret of ours signed it, and its body is not an event of {source}")
@@ -236,14 +236,14 @@ class _Event(msgspec.Struct, frozen=True):
 _event: Final = Decoder(_Event)
 
 
-def _besides(signed: Signed, known: Circumstances) -> str:
+def _second_cause(signed: Signed, known: Circumstances) -> str:
     """A second cause: the delivery would have been refused for its time as well."""
-    return f"; besides, {_lateness(signed, known)}" if abs(signed.late) > TOLERANCE.total_seconds() else ""
+    return f"; besides, {_lateness(signed, known)}" if abs(signed.delay) > TOLERANCE.total_seconds() else ""
 
 
 def _lateness(signed: Signed, known: Circumstances) -> str:
-    side = "after" if signed.late > 0 else "before"
-    text = f"it arrived {abs(signed.late):.0f} s {side} it was signed, and 300 s are allowed"
+    side = "after" if signed.delay > 0 else "before"
+    text = f"it arrived {abs(signed.delay):.0f} s {side} it was signed, and 300 s are allowed"
     if known.skew is None:
         return text
     return f"{text}; the median of the source's refused deliveries of the hour is {known.skew:.0f} s"

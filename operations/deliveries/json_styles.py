@@ -72,7 +72,7 @@ def rewritten(text: str) -> Iterator[str]:
             return
         yield from _escaped([*_tokens(text)])
         yield from _written(data)
-        if (whole := _with_numbers(data, _whole)) != data:
+        if (whole := _with_numbers(data, _as_integer)) != data:
             yield from _written(whole)
         for changed in _with_fractions(data):
             for layout in (_COMPACT, _SPACED, _PRETTY):
@@ -165,7 +165,7 @@ def _upper(text: str) -> str:
     return _ESCAPE.sub(lambda found: f"\\u{found[0][2:].upper()}", text)
 
 
-def _with(text: str, written: Mapping[str, str | int | None], *, base: Callable[[str], str], upper: bool = False) -> str:
+def _escape_with(text: str, written: Mapping[str, str | int | None], *, base: Callable[[str], str], upper: bool = False) -> str:
     found = base(text)
     return (_upper(found) if upper else found).translate(str.maketrans({**written}))
 
@@ -181,16 +181,16 @@ _DOT_NET: Final = _by_number("&<>'+`\x7f", "04X")
 _ESCAPES: Final[tuple[Callable[[str], str], ...]] = (
     _plain,  # JavaScript, Ruby, Rust
     _ascii,  # Python
-    partial(_with, written=_SLASH, base=_ascii),  # PHP
-    partial(_with, written=_SLASH, base=_plain),  # PHP, with JSON_UNESCAPED_UNICODE
-    partial(_with, written=_HTML | _LINES, base=_plain),  # Go, Rails
-    partial(_with, written=_HTML, base=_ascii),
-    partial(_with, written=_by_number("&<>='") | _LINES, base=_plain),  # Gson
-    partial(_with, written={}, base=_ascii, upper=True),  # Jackson, with ESCAPE_NON_ASCII
-    partial(_with, written=_SLASH, base=_ascii, upper=True),
-    lambda text: _with(text, _DOT_NET, base=_ascii, upper=True).replace('\\"', "\\u0022"),  # System.Text.Json
+    partial(_escape_with, written=_SLASH, base=_ascii),  # PHP
+    partial(_escape_with, written=_SLASH, base=_plain),  # PHP, with JSON_UNESCAPED_UNICODE
+    partial(_escape_with, written=_HTML | _LINES, base=_plain),  # Go, Rails
+    partial(_escape_with, written=_HTML, base=_ascii),
+    partial(_escape_with, written=_by_number("&<>='") | _LINES, base=_plain),  # Gson
+    partial(_escape_with, written={}, base=_ascii, upper=True),  # Jackson, with ESCAPE_NON_ASCII
+    partial(_escape_with, written=_SLASH, base=_ascii, upper=True),
+    lambda text: _escape_with(text, _DOT_NET, base=_ascii, upper=True).replace('\\"', "\\u0022"),  # System.Text.Json
     lambda text: _plain(text).replace("</", "<\\/"),  # org.json
-    partial(_with, written=_LINES, base=_plain),  # PHP 7.1 with JSON_UNESCAPED_UNICODE alone
+    partial(_escape_with, written=_LINES, base=_plain),  # PHP 7.1 with JSON_UNESCAPED_UNICODE alone
 )
 
 
@@ -221,7 +221,7 @@ def _changed(value: Any, change: Callable[[str, _Number], _Number], field: str) 
     return change(field, value) if isinstance(value, _Number) else value
 
 
-def _whole(number: _Number) -> str:
+def _as_integer(number: _Number) -> str:
     """Write `10.0` and `1.0E1` as `10`: the integers of the sender became floats on their way."""
     try:
         value = Decimal(number)
@@ -232,7 +232,7 @@ def _whole(number: _Number) -> str:
 
 def _with_fractions(data: Any) -> Iterator[Any]:
     """Yield the data with restored zeros (JavaScript writes `10.0` as `10`), in all numbers or in those of one field."""
-    names = [None, *dict.fromkeys(_numbered(data, ""))]
+    names = [None, *dict.fromkeys(_number_fields(data, ""))]
     if len(names) <= _FIELDS_MAX:
         for name, places in product(names, (1, 2)):
             yield _with_numbers(data, partial(_to_places, places=places), name)
@@ -245,13 +245,13 @@ def _to_places(number: _Number, places: int) -> str:
     return f"{whole}.{fraction.ljust(places, '0')}"
 
 
-def _numbered(value: Any, field: str) -> Iterator[str]:
+def _number_fields(value: Any, field: str) -> Iterator[str]:
     """Yield the names of the fields that contain numbers."""
     if isinstance(value, _Object):
         for name, inner in value:
-            yield from _numbered(inner, name)
+            yield from _number_fields(inner, name)
     elif isinstance(value, list):
         for item in value:
-            yield from _numbered(item, field)
+            yield from _number_fields(item, field)
     elif isinstance(value, _Number):
         yield field

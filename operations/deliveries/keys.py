@@ -22,7 +22,7 @@ def keys_of(secret: str, setting: str = "") -> Iterator[Variant]:
     for text in dict.fromkeys(texts):
         if text != secret:
             yield Variant(text.encode(), "secret_with_whitespace", _AROUND_IT)
-    yield from _otherwise(bare)
+    yield from _other_forms(bare)
 
 
 def likely_keys_of(secret: str) -> Iterator[Variant]:
@@ -31,10 +31,10 @@ def likely_keys_of(secret: str) -> Iterator[Variant]:
     for text in (bare, f"{bare}\n", f"{bare} ", f" {bare}", f'"{bare}"'):
         if text != secret:
             yield Variant(text.encode(), "secret_with_whitespace", _AROUND_IT)
-    yield next(_otherwise(bare))
+    yield next(_other_forms(bare))
 
 
-def _otherwise(bare: str) -> Iterator[Variant]:
+def _other_forms(bare: str) -> Iterator[Variant]:
     core = bare.removeprefix(_PREFIX)
     other = core if bare.startswith(_PREFIX) else _PREFIX + bare
     yield Variant(other.encode(), "secret_without_prefix", f"the secret with or without its `{_PREFIX}`")

@@ -27,7 +27,7 @@ _ACCOUNTS: Final = f"Only deliveries of this account: {_PREFIXES}."
 
 
 class DeliveriesQuery(Paged, frozen=True, kw_only=True):
-    """Narrows the delivery log: a delivery is listed if it fits all that is given."""
+    """Narrows the delivery log: a delivery is listed if it fits all given fields."""
 
     source: Annotated[Filter, Meta(description=_SOURCES)] | None = None
     type: Annotated[Filter, Meta(description="Only deliveries of events of this type of the provider.")] | None = None

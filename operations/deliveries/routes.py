@@ -51,9 +51,9 @@ async def delivery(request: web.Request) -> web.Response:
 
     The journey is the event's way through outbox, Kafka and workers, with the events that it caused.
     """
-    asked = id_in_path(request, _NOUN)
+    delivery_id = id_in_path(request, _NOUN)
     async with reading(request) as connection:
-        found = require(await store.delivery(connection, asked), _ABSENT)
+        found = require(await store.delivery(connection, delivery_id), _ABSENT)
         journey = await stations.journey(connection, found.ce_id) if found.ce_id else None
     return answer(DeliveriesDetail(**msgspec.structs.asdict(found), journey=journey))
 
@@ -65,9 +65,9 @@ async def body(request: web.Request) -> web.Response:
     The bytes are those of the sender. They are served as a download that no browser executes, since anyone may have sent
     them.
     """
-    asked = id_in_path(request, _NOUN)
+    delivery_id = id_in_path(request, _NOUN)
     async with reading(request) as connection:
-        found = require(await store.body(connection, asked), "no body is kept for this id")
+        found = require(await store.body(connection, delivery_id), "no body is kept for this id")
     return web.Response(body=found, content_type="application/octet-stream", headers={"X-Content-Type-Options": "nosniff"})
 
 
@@ -78,8 +78,8 @@ async def explanation(request: web.Request) -> web.Response:
     The gateway tries every secret, the usual ways of rewriting a body and the usual damage to a header on the stored
     delivery.
     """
-    asked = id_in_path(request, _NOUN)
+    delivery_id = id_in_path(request, _NOUN)
     async with reading(request) as connection:
         known_here = circumstances.inputs_of(request.app[SETTINGS].newest, request.app[SENDERS])
-        found = await circumstances.explain_delivery(connection, asked, known_here)
+        found = await circumstances.explain_delivery(connection, delivery_id, known_here)
         return answer(require(found, _ABSENT))

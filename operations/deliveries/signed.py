@@ -25,7 +25,7 @@ class Signed:
     """
     The delivery with its signatures, and the secrets to try, those of its source first.
 
-    At most `_BYTES_MAX` are hashed, which takes some seconds. `given_up` is true if that was not enough for every guess;
+    At most `_BYTES_MAX` are hashed, which takes some seconds. `limit_reached` is true if that was not enough for every guess;
     `has_time` is true while most of it is left.
     """
 
@@ -34,7 +34,7 @@ class Signed:
         self.body = refused.body or b""
         self.timestamp = timestamp_of(header) if refused.source in _TIMED else None
         self.secrets = sorted(secrets, key=lambda live: not self.is_own(live))
-        self.given_up = False
+        self.limit_reached = False
         self.digests = digests
         self._bytes_left = _BYTES_MAX
 
@@ -42,7 +42,7 @@ class Signed:
         """True if this key and this body make one of its signatures; `between` separates the time from the body."""
         self._bytes_left -= len(body) + _BYTES_EACH
         if self._bytes_left < 0:
-            self.given_up = True
+            self.limit_reached = True
             return False
         prefix = b"" if self.timestamp is None else f"{self.timestamp.text}{between}".encode()
         made = hmac.digest(key, prefix + body, "sha256")
@@ -66,13 +66,15 @@ class Signed:
         return [live for live in self.secrets if self.is_own(live)]
 
     @property
-    def late(self) -> float:
+    def delay(self) -> float:
         """The seconds between signing and arrival."""
         return 0.0 if self.timestamp is None else time_of(self.refused.id).timestamp() - self.timestamp.seconds
 
     @property
-    def tried(self) -> str:
-        return "in the forms that were tried: its body is too large for all of them" if self.given_up else "in any known form"
+    def tried_forms(self) -> str:
+        return (
+            "in the forms that were tried: its body is too large for all of them" if self.limit_reached else "in any known form"
+        )
 
 
 class _Sender(msgspec.Struct, frozen=True, rename="camel"):

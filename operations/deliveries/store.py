@@ -45,7 +45,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     secret_id: str | None = None  #: The public id of the secret that verified it; absent if none did.
     client: str | None = None  #: The caller's address.
     headers: dict[str, str] | None = None  #: Headers of the call that were kept.
-    recovered_as: UUID | None = None  #: The delivery that a replay made of this rejected one; absent if none did.
+    recovered_as: UUID | None = None  #: The delivery as which a replay recovered this rejected one; absent if none did.
     livemode: bool | None = None  #: False if no real money moves; absent if the provider does not state it.
     account: str | None = None  #: The provider's account; absent if the provider names none.
     endpoint: str | None = None  #: The provider's endpoint by which it came; absent for the plain path.

@@ -50,10 +50,10 @@ async def put(request: web.Request) -> web.Response:
     The body replaces label and mode, and the secrets if it has any. Every gateway applies the change within two seconds.
     A refusal names every fault of the id and the body.
     """
-    asked, faults = await read_with_faults(request, PutEndpoint)
+    body, faults = await read_with_faults(request, PutEndpoint)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            changed = await _registry(request).put(connection, _name(request), asked, request[CALLER].secret_id, faults)
+            changed = await _registry(request).put(connection, _name(request), body, request[CALLER].secret_id, faults)
     return _answer(request, changed, HTTPStatus.CREATED if changed.was == "created" else HTTPStatus.OK)
 
 
@@ -78,10 +78,10 @@ async def add_secret(request: web.Request) -> web.Response:
     The older ones stay valid until they are dropped. A fresh secret is shown in this answer only, so the call takes no
     `Idempotency-Key`.
     """
-    asked = await bodies.read(request, AddEndpointSecret)
+    body = await bodies.read(request, AddEndpointSecret)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            changed = await _registry(request).add_secret(connection, _name(request), asked.value, request[CALLER].secret_id)
+            changed = await _registry(request).add_secret(connection, _name(request), body.value, request[CALLER].secret_id)
     return _answer(request, changed, HTTPStatus.CREATED)
 
 

@@ -118,7 +118,9 @@ def _print_outlook(outlook: "Outlook", *, as_json: bool) -> None:
 def _outlook_text(outlook: "Outlook") -> str:
     found = [f"{number:>8,}  {name}" for name, number in outlook.would_erase.items()]
     return "\n".join(
-        ["Would be erased:", *found, *_left(outlook)] if found else ["Nothing is stored about this subject.", *_left(outlook)]
+        ["Would be erased:", *found, *_remaining_copies(outlook)]
+        if found
+        else ["Nothing is stored about this subject.", *_remaining_copies(outlook)]
     )
 
 
@@ -126,11 +128,13 @@ def _print_erasure(erasure: "Erasure", outlook: "Outlook", *, as_json: bool) -> 
     import msgspec
 
     counts = [f"{number:>8,}  {name}" for name, number in erasure.erased.items()]
-    text = "\n".join(["Erased:", *(counts or ["nothing was stored about it"]), *_left(outlook), f"erasure {erasure.id}"])
+    text = "\n".join(
+        ["Erased:", *(counts or ["nothing was stored about it"]), *_remaining_copies(outlook), f"erasure {erasure.id}"]
+    )
     show(msgspec.to_builtins(erasure) | {"documents": outlook.documents}, text, as_json=as_json)
 
 
-def _left(outlook: "Outlook") -> list[str]:
+def _remaining_copies(outlook: "Outlook") -> list[str]:
     """Describe the copies that this erasure does not remove."""
     lines = []
     if outlook.kafka_until:

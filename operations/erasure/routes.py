@@ -106,18 +106,18 @@ async def begin(request: web.Request) -> web.Response:
     Contents are erased for good; digests and outcomes stay, so that duplicates are still recognized. With `dryRun`, the rows
     are only counted.
     """
-    asked = await bodies.read(request, EraseSubject)
+    body = await bodies.read(request, EraseSubject)
     try:
-        subject = subject_of(asked.kind, asked.id)
+        subject = subject_of(body.kind, body.id)
     except OperationError as error:
         raise GatewayError(Reason.FIELD_INVALID, f"{error} - at `$.id`") from error
-    if asked.dry_run:
+    if body.dry_run:
         with refusing_outages():
             outlook = await request.app[ERASURE_RUNNER].preview(subject)
         return answer(outlook)
     erasure_id, by = command_id(request), request[CALLER].secret_id
     async with transaction(request) as connection:
-        await erasures.begin(connection, erasure_id, subject, reason=asked.reason, by=by)
+        await erasures.begin(connection, erasure_id, subject, reason=body.reason, by=by)
     request.app[ERASURE_RUNNER].begin(erasure_id, subject, by)
     return answer(ErasuresBegun(erasure_id), HTTPStatus.ACCEPTED)
 
@@ -128,9 +128,9 @@ async def erasure(request: web.Request) -> web.Response:
 
     The subject appears only as a digest.
     """
-    asked = id_in_path(request, "erasure")
+    erasure_id = id_in_path(request, "erasure")
     async with transaction(request) as connection:
-        return answer(require(await erasures.read(connection, asked), "no erasure has this id"))
+        return answer(require(await erasures.read(connection, erasure_id), "no erasure has this id"))
 
 
 async def all_erasures(request: web.Request) -> web.Response:

@@ -139,7 +139,7 @@ async def find(connection: AsyncConnection, subject: Subject, progress: Progress
     types, ids = [row[0] for row in aggregates], [row[1] for row in aggregates]
     seeds = {row[0] for row in await _rows(connection, _HISTORY, (types, ids))}
     seeds |= {UUID(name) for kind, name in aggregates if kind == "lead"}
-    values["pattern"] = _widened(subject, ids)
+    values["pattern"] = _event_pattern(subject, ids)
     seeds |= set(await _scan(connection, "outbox", "data", values["pattern"], progress))
     deliveries = await _scan(connection, "webhook_deliveries", "body", values["pattern"], progress)
     caused = await _rows(connection, _CAUSED, ([*seeds],))
@@ -160,7 +160,7 @@ async def find(connection: AsyncConnection, subject: Subject, progress: Progress
     )
 
 
-def _widened(subject: Subject, aggregates: list[str]) -> str:
+def _event_pattern(subject: Subject, aggregates: list[str]) -> str:
     """The pattern of a subject in events: those of a lead contain its own id, others the id in the request."""
     if subject.kind != "lead":
         return subject.pattern

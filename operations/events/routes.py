@@ -37,9 +37,9 @@ async def event(request: web.Request) -> web.Response:
         return answer(await detail(connection, request.match_info["id"]))
 
 
-async def detail(connection: AsyncConnection, asked: str) -> EventsDetail:
+async def detail(connection: AsyncConnection, any_id: str) -> EventsDetail:
     """Read the event that the id names, directly or not, with everything about it. Raises GatewayError `not_found`."""
-    found = require(await store.find_event(connection, asked), "this id names no event")
+    found = require(await store.find_event(connection, any_id), "this id names no event")
     journey = await stations.journey(connection, found)
     own = require(journey.event, "this id names no event, or its day is past retention")
     caused = journey.caused[:CAUSED_MAX]

@@ -59,13 +59,13 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     excerpt: str | None = None  #: The first characters of the CRM's answer to an attempt; absent if it was empty.
 
 
-async def find_event(connection: AsyncConnection, asked: str) -> UUID | None:
+async def find_event(connection: AsyncConnection, any_id: str) -> UUID | None:
     """Find the event by its id, its delivery's id, the provider's id of it, or the id of an aggregate that it changed last."""
-    own = _uuid(asked)
+    own = _uuid(any_id)
     if own is not None:
         found = await _one(connection, _OF_DELIVERY, (own,))
         return found or own
-    return await _one(connection, _OF_PROVIDER, (list(SOURCES), asked)) or await _one(connection, _OF_AGGREGATE, (asked,))
+    return await _one(connection, _OF_PROVIDER, (list(SOURCES), any_id)) or await _one(connection, _OF_AGGREGATE, (any_id,))
 
 
 async def touched(connection: AsyncConnection, events: Sequence[tuple[UUID, str]]) -> list[Touched]:

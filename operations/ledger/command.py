@@ -101,10 +101,10 @@ def _notes(found: Ledger) -> list[str]:
 
 
 def _loss(loss: OpenLoss) -> str:
-    gone = f"Kafka has lost {loss.topic}/{loss.partition} from {loss.from_offset} to {loss.until_offset}"
+    lost = f"Kafka has lost {loss.topic}/{loss.partition} from {loss.from_offset} to {loss.until_offset}"
     waiting = f"{_number(loss.waiting)} events that were sent again are not handled yet"
     sent = waiting if loss.searched else "events are being sent again"
-    return f"{gone}, which the {loss.consumer} worker had not read: {sent}; see runbooks/records-lost.md"
+    return f"{lost}, which the {loss.consumer} worker had not read: {sent}; see runbooks/records-lost.md"
 
 
 _WHAT: Final = {"missing": "a delivery without its event", "unlogged": "an event without its delivery"}

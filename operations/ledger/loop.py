@@ -96,9 +96,9 @@ async def sweep(connection: AsyncConnection, grace: timedelta, now: datetime) ->
     kept = await kept_from(connection)
     await connection.execute(_FOLLOW, span_values(kept, end_of_ids(now)))
     swept = await _read_figures(connection, edge, now)
-    for place, flying in sorted(swept.in_flight.items()):
-        if flying.overdue:
-            await count_occurrences(connection, WEBHOOKS_UNSETTLED, place.name, flying.overdue, now)
+    for place, in_flight in sorted(swept.in_flight.items()):
+        if in_flight.overdue:
+            await count_occurrences(connection, WEBHOOKS_UNSETTLED, place.name, in_flight.overdue, now)
     for place, number in sorted(swept.unbalanced.items()):
         await count_occurrences(connection, LEDGER_UNBALANCED, place.name, number, now)
     return swept
@@ -123,11 +123,11 @@ async def _advance(connection: AsyncConnection, edge: datetime, now: datetime) -
 
 
 async def _read_figures(connection: AsyncConnection, edge: datetime, now: datetime) -> Swept:
-    flying: dict[Place, InFlight] = {}
+    in_flight: dict[Place, InFlight] = {}
     unbalanced: Counter[Place] = Counter()
     for kind, source, endpoint, number, overdue, since in await (await connection.execute(_OLD, (edge,))).fetchall():
         if kind == "in_flight":
-            flying[Place(source, endpoint)] = InFlight(number, overdue, since)
+            in_flight[Place(source, endpoint)] = InFlight(number, overdue, since)
         elif kind in {"missing", "unlogged"}:
             unbalanced[Place(source, endpoint)] += number
     async with connection.transaction():
@@ -135,9 +135,9 @@ async def _read_figures(connection: AsyncConnection, edge: datetime, now: dateti
         young = await (await connection.execute(_YOUNG, span_values(edge, end_of_ids(now)))).fetchall()
     for source, endpoint, number, oldest in young:
         place = Place(source, endpoint)
-        old = flying.get(place, InFlight(0, 0, datetime.max.replace(tzinfo=UTC)))
-        flying[place] = InFlight(old.number + number, old.overdue, min(old.oldest, time_of(UUID(oldest))))
-    return Swept(flying, unbalanced)
+        old = in_flight.get(place, InFlight(0, 0, datetime.max.replace(tzinfo=UTC)))
+        in_flight[place] = InFlight(old.number + number, old.overdue, min(old.oldest, time_of(UUID(oldest))))
+    return Swept(in_flight, unbalanced)
 
 
 _LABELS: Final = ["source", "endpoint"]  # the endpoint is empty for the plain path
@@ -181,10 +181,10 @@ def sweeping(settings: RelaySettings) -> Service:
 def _export(swept: Swept, shown: Collection[Place], now: datetime) -> None:
     """Export these places: a gauge that was above zero once must return to zero."""
     for place in shown:
-        flying = swept.in_flight.get(place)
-        IN_FLIGHT.labels(*place).set(flying.number if flying else 0)
-        OVERDUE.labels(*place).set(flying.overdue if flying else 0)
-        OLDEST.labels(*place).set(max(0.0, (now - flying.oldest).total_seconds()) if flying else 0)
+        in_flight = swept.in_flight.get(place)
+        IN_FLIGHT.labels(*place).set(in_flight.number if in_flight else 0)
+        OVERDUE.labels(*place).set(in_flight.overdue if in_flight else 0)
+        OLDEST.labels(*place).set(max(0.0, (now - in_flight.oldest).total_seconds()) if in_flight else 0)
         UNBALANCED.labels(*place).set(swept.unbalanced.get(place, 0))
 
 

@@ -136,7 +136,7 @@ async def find_losses(
     """Find the records that these consumers lost, report them, and return the losses that are new. Raises BrokerError."""
     quiet = quiet or QuietState()
     topics = sorted({topic for names in consumes.values() for topic in names})
-    async with kept_alive(connection, lease):  # Kafka may take longer than the lease of a silent holder
+    async with kept_alive(connection, lease):  # Kafka may take longer than the lease of an idle session
         if await asyncio.to_thread(quiet.is_unchanged, offsets, topics):
             return []
         found, now = await asyncio.to_thread(_read_kafka, offsets, topics, [group_of(name) for name in consumes])
