@@ -121,7 +121,7 @@ on conflict (alert, subject, started_at) do update set count = w.count + exclude
 returning count, raised_at is not null, started_at, clock_timestamp()
 """
 # Rows are locked in one order, so that two processes wait for each other instead of deadlocking.
-_TALLY: Final = f"""
+_COUNT_POSSIBLE: Final = f"""
 insert into alert_windows as w (alert, subject, started_at, count)
 select %(alert)s, subject, {_STARTED}, number
 from unnest(%(subjects)s::text[], %(numbers)s::int8[]) as t(subject, number) order by subject
@@ -170,7 +170,7 @@ async def count_possible(
 ) -> None:
     """Count all possible occurrences by subject, in the caller's transaction and before the actual ones are counted."""
     values = {"alert": _total_of(condition), "window": condition.window, "now": now}
-    await connection.execute(_TALLY, values | {"subjects": list(numbers), "numbers": list(numbers.values())})
+    await connection.execute(_COUNT_POSSIBLE, values | {"subjects": list(numbers), "numbers": list(numbers.values())})
 
 
 async def _total(connection: AsyncConnection, condition: Condition, key: tuple[str, str, datetime]) -> int:

@@ -32,7 +32,7 @@ from streams.role import Role, Running
 from streams.settings import LeadSettings
 
 _EVERY: Final = timedelta(seconds=1)
-_ALONE: Final = 5
+_ALONE_FACTOR: Final = 5
 """The factor by which a worker that is alone looks less often: no other one can die, and a new one loses nothing by waiting."""
 
 
@@ -91,10 +91,10 @@ class Ownership:
                 changed()
             if idle := surplus - {shard_of(partner) for partner in busy()}:
                 await asyncio.to_thread(shards.release, [*idle])
-            await asyncio.sleep(self._every * (_ALONE if shards.members == 1 and not surplus else 1))
+            await asyncio.sleep(self._every * (_ALONE_FACTOR if shards.members == 1 and not surplus else 1))
 
 
-_UNTIL_KNOWN: Final = 0.1  # seconds between two checks that the clock and the partners have been read
+_CHECK_EVERY: Final = 0.1  # seconds between two checks that the clock and the partners have been read
 
 
 @asynccontextmanager
@@ -113,7 +113,7 @@ async def _opened(settings: LeadSettings, pool: Pool) -> AsyncIterator[Running]:
 
         async def hold() -> float:
             # A partner that has not been read yet must not be taken for one that does not exist.
-            return await read_again() if clock.known and partners.read.is_set() else _UNTIL_KNOWN
+            return await read_again() if clock.known and partners.read.is_set() else _CHECK_EVERY
 
         dispatcher = Dispatcher(
             pool,
