@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONFIG = "/internal/v1/config"
 
 
-class Door:
+class TlsGateway:
     """A gateway process that requires client certificates of a CA, and requests with or without one."""
 
     def __init__(self, folder: Path) -> None:
@@ -57,8 +57,8 @@ class Door:
 
 
 @pytest.fixture
-async def door(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
-    made = Door(tmp_path)
+async def tls(database_url: str, tmp_path: Path) -> AsyncIterator[TlsGateway]:
+    made = TlsGateway(tmp_path)
     process = await start(database_url, **made.settings())
     made.url = (await until_logged(process, "gateway_started"))["internal"]
     yield made
@@ -66,66 +66,66 @@ async def door(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
     await process.communicate()
 
 
-async def test_an_allowed_name_opens_with_a_token_and_not_without(door: Door) -> None:
-    assert door.url.startswith("https://")
-    billing = door.ca.issue_cert("billing.internal")
-    assert await door.call(billing) == (200, {"items": []})
-    status, problem = await door.call(billing, {})
+async def test_an_allowed_name_is_accepted_with_a_token_and_not_without(tls: TlsGateway) -> None:
+    assert tls.url.startswith("https://")
+    billing = tls.ca.issue_cert("billing.internal")
+    assert await tls.call(billing) == (200, {"items": []})
+    status, problem = await tls.call(billing, {})
     assert (status, problem["reason"]) == (401, "token_missing")
 
 
-async def test_a_common_name_will_do(door: Door) -> None:
-    status, _ = await door.call(door.ca.issue_cert("elsewhere.internal", common_name="search"))
+async def test_a_common_name_is_enough(tls: TlsGateway) -> None:
+    status, _ = await tls.call(tls.ca.issue_cert("elsewhere.internal", common_name="search"))
     assert status == 200
 
 
-async def test_another_name_of_the_ca_is_turned_away(door: Door) -> None:
-    status, problem = await door.call(door.ca.issue_cert("stranger.internal"))
+async def test_another_name_of_the_ca_is_refused(tls: TlsGateway) -> None:
+    status, problem = await tls.call(tls.ca.issue_cert("stranger.internal"))
     assert (status, problem["reason"]) == (403, "certificate_not_allowed")
 
 
-async def test_another_name_of_the_ca_reaches_no_route(door: Door) -> None:
+async def test_another_name_of_the_ca_reaches_no_route(tls: TlsGateway) -> None:
     context = ssl.create_default_context()
-    door.ca.configure_trust(context)
-    door.ca.issue_cert("stranger.internal").configure_cert(context)
+    tls.ca.configure_trust(context)
+    tls.ca.issue_cert("stranger.internal").configure_cert(context)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client:
         for route in INTERNAL:
-            url = door.url + re.sub(r"\{\w+\}", "x", route.path)
+            url = tls.url + re.sub(r"\{\w+\}", "x", route.path)
             async with client.request(route.method, url, headers=ADMIN) as answer:
                 problem = await answer.json(content_type=None)
             assert (answer.status, problem["reason"]) == (403, "certificate_not_allowed"), route.name
 
 
-async def test_without_a_certificate_of_the_ca_there_is_no_connection(door: Door) -> None:
-    for certificate in (None, door.stranger.issue_cert("billing.internal")):
+async def test_without_a_certificate_of_the_ca_there_is_no_connection(tls: TlsGateway) -> None:
+    for certificate in (None, tls.stranger.issue_cert("billing.internal")):
         with pytest.raises((aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)):
-            await door.call(certificate)
+            await tls.call(certificate)
 
 
-async def test_plain_http_is_not_answered(door: Door) -> None:
+async def test_plain_http_is_not_answered(tls: TlsGateway) -> None:
     async with aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.ClientError):
-            await client.get(door.url.replace("https:", "http:") + CONFIG, headers=SERVICE)
+            await client.get(tls.url.replace("https:", "http:") + CONFIG, headers=SERVICE)
 
 
 async def test_an_expired_certificate_of_ours_is_logged_while_the_public_listener_serves(
     database_url: str, tmp_path: Path
 ) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    door = Door(tmp_path)
-    process = await start(database_url, **door.settings(yesterday))
+    tls = TlsGateway(tmp_path)
+    process = await start(database_url, **tls.settings(yesterday))
     line = await until_logged(process, "certificate_expired")
     started = await until_logged(process, "gateway_started")
-    door.url = started["internal"]
+    tls.url = started["internal"]
     with pytest.raises(aiohttp.ClientConnectorCertificateError, match="certificate has expired"):
-        await door.call(door.ca.issue_cert("billing.internal"))
+        await tls.call(tls.ca.issue_cert("billing.internal"))
     async with aiohttp.ClientSession() as world, world.get(f"{started['public']}/health/live") as answer:
         assert answer.status == 200
     process.terminate()
     await process.communicate()
     assert (line["level"], line["reason"]) == ("error", "certificate_expired")
     assert f"INTERNAL_TLS_CERT has expired, on {yesterday:%Y-%m-%d %H:%M} UTC" in line["error"]
-    found = [each for each in check_certificates(door.settings(yesterday)) if each.level == "fail"]
+    found = [each for each in check_certificates(tls.settings(yesterday)) if each.level == "fail"]
     assert [each.text for each in found] == [
         f"INTERNAL_TLS_CERT of this machine: the certificate has expired, on {yesterday:%Y-%m-%d %H:%M} UTC"
     ]

@@ -1,4 +1,4 @@
-"""Which token opens what."""
+"""The operations that each token allows."""
 
 from __future__ import annotations
 

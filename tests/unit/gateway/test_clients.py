@@ -1,4 +1,4 @@
-"""Who is calling, as far as it can be believed."""
+"""The address of a client, from its connection and the headers of trusted proxies."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_client_is_the_last_address_that_a_trusted_proxy_wrote(
     assert client_of(peer, *forwarded) == client
 
 
-def test_without_trusted_proxies_nobody_is_believed() -> None:
+def test_without_trusted_proxies_the_header_is_ignored() -> None:
     assert client_of("10.0.0.1", "203.0.113.1", trusted=False) == "10.0.0.1"
 
 

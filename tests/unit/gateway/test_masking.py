@@ -1,4 +1,4 @@
-"""The words that a reader does not see."""
+"""The personal data that is masked for a reader."""
 
 from __future__ import annotations
 

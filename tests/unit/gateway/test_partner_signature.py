@@ -1,4 +1,4 @@
-"""Whose lead it is: every shape of the proof ends in a secret of the partner that the body names, or in one stable reason."""
+"""Proofs of a partner: each form matches a secret of the partner that the body names, or is refused with one stable reason."""
 
 from __future__ import annotations
 

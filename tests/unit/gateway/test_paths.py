@@ -1,4 +1,4 @@
-"""What is kept of an id in a path."""
+"""The part of an id in a path that is logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway that counts alone, and the lots that it draws where it does not."""
+"""A gateway that counts alone, and the lots that it draws if it does not."""
 
 from __future__ import annotations
 

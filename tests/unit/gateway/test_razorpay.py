@@ -1,4 +1,4 @@
-"""A Razorpay delivery: who signed it, and what a verified body becomes."""
+"""A Razorpay delivery: its signature, and the event that a verified body becomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a source is refused is known from the first refusal on, until something is taken."""
+"""The time for which a source has been refused: from the first refusal until a delivery is accepted."""
 
 from __future__ import annotations
 

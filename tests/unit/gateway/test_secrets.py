@@ -1,4 +1,4 @@
-"""Which secret may be dropped, and why not."""
+"""The secrets that are safe to drop, and the reasons why others are not."""
 
 from __future__ import annotations
 

@@ -51,12 +51,12 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
         {"INTERNAL_TLS_CERT": "cert.pem", "INTERNAL_TLS_KEY": "key.pem", "INTERNAL_TLS_ALLOWED_SUBJECTS": "billing"},
     ],
 )
-def test_half_a_lock_is_refused(changes: dict[str, str]) -> None:
+def test_incomplete_tls_settings_are_refused(changes: dict[str, str]) -> None:
     with pytest.raises(SettingsError):
         GatewaySettings.load(ENVIRON | changes)
 
 
-def test_files_of_the_lock_that_cannot_be_used_are_named_with_all_other_faults(tmp_path: Path) -> None:
+def test_unusable_tls_files_are_named_with_all_other_faults(tmp_path: Path) -> None:
     pair, other = trustme.CA().issue_cert("gateway.internal"), trustme.CA().issue_cert("gateway.internal")
     cert, key, odd, text = (tmp_path / name for name in ("cert.pem", "key.pem", "odd.pem", "text.pem"))
     pair.cert_chain_pems[0].write_to_path(cert)

@@ -1,4 +1,4 @@
-"""Which events a source lets go to a worker, and whose they are."""
+"""The events that a source passes to a worker, with their mode and account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who signed a Stripe delivery, and when: every shape of the header ends in a secret or in one stable reason."""
+"""Signatures of Stripe deliveries: each form of the header matches a secret, or is refused with one stable reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verified thin event of Stripe becomes."""
+"""The event that a verified thin event of Stripe becomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verified Stripe body becomes."""
+"""The event that a verified Stripe body becomes."""
 
 from __future__ import annotations
 

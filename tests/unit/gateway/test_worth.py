@@ -1,4 +1,4 @@
-"""Whom the log of rejected deliveries has room for."""
+"""The rejected deliveries that are kept when there are too many."""
 
 from __future__ import annotations
 
