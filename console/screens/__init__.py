@@ -1,1 +1,1 @@
-"""The screens: one module each, with its routes and a template of its name."""
+"""The screens: one module each, with its routes; its main template has the name of the module."""

@@ -1,4 +1,4 @@
-"""The audit log: who called what, newest first."""
+"""The audit log: calls and their callers, newest first."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -16,7 +16,7 @@ from operations.audit.routes import AuditQuery
 
 
 async def audit(request: web.Request) -> web.Response:
-    """Show the calls that the filters of the address name."""
+    """Show the calls that match the filters of the address."""
 
     async def read(connection: AsyncConnection, query: AuditQuery) -> Found:
         found, last = await audit_log.find(connection, query.search(datetime.now(UTC)))
@@ -27,7 +27,7 @@ async def audit(request: web.Request) -> web.Response:
 
 
 def _path(request: web.Request, path: str) -> str:
-    """The path, in which a command at a shell may have named somebody."""
+    """Return the path, masked for readers: the entry of a command may include a person's address."""
     return path if request[SESSION].changes else str(masked(path, frozenset()))
 
 

@@ -1,4 +1,4 @@
-"""The runtime configuration: what is in force, who changed it, and changes: what one would do first, then the change itself."""
+"""The runtime configuration: the values in force, their history, and changes with a preview."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
@@ -25,11 +25,11 @@ from schemas.numbers import INT64_MAX
 from schemas.text import ConfigKey
 
 _SHOWN: Final = 500
-"""Keys on the page; who keeps more of their own there reads them over HTTP."""
+"""The maximum number of keys on the page; the HTTP API lists more."""
 
 
 class Setting(NamedTuple):
-    """A key as the page shows it: `value` is its JSON, empty where the default is in force."""
+    """A key as the page shows it; `value` is its JSON, empty if the default is in force."""
 
     key: str
     value: str
@@ -43,13 +43,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A change that a form asks for."""
 
     key: ConfigKey
-    value: Annotated[str, Meta(max_length=65_536)] | None = None  #: JSON, or a text that is none; absent for the default.
-    default: Literal["yes"] | None = None  #: Give the default back, whatever the value is.
+    value: Annotated[str, Meta(max_length=65_536)] | None = None  #: JSON, or a plain text; absent for the default.
+    default: Literal["yes"] | None = None  #: Restore the default and ignore `value`.
     version: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None  #: The version that was shown.
 
 
 async def configuration(request: web.Request) -> web.Response:
-    """Show every key that is read, and those of others that were ever set."""
+    """Show every key that a process reads, and all other keys that were ever set."""
     async with reading(request) as connection:
         entries = await config.read_all(connection)
     settings = [_setting(request, entry) for entry in entries[:_SHOWN]]
@@ -78,7 +78,7 @@ async def history(request: web.Request) -> web.Response:
 
 
 async def show_change(request: web.Request) -> web.Response:
-    """Show what a change would do; nothing changes."""
+    """Show the effect of a change without making it."""
     asked, change = await _asked(request)
     async with reading(request) as connection:
         current = await config.read(connection, asked.key)
@@ -95,7 +95,7 @@ async def show_change(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """Set the key, if it still is what the page showed."""
+    """Set the key if it still has the version that the page showed."""
     asked, wanted = await _asked(request)
     entry = await change_key(request, wanted, request[CALL].id, request[SESSION].holder.secret_id)
     value = "" if entry.value is None else msgspec.json.encode(entry.value).decode()
@@ -103,10 +103,10 @@ async def change(request: web.Request) -> web.Response:
 
 
 async def _asked(request: web.Request) -> tuple[Asked, ChangeConfig]:
-    """The fields of the form, and the change that they ask for, which can be made. Raises GatewayError."""
+    """Return the fields of the form, and the change that they request. Raises GatewayError if it cannot be made."""
     asked = parse_query(Asked, await form_fields(request))
     if asked.value is None and asked.default is None:
-        raise GatewayError(Reason.FIELD_INVALID, "the value is empty; an empty text is written as two quotation marks")
+        raise GatewayError(Reason.FIELD_INVALID, "the value is empty; write an empty text as two quotation marks")
     value = None if asked.default else _value_of(asked.value or "")
     wanted = ChangeConfig(key=asked.key, value=value, expected_version=asked.version)
     check(wanted, request.app[SENDERS].partners)
@@ -114,7 +114,7 @@ async def _asked(request: web.Request) -> tuple[Asked, ChangeConfig]:
 
 
 def _value_of(text: str) -> Any:
-    """JSON, or a text as people type it: `200/second` is not asked to be in quotation marks."""
+    """Decode JSON, or return a plain text: `200/second` needs no quotation marks."""
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
@@ -135,7 +135,7 @@ def _text(request: web.Request, value: msgspec.Raw) -> str:
 
 
 def _unset(known: set[str]) -> Iterator[Key]:
-    """The keys that have one name and were never set."""
+    """Yield the keys without `{ID}` in their names that were never set."""
     yield from (key for key in KEYS if "{ID}" not in key.name and key.name not in known)
 
 

@@ -1,4 +1,4 @@
-"""Dead letters by worker and reason: one looked at, sent again or given up, or all of a group, a few at a time."""
+"""Dead letters by worker and reason: one is shown, retried or discarded, or all of a group, in small batches."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -26,14 +26,14 @@ from schemas.leads import EXHAUSTED, REJECTED
 from schemas.text import Cursor, Filter, LongWhy
 
 _LOOKED_AT: Final = 1000
-"""The newest dead letters, which are grouped; more of them would be a page that nobody reads."""
+"""The maximum number of dead letters that are grouped, newest first; a longer page would not be useful."""
 _SHOWN: Final = 50
 _AT_ONCE: Final = 25
-"""Of a group; the page then asks for the next ones, so that its progress is seen and it can be left."""
+"""The batch size for a group; the page requests each batch, so that it shows the progress and can be left."""
 
 
 class Group(NamedTuple):
-    """The open dead letters of one worker and reason that are shown: between these two places, and so many."""
+    """The open dead letters of one worker and reason that are shown: the newest, the oldest, and their number."""
 
     newest: DeadLetter
     oldest: DeadLetter
@@ -41,45 +41,45 @@ class Group(NamedTuple):
 
     @property
     def after(self) -> str:
-        """The place before the oldest, as the form has it."""
+        """The cursor before the oldest, for the form."""
         return cursor_of(FIRST_ID, self.oldest.set_aside_at)
 
     @property
     def until(self) -> str:
-        """The place of the newest."""
+        """The cursor of the newest."""
         return cursor_of(self.newest.id, self.newest.set_aside_at)
 
 
 class Narrowing(msgspec.Struct, frozen=True, kw_only=True):
-    """The group that is looked at."""
+    """The group to show."""
 
     consumer: Filter | None = None
     reason: Filter | None = None
 
 
 class Settling(msgspec.Struct, frozen=True, kw_only=True):
-    """The fate of a dead letter: it is sent again, or given up with a reason."""
+    """The settlement of a dead letter: a retry, or a discard with a reason."""
 
     verb: Literal["retry", "discard"]
     why: LongWhy | None = None
 
 
 class SettlingGroup(Settling, frozen=True, kw_only=True):
-    """The fate of a group, as far as it was shown when it was confirmed."""
+    """The settlement of a group, limited to the dead letters that were shown when it was confirmed."""
 
     consumer: Filter
     reason: Filter
-    of: Annotated[int, Meta(ge=1, le=_LOOKED_AT)]  #: How many there were.
-    after: Cursor  #: The place after which the next ones are.
-    until: Cursor  #: The place of the last one: what came later was not confirmed.
-    done: Annotated[int, Meta(ge=0, le=_LOOKED_AT)] = 0  #: How many of them have been settled.
+    of: Annotated[int, Meta(ge=1, le=_LOOKED_AT)]  #: Number of dead letters in the group.
+    after: Cursor  #: The cursor before the next batch.
+    until: Cursor  #: The cursor of the last one; later dead letters were not confirmed.
+    done: Annotated[int, Meta(ge=0, le=_LOOKED_AT)] = 0  #: Number of those that have been settled.
 
 
 _Asked = TypeVar("_Asked", bound=Settling)
 
 
 async def groups(request: web.Request) -> web.Response:
-    """Show the open ones by worker and reason."""
+    """Show the open dead letters by worker and reason."""
     async with reading(request) as connection:
         found = await listing.find(connection, DeadLettersQuery(status="open"), _LOOKED_AT + 1)
     letters = [_shown(request, letter) for letter in found[:_LOOKED_AT]]
@@ -87,7 +87,7 @@ async def groups(request: web.Request) -> web.Response:
 
 
 async def members(request: web.Request) -> web.Response:
-    """Show the newest ones of a group."""
+    """Show the newest dead letters of a group."""
     asked = parse_query(Narrowing, request.query.items())
     async with reading(request) as connection:
         found = await listing.find(connection, _open_ones(asked), _SHOWN + 1)
@@ -96,17 +96,17 @@ async def members(request: web.Request) -> web.Response:
 
 
 async def letter_page(request: web.Request) -> web.Response:
-    """Show one on a page of its own."""
+    """Show one dead letter on its own page."""
     return await _one(request, "dead_letter.html")
 
 
 async def detail(request: web.Request) -> web.Response:
-    """Show one with its record, and what can be done about it."""
+    """Show one dead letter with its record and the possible actions."""
     return await _one(request, "_dead_letter.html")
 
 
 async def settle(request: web.Request) -> web.Response:
-    """Send one again, or give it up for good; shows what it is afterwards."""
+    """Retry or discard a dead letter, and show its new state."""
     item_id, asked = id_of(request.match_info["id"], "dead letter"), await _asked(request, Settling)
     with refusing(OperationError):
         sent = await _settle(request, item_id, asked)
@@ -116,7 +116,7 @@ async def settle(request: web.Request) -> web.Response:
 
 
 async def settle_group(request: web.Request) -> web.Response:
-    """Send the next few of a group again, or give them up, oldest first; the page asks on until none is left."""
+    """Retry or discard the next batch of a group, oldest first; the page requests batches until none is left."""
     asked = await _asked(request, SettlingGroup)
     limit = max(min(_AT_ONCE, asked.of - asked.done), 0)
     async with reading(request) as connection:
@@ -143,15 +143,15 @@ async def _one(request: web.Request, template: str) -> web.Response:
 
 
 async def _asked(request: web.Request, record: type[_Asked]) -> _Asked:
-    """The fields of the form. Raises GatewayError `query_malformed`."""
+    """Return the fields of the form. Raises GatewayError `query_malformed`."""
     asked = parse_query(record, await form_fields(request))
     if (asked.verb == "discard") != bool(asked.why):
-        raise GatewayError(Reason.QUERY_MALFORMED, "discard needs a reason, and retry has none: nothing was done")
+        raise GatewayError(Reason.QUERY_MALFORMED, "discard needs a reason, and retry takes none: nothing was done")
     return asked
 
 
 async def _settle(request: web.Request, item_id: UUID, asked: Settling) -> listing.Sent | None:
-    """Return how it was sent, or None where it was given up. Raises OperationError `dead_letter_settled`, `not_found`."""
+    """Return the retry, or None after a discard. Raises OperationError `dead_letter_settled`, `not_found`."""
     by = request[SESSION].holder.secret_id
     async with transaction(request) as connection:
         if not asked.why:
@@ -161,7 +161,7 @@ async def _settle(request: web.Request, item_id: UUID, asked: Settling) -> listi
 
 
 def _shown(request: web.Request, letter: DeadLetter) -> DeadLetter:
-    """The letter as its session may see it: its detail may quote a person's data."""
+    """Return the letter as the session may see it: for readers its detail is masked, since it may quote personal data."""
     return letter if request[SESSION].changes else msgspec.structs.replace(letter, detail=MASK)
 
 
@@ -170,7 +170,7 @@ def _open_ones(asked: Narrowing | SettlingGroup) -> DeadLettersQuery:
 
 
 def _grouped(letters: Iterable[DeadLetter]) -> list[Group]:
-    """The groups, largest first, of letters that are newest first."""
+    """Return the groups, largest first; `letters` must be sorted newest first."""
     found: dict[tuple[str, str], Group] = {}
     for letter in letters:
         key = letter.consumer, letter.reason

@@ -1,4 +1,4 @@
-"""The delivery log: what came in and how it was answered, with filters, explanations and replays."""
+"""The delivery log: received webhooks and their outcomes, with filters, explanations and replays."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,26 +20,26 @@ from operations.deliveries.query import DeliveriesQuery
 from schemas.providers import SOURCES
 
 _REPLAYED_BY: Final = {"source": "source", "type": "types", "outcome": "status", "from": "from", "to": "to"}
-"""By filter of the log: that of a replay. Other filters a replay does not know."""
+"""The filters of the log, with the names that a replay has for them. A replay has no other filters."""
 
 
 async def deliveries(request: web.Request) -> web.Response:
-    """Show the page with the filters of its address."""
+    """Show the page, with the filters of its address."""
     return await _list(request, "deliveries.html")
 
 
 async def rows(request: web.Request) -> web.Response:
-    """Show the rows alone, as they are now."""
+    """Show only the rows, as they are now."""
     return await _list(request, "_deliveries.html")
 
 
 async def delivery(request: web.Request) -> web.Response:
-    """Show one delivery on a page of its own; one without an event has no journey."""
+    """Show one delivery on its own page, also one without an event, which has no journey."""
     return await _one(request, "delivery.html")
 
 
 async def detail(request: web.Request) -> web.Response:
-    """Show one delivery: why it was refused and whether the secrets of now would take it, its headers and its body."""
+    """Show one delivery: the reason for its refusal, if any, its headers and its body."""
     return await _one(request, "_delivery.html")
 
 
@@ -65,7 +65,7 @@ async def _list(request: web.Request, template: str) -> web.Response:
 
 
 def _replayed(given: dict[str, str]) -> dict[str, str]:
-    """The filters as those of a replay; none where a replay could not be narrowed like this."""
+    """Return the filters with the names that a replay has for them; empty if a replay lacks one of them."""
     filters = {name: text for name, text in given.items() if name not in {"cursor", "limit"}}
     replayed = {_REPLAYED_BY[name]: text for name, text in filters.items() if name in _REPLAYED_BY}
     return replayed if len(replayed) == len(filters) else {}

@@ -1,4 +1,4 @@
-"""One field that takes anything, and leads to the thing or to a list of all that it touches."""
+"""A search field for any id or address, which opens the page of a single match or lists all matches."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ from operations.find.query import FindQuery
 
 
 async def find(request: web.Request) -> web.Response:
-    """Show the findings; a single one is shown at once, where a page shows it."""
+    """Show the matches; if there is only one and it has a page, open that page."""
     wanted = request.query.get("q", "").strip()
     if not wanted:
         return page(request, "find.html", wanted="", findings=None, complaint="", page_of=page_of)

@@ -1,4 +1,4 @@
-"""The journey of one event: from the call that brought it to its last effect."""
+"""The journey of one event: from the HTTP call that delivered it to its last effect."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ from schemas import text
 
 
 async def journey(request: web.Request) -> web.Response:
-    """Show the page; it goes on looking, for effects come later."""
+    """Show the page, which reloads its steps, since effects happen later."""
     return await _journey(request, "journey.html")
 
 
@@ -26,7 +26,7 @@ async def steps(request: web.Request) -> web.Response:
 
 
 async def body(request: web.Request) -> web.Response:
-    """Show the body of a delivery, to whom may see bodies."""
+    """Show the body of a delivery, if the session may see bodies."""
     asked = id_of(request.match_info["id"], "delivery")
     if not request[SESSION].changes:
         return page(request, "_body.html", body=None)
@@ -37,7 +37,7 @@ async def body(request: web.Request) -> web.Response:
 async def _journey(request: web.Request, template: str) -> web.Response:
     asked = request.match_info["id"]
     async with reading(request) as connection:
-        found = await detail(connection, require(asked if text.accepts(text.Id, asked) else None, "no id looks like this"))
+        found = await detail(connection, require(asked if text.accepts(text.Id, asked) else None, "this is not a valid id"))
     return page(request, template, found=found, steps=timeline(found), tree=tree(found), page_of=page_of)
 
 

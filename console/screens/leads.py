@@ -21,12 +21,12 @@ _ABSENT: Final = "no lead has this id, or it was erased"
 
 
 async def leads(request: web.Request) -> web.Response:
-    """Show the page with the filters of its address."""
+    """Show the page, with the filters of its address."""
     return await _list(request, "leads.html")
 
 
 async def rows(request: web.Request) -> web.Response:
-    """Show the rows alone, as they are now."""
+    """Show only the rows, as they are now."""
     return await _list(request, "_leads.html")
 
 
@@ -41,14 +41,14 @@ async def state(request: web.Request) -> web.Response:
 
 
 async def payload(request: web.Request) -> web.Response:
-    """Show what the partner has sent, to whom may see bodies."""
+    """Show the payload that the partner sent, if the session may see bodies."""
     if not request[SESSION].changes:
         return page(request, "_body.html", body=None)
     return page(request, "_body.html", body=bytes((await _read(request)).payload))
 
 
 async def deliver(request: web.Request) -> web.Response:
-    """Make one attempt now, and show what came of it."""
+    """Make one attempt now, and show its outcome."""
     found = await _read(request)
     outcome = await deliver_now(request, DeliverLead(lead_id=found.id, partner_id=found.partner_id))
     kafka = None if outcome.task or outcome.wait else (await request.app[SURVEY].now()).kafka
@@ -64,7 +64,7 @@ async def _lead(request: web.Request, template: str) -> web.Response:
 
 
 async def _read(request: web.Request) -> store.LeadView:
-    """Raises GatewayError `not_found`."""
+    """Read the lead of the path. Raises GatewayError `not_found`."""
     asked = id_of(request.match_info["id"], "lead")
     async with reading(request) as connection:
         return require(await store.lead(connection, str(asked)), _ABSENT)

@@ -1,4 +1,4 @@
-"""Payments, subscriptions and invoices: their state, what was expected of them, and the events behind each."""
+"""Payments, subscriptions and invoices: their states, expected amounts, and the events behind each."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -29,7 +29,7 @@ _BAD: Final = (
     "needs_response",
 )
 LAMPS: Final[Mapping[str, str]] = MappingProxyType(dict.fromkeys(_GOOD, "none") | dict.fromkeys(_BAD, "much"))
-"""The lamp of a state, or of a comparison's result; any other word, those of providers too, is to be looked at."""
+"""The lamp of a state, or of a reconciliation's result; any other word, such as one of a provider, needs attention."""
 
 _PAYMENT: Final = """\
 {"id": "pi_1", "object": "payment_intent", "status": "succeeded",
@@ -41,7 +41,7 @@ _INVOICE: Final = """\
 
 
 class Listing(NamedTuple):
-    """A list of things of one kind; `example` is the type and the object of an event of Stripe that makes one."""
+    """A list of things of one kind; `example` is the type and the object of a Stripe event that makes one."""
 
     kind: str
     which: lists.List[Any]
@@ -96,7 +96,7 @@ def _one(kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
 
     async def one(request: web.Request) -> web.Response:
         wanted = request.match_info["id"]
-        absent = f"no {kind} is known by this id: its event has not come, or waits for the payments worker"
+        absent = f"no {kind} has this id: its event has not arrived, or waits for the payments worker"
         async with reading(request) as connection:
             found = require(await read(connection, require(wanted if text.accepts(text.Id, wanted) else None, absent)), absent)
         return page(request, "money_state.html", kind=kind, id=wanted, state=found, lamps=LAMPS, page_of=page_of)

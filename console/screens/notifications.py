@@ -1,4 +1,4 @@
-"""Messages to people: their states, what was sent, and the templates with a preview."""
+"""Messages to people: their states, their texts, and the templates with a preview."""
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
@@ -36,7 +36,7 @@ async def listed(request: web.Request) -> web.Response:
 
 
 async def one(request: web.Request) -> web.Response:
-    """Show a message: its state, its attempts, its events, and what its recipient reads."""
+    """Show a message: its state, attempts, events and text."""
     asked = id_of(request.match_info["id"], "notification")
     async with reading(request) as connection:
         found = require(await notifications.notification(connection, asked), _ABSENT)
@@ -51,7 +51,7 @@ async def one(request: web.Request) -> web.Response:
 
 
 async def one_in_frame(request: web.Request) -> web.Response:
-    """Show the page of a mail, to whom may see messages."""
+    """Show the HTML of a mail, if the session may see messages."""
     asked = id_of(request.match_info["id"], "notification")
     if not request[SESSION].changes:
         raise GatewayError(Reason.TOKEN_READ_ONLY, "Messages are not shown to a session that only reads.")
@@ -59,24 +59,24 @@ async def one_in_frame(request: web.Request) -> web.Response:
         text = await _text_of(request, asked)
     except OperationError as error:
         raise GatewayError(Reason.NOT_FOUND, str(error)) from error
-    return frame(require(text.html, "this message has no page"))
+    return frame(require(text.html, "this message has no HTML"))
 
 
 async def contact(request: web.Request) -> web.Response:
-    """Show where a user is reached, to whom may see addresses, and over which channels not."""
-    user, absent = request.match_info["id"], "no contact of this user is known"
+    """Show the addresses of a user, if the session may see them, and the channels that the user has opted out of."""
+    user, absent = request.match_info["id"], "this user has no contact"
     async with reading(request) as connection:
         found = require(await contacts.read(connection, require(user if accepts(Id, user) else None, absent)), absent)
     return page(request, "notification_contact.html", contact=found, mask=MASK)
 
 
 async def templates(request: web.Request) -> web.Response:
-    """Show every template with the fields that it needs."""
+    """Show every template with its fields."""
     return page(request, "notification_templates.html", templates=TEMPLATES.values())
 
 
 async def preview(request: web.Request) -> web.Response:
-    """Show what a template makes of sample data, or of the data that is given."""
+    """Show a template with sample data, or with the data of the address."""
     template = _template_of(request)
     channel, data = _channel_of(request, template), _data_of(request, template)
     text, complaint = None, ""
@@ -96,13 +96,13 @@ async def preview(request: web.Request) -> web.Response:
 
 
 async def preview_in_frame(request: web.Request) -> web.Response:
-    """Show the page of a mail of the template."""
+    """Show the HTML of a mail of the template."""
     template = _template_of(request)
     try:
         text = render(template.code, "EMAIL", _data_of(request, template), _locale_of(request))
     except OperationError as error:
         raise GatewayError(Reason.NOT_FOUND, str(error)) from error
-    return frame(require(text.html, "this message has no page"))
+    return frame(require(text.html, "this message has no HTML"))
 
 
 async def _text_of(request: web.Request, notification_id: UUID) -> Text:
@@ -117,7 +117,7 @@ def _template_of(request: web.Request) -> Template:
 
 
 def _channel_of(request: web.Request, template: Template) -> Channel:
-    """The channel that is asked for; any other word is the first one that the template has a text for."""
+    """Return the requested channel, or the first one of the template if none or an unknown one is requested."""
     asked: list[Channel] = [channel for channel in get_args(Channel) if channel == request.query.get("channel")]
     return (*asked, *template.channels)[0]
 
@@ -128,7 +128,7 @@ def _locale_of(request: web.Request) -> str | None:
 
 
 def _data_of(request: web.Request, template: Template) -> dict[str, Any]:
-    """The sample with what is given in place of it; a number that is none stays the text that it is."""
+    """Return the sample data, replaced by given values; an invalid number stays a text."""
     kinds = {**template.data, **template.optional}
     data: dict[str, Any] = {}
     for name, sample in sample_of(template).items():

@@ -1,4 +1,4 @@
-"""The first screen: whether all is well, in one look."""
+"""The first screen: the state of the whole system."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -28,14 +28,14 @@ from runtime.shared import Shared
 
 _SPAN: Final = timedelta(days=1)
 _HOURS: Final = timedelta(hours=3)
-"""The chart's span. Longer ones are for `GET /v1/admin/stats`, in larger buckets."""
-_FRESH: Final = 4.0  # seconds; the page looks again after five
+"""The period of the chart. `GET /v1/admin/stats` has longer periods, in larger buckets."""
+_FRESH: Final = 4.0  # seconds; the page reloads after five
 _PATIENCE: Final = 5.0
 _LIMIT: Final = 60.0
 
 
 class Account(NamedTuple):
-    """All that came in within the last day, as it was at a time."""
+    """The ledger of the last day, dead letters and lost records, as they were at the time `at`."""
 
     at: datetime
     ledger: Ledger
@@ -45,7 +45,7 @@ class Account(NamedTuple):
 
 
 ACCOUNT: Final = web.AppKey("account", Shared[Account])
-"""One for all readers, since it counts every row of a day."""
+"""Shared by all viewers, since it counts every row of a day."""
 
 
 class Traffic(NamedTuple):
@@ -56,21 +56,21 @@ class Traffic(NamedTuple):
 
 
 TRAFFIC: Final = web.AppKey("traffic", Shared[Traffic])
-"""One for all readers, since it counts every row of the hours."""
+"""Shared by all viewers, since it counts every row of three hours."""
 
 
 async def overview(request: web.Request) -> web.Response:
-    """Show the page: what Postgres knows at once, what Kafka knows once it answers."""
+    """Show the page: the figures of Postgres at once, those of Kafka when it has answered."""
     return page(request, "overview.html", **await _account(request))
 
 
 async def account(request: web.Request) -> web.Response:
-    """Show the part that Postgres knows, as it is now."""
+    """Show the figures of Postgres, as they are now."""
     return page(request, "_account.html", **await _account(request))
 
 
 async def traffic(request: web.Request) -> web.Response:
-    """Show what came in by the minute, of each source."""
+    """Show the deliveries per minute, by source."""
     return page(request, "_traffic.html", traffic=await request.app[TRAFFIC].now())
 
 
@@ -81,7 +81,7 @@ async def troubles(request: web.Request) -> web.Response:
 
 
 def _chart(series: Sequence[Series], period: Period) -> dict[str, Any]:
-    """The series over every bucket of the period, as the chart takes them; a bucket without rows is a zero."""
+    """Return the series for the chart, with every bucket of the period; a bucket without rows is zero."""
     times = [period.begin + n * period.width for n in range((period.end - period.begin) // period.width)]
     found = [{point.at: point.number for point in each.points} for each in series]
     columns = [[numbers.get(at, 0) for at in times] for numbers in found]
@@ -89,7 +89,7 @@ def _chart(series: Sequence[Series], period: Period) -> dict[str, Any]:
 
 
 async def workers(request: web.Request) -> web.Response:
-    """Show the lag of each worker; while Kafka is away, that it is."""
+    """Show the lag of each worker, or a notice while Kafka does not answer."""
     seen = await request.app[SURVEY].now()
     return page(request, "_workers.html", kafka=seen.kafka, workers=[agent for agent in seen.agents if agent.kind == "worker"])
 
@@ -100,17 +100,17 @@ async def _account(request: web.Request) -> dict[str, Any]:
 
 
 def shared_account(pool: Pool) -> Shared[Account]:
-    """Return the account for all readers of this gateway."""
+    """Return the account that all viewers of this gateway share."""
     return Shared(lambda: _read(pool), fresh=_FRESH, patience=_PATIENCE)
 
 
 def shared_traffic(pool: Pool) -> Shared[Traffic]:
-    """Return the traffic for all readers of this gateway."""
+    """Return the traffic that all viewers of this gateway share."""
     return Shared(lambda: _count(pool), fresh=_FRESH, patience=_PATIENCE)
 
 
 async def _read(pool: Pool) -> Account:
-    """Raises GatewayError `postgres_unavailable`."""
+    """Read the account. Raises GatewayError `postgres_unavailable`."""
     now = datetime.now(UTC)
     async with _counting(pool, "the account of a day") as connection:
         ledger = await books.read(connection, now - _SPAN, now)
@@ -120,7 +120,7 @@ async def _read(pool: Pool) -> Account:
 
 
 async def _count(pool: Pool) -> Traffic:
-    """Raises GatewayError `postgres_unavailable`."""
+    """Count the traffic. Raises GatewayError `postgres_unavailable`."""
     now = datetime.now(UTC)
     period = StatsQuery(bucket="1m", since=now - _HOURS).period(now)
     async with _counting(pool, "the traffic of the last hours") as connection:
@@ -130,7 +130,7 @@ async def _count(pool: Pool) -> Traffic:
 
 @asynccontextmanager
 async def _counting(pool: Pool, what: str) -> AsyncIterator[AsyncConnection]:
-    """Lend a connection for a long count, which ends in a refusal after a while."""
+    """Yield a connection for a long query, which is refused after a time limit."""
     try:
         async with asyncio.timeout(_LIMIT):
             with refusing_outages():

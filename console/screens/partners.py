@@ -1,4 +1,4 @@
-"""Partners: how their CRMs answer, what waits for them, and their leads held back, let go or tried now."""
+"""Partners: the health of their CRMs, their waiting leads, and the actions pause, resume and probe."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, NamedTuple, get_args
@@ -35,15 +35,15 @@ State = Literal["paused", "failing", "waiting"]
 
 
 class PartnersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Narrows the partners, which are in the order of their ids."""
+    """The filters of the partners, which are listed in the order of their ids."""
 
-    name: Annotated[Filter, Meta(description="Only those with this in their id.")] | None = None
+    name: Annotated[Filter, Meta(description="Only partners whose ids contain this.")] | None = None
     state: State | None = None
-    cursor: Filter | None = None  #: The id of the last one on the page before.
+    cursor: Filter | None = None  #: The id of the last partner on the previous page.
 
 
 class PartnerNow(NamedTuple):
-    """A partner as it stands now; without attempts within the last hour it has no health."""
+    """The current state of a partner; `health` is None if it had no attempts within the last hour."""
 
     id: str
     pause: Pause
@@ -52,7 +52,7 @@ class PartnerNow(NamedTuple):
 
     @property
     def state(self) -> State | None:
-        """The most that can be said against it in one word."""
+        """The most serious state that applies; None if the partner has no waiting leads."""
         if self.pause.paused:
             return "paused"
         if self.view.opened_at:
@@ -61,18 +61,18 @@ class PartnerNow(NamedTuple):
 
     @property
     def asked_at(self) -> datetime | None:
-        """The time at which somebody asked for a probe that was not made yet."""
+        """The time at which a probe was requested that was not made yet."""
         asked, tried = self.view.asked_at, self.view.tried_at
         return asked if asked and (tried is None or tried < asked) else None
 
     def is_overdue(self, now: datetime) -> bool:
-        """Tell whether leads are due and nobody tries them."""
+        """Return true if leads have been due for a while, but are not tried."""
         due = self.view.oldest_due_at
         return self.state == "waiting" and due is not None and now - due > _LATE
 
 
 async def partners(request: web.Request) -> web.Response:
-    """Show the partners, a page of them."""
+    """Show one page of the partners."""
 
     async def read(connection: AsyncConnection, query: PartnersQuery) -> Found:
         fitting = [each for each in await _all(request, connection) if _fits(each, query)]
@@ -90,12 +90,12 @@ async def partner(request: web.Request) -> web.Response:
 
 
 async def state(request: web.Request) -> web.Response:
-    """Show how it stands now, and what can be done."""
+    """Show the current state of a partner, and the possible actions."""
     return await _partner(request, "_partner.html")
 
 
 async def attempts(request: web.Request) -> web.Response:
-    """Show the attempts of the last hours, and how long its CRM took."""
+    """Show the attempts of the last hours, and their durations."""
     key = _key_of(request)
     period = StatsQuery(bucket="5m").period(datetime.now(UTC))
     async with reading(request) as connection:
@@ -111,24 +111,24 @@ async def attempts(request: web.Request) -> web.Response:
         request,
         "_partner_attempts.html",
         numbers={"names": ["delivered", "failed"], "kinds": ["none", "much"], "columns": [unix, delivered, failed]},
-        times={"names": ["half of them, ms", "99 of 100, ms"], "columns": [unix, *took]},
+        times={"names": ["median, ms", "99th percentile, ms"], "columns": [unix, *took]},
         delivered=sum(delivered),
         failed=sum(failed),
     )
 
 
 async def pause(request: web.Request) -> web.Response:
-    """Hold its leads back."""
+    """Hold the partner's leads back."""
     return await _set(request, paused=True)
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Let its leads go."""
+    """Deliver the partner's leads again."""
     return await _set(request, paused=False)
 
 
 async def probe(request: web.Request) -> web.Response:
-    """Have its CRM tried now."""
+    """Request a probe of the partner's CRM now."""
     async with transaction(request) as connection:
         current = await _read(request, connection, _key_of(request))
         if not current.pause.paused:
@@ -163,14 +163,14 @@ async def _partner(request: web.Request, template: str) -> web.Response:
 
 
 async def _read(request: web.Request, connection: AsyncConnection, key: str) -> PartnerNow:
-    """Raises GatewayError `not_found`."""
+    """Read the partner of this key. Raises GatewayError `not_found`."""
     pause = (await read_pauses(connection, registry_of(request).environment)).get(key)
     view = await read_partner(connection, key)
     return require(PartnerNow(key, pause or _RUNNING, view or PartnerView(partner=key)) if pause or view else None, _ABSENT)
 
 
 async def _all(request: web.Request, connection: AsyncConnection) -> list[PartnerNow]:
-    """Every partner that exists, has leads that wait, or has a CRM that has failed, in the order of their ids."""
+    """Return every partner that exists, has waiting leads, or has a CRM that has failed, in the order of their ids."""
     pauses = await read_pauses(connection, registry_of(request).environment)
     waiting = {view.partner: view for view in await read_partners(connection)}
     return [
@@ -180,7 +180,7 @@ async def _all(request: web.Request, connection: AsyncConnection) -> list[Partne
 
 
 def _key_of(request: web.Request) -> str:
-    """The partner of the path. Raises GatewayError `not_found`."""
+    """Return the key of the partner in the path. Raises GatewayError `not_found`."""
     asked = request.match_info["id"]
     return key_of(require(asked if accepts(PartnerId, asked) else None, _ABSENT))
 

@@ -1,4 +1,4 @@
-"""Replays of deliveries: what one would do first, then the replay itself, its progress, its end; and those that there were."""
+"""Replays of deliveries: the preview of a replay, its start, progress and end, and the list of earlier ones."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,12 +28,12 @@ from schemas.providers import SOURCES
 
 _ABSENT: Final = "no replay has this id"
 _NAMED_MAX: Final = 3
-"""Ids and types of a filter that are named; of more their number is."""
+"""The maximum number of ids or types of a filter that are listed; if there are more, only their number is shown."""
 _LISTS: Final = ("types", "ids")
 
 
 async def replays(request: web.Request) -> web.Response:
-    """Show those that there were, newest first, and the form that begins one."""
+    """Show the replays, newest first, and the form that begins one."""
     given = filled(request)
     query = parse_query(ReplayQuery, given.items())
     before = query.last or first_id_of(up_to(datetime.now(UTC)))
@@ -52,7 +52,7 @@ async def replays(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    """Show one, with what became of its deliveries."""
+    """Show one replay, with the outcomes of its deliveries."""
     query = parse_query(ItemsQuery, filled(request).items())
     found = await _read(request)
     async with reading(request) as connection:
@@ -73,7 +73,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def show_preview(request: web.Request) -> web.Response:
-    """Show what a replay would do; nothing changes."""
+    """Show the effect of a replay without beginning it."""
     given, asked = await _asked(request)
     with refusing(OperationError):
         asked.filters.check()
@@ -95,27 +95,27 @@ async def begin(request: web.Request) -> web.Response:
 
 
 async def progress(request: web.Request) -> web.Response:
-    """Show the progress of a replay; while it runs, whether Kafka takes what it sends."""
+    """Show the progress of a replay, and while it runs, a notice if Kafka does not answer."""
     found = await _read(request)
     kafka = (await request.app[SURVEY].now()).kafka if found.state == "running" else None
     return page(request, "_replay.html", replay=found, kafka=kafka)
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """Take nothing more of it up, and show where it has ended."""
+    """Cancel a replay, and show its final state."""
     found = await cancelled(request, id_of(request.match_info["id"], "replay"))
     return page(request, "_replay.html", replay=found, kafka=None)
 
 
 async def _read(request: web.Request) -> jobs.Replay:
-    """Raises GatewayError `not_found`."""
+    """Read the replay of the path. Raises GatewayError `not_found`."""
     asked = id_of(request.match_info["id"], "replay")
     async with reading(request) as connection:
         return require(await jobs.read(connection, asked), _ABSENT)
 
 
 async def _asked(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWebhooks]:
-    """The fields of the form, lists by their items, and the replay that they ask for. Raises GatewayError `query_malformed`."""
+    """Return the form's fields, one for each item of a list, and the requested replay. Raises GatewayError `query_malformed`."""
     fields = [
         (name, each)
         for name, text in await form_fields(request)
@@ -125,7 +125,7 @@ async def _asked(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWeb
 
 
 def _filter_texts(filters: Filters) -> Iterator[tuple[str, str]]:
-    """The filters in words."""
+    """Yield the names and values of the filters as text."""
     for name, value in msgspec.to_builtins(filters).items():
         if isinstance(value, list | tuple):
             yield name, ", ".join(value) if len(value) <= _NAMED_MAX else f"{len(value):,} of them"

@@ -1,4 +1,4 @@
-"""Settings: our secrets by their public ids, what the retention keeps, and what became of the last alerts."""
+"""Settings: our secrets by their public ids, the retention, and the messages about the last alerts."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -14,7 +14,7 @@ from operations.state.query import NotificationsQuery
 from projections import lists
 
 _SECRETS: Final = 100
-"""The number of secrets on the page; who has many partners narrows them by the setting's name."""
+"""The maximum number of secrets on the page; a filter by the setting's name shows others."""
 _ALERTS: Final = 5
 _CHANGES: Final = 20
 

@@ -1,4 +1,4 @@
-"""Streams: the way of events from the callers to the workers, with the outbox, the relay and the lag by worker and partition."""
+"""Streams: the path of events from the callers to the workers, with outbox, relay, and lag by worker and partition."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,7 @@ from topology.view import Topology
 if TYPE_CHECKING:
     from datetime import datetime
 
-_LATE: Final = 60.0  # seconds that an event may wait for Kafka while all is well
+_LATE: Final = 60.0  # seconds that an event may wait for Kafka in normal operation
 _PAGES: Final = {
     "partners": "/console/deliveries?source=partner",
     "crms": "/console/partners",
@@ -33,18 +33,18 @@ _PAGES: Final = {
     Topic.ALERTS: "/console/overview",
     Topic.CONFIG: "/console/settings/config/history",
 }
-"""The page of a box, of those that have one of their own."""
+"""The pages of the boxes of the drawing that have their own page."""
 _GAP: Final = 3 * SAMPLED
-"""A longer time between two samples is one without viewers, over which no line leads."""
+"""If two samples are further apart, nobody viewed the page meanwhile, and the line of the chart has a gap."""
 
 
 async def streams(request: web.Request) -> web.Response:
-    """Show the page, whose parts ask Postgres and Kafka."""
+    """Show the page, whose parts query Postgres and Kafka."""
     return page(request, "streams.html")
 
 
 async def now(request: web.Request) -> web.Response:
-    """Show the drawing and the figures of now; while Kafka is away, that it is, and the graph as it is declared."""
+    """Show the drawing with the present figures; while Kafka does not answer, a notice and the declared graph."""
     async with reading(request) as connection:
         state = await store.overview(connection)
     seen = await request.app[SURVEY].now()
@@ -72,14 +72,14 @@ async def lag(request: web.Request) -> web.Response:
 
 
 async def partitions(request: web.Request) -> web.Response:
-    """Show how far each partition is read."""
+    """Show the read progress of each partition."""
     seen = await request.app[SURVEY].now()
     titles = {agent.name: agent.title for agent in seen.agents}
     return page(request, "_streams_partitions.html", topology=seen, titles=titles, level_of=level_of)
 
 
 def pages_of(topology: Topology) -> dict[str, str]:
-    """Return the page of every box: its own screen, or its place on this one."""
+    """Return the link of every box: to its own screen, or to its part of this one."""
     readers = {edge.source: edge.target for edge in topology.edges if edge.tie == "consumes"}
     feeders = {edge.target: edge.source for edge in topology.edges if edge.tie == "feeds"}
     workers = {agent.name for agent in topology.agents if agent.kind == "worker"}
@@ -90,7 +90,7 @@ def pages_of(topology: Topology) -> dict[str, str]:
 
 
 def way_of(state: Overview) -> Way:
-    """Return the state of the outbox and the relay as the drawing says it."""
+    """Return the state of the outbox and the relay for the drawing."""
     waiting, oldest = state.pending.waiting, state.pending.oldest
     waits = (state.at - oldest).total_seconds() if oldest else 0.0
     level: Level = "much" if waits > _LATE or state.pending.parked else "some" if waiting else "none"
@@ -104,7 +104,7 @@ def way_of(state: Overview) -> Way:
 
 
 def chart_of(survey: Survey, titles: dict[str, str]) -> dict[str, Any]:
-    """Return the samples as the chart takes them; where Kafka was away or nobody looked, the lines have a gap."""
+    """Return the samples for the chart; lines have a gap while Kafka did not answer or nobody viewed the page."""
     times: list[datetime] = []
     columns: list[list[int | None]] = [[] for _ in titles]
 
