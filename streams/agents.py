@@ -224,9 +224,9 @@ class _Turns:
             if batch.generation != self._generation:
                 self._generation, self._continuity = batch.generation, Continuity(self._work.consumer)
                 self._work.reassigned()
-            begun, kafka = self._app.consumer.begun, self._app.kafka
+            committed, kafka = self._app.consumer.committed_at_start, self._app.kafka
             if losses := self._continuity.follow(
-                batch.records, lambda place: begun.get(TP(kafka.named(place.topic), place.partition))
+                batch.records, lambda place: committed.get(TP(kafka.named(place.topic), place.partition))
             ):
                 await self._work.lost(losses)
             await self._work.handle(batch.records)

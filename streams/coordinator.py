@@ -19,7 +19,7 @@ def guard(coordinator: Any, generation: Callable[[], int]) -> None:
     answers OffsetFetch with an error and an empty list: aiokafka would take that for a group that has never committed, and read
     from the beginning.
     """
-    commit, send = coordinator._do_commit_offsets, coordinator._send_req  # noqa: SLF001  # it has no other seam
+    commit, send = coordinator._do_commit_offsets, coordinator._send_req  # noqa: SLF001  # it has no public hook
 
     async def commit_as_member(assignment: Any, offsets: Any) -> None:
         if coordinator.generation != generation():
@@ -46,7 +46,7 @@ def guard_rights(coordinator: Any, suspect: Callable[[BaseException], None], ret
     aiokafka raises such an error in the next call of its user, and does nothing until then. Faust makes no such call, and ends
     the process when a commit is refused. Here a refused commit counts as one of a generation that is over: it is made again.
     """
-    push, commit, send = coordinator._push_error_to_user, coordinator.commit_offsets, coordinator._send_req  # noqa: SLF001  # it has no other seam
+    push, commit, send = coordinator._push_error_to_user, coordinator.commit_offsets, coordinator._send_req  # noqa: SLF001  # it has no public hook
 
     async def push_or_wait(error: BaseException) -> None:
         if not isinstance(error, FORBIDDEN):

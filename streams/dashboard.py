@@ -79,7 +79,7 @@ class Dashboard(msgspec.Struct, frozen=True, rename="camel"):
         return sum(getattr(worker, figure) for worker in self.workers)
 
 
-def look(members: Iterable[Member], held: Sequence[Held]) -> Dashboard:
+def read(members: Iterable[Member], held: Sequence[Held]) -> Dashboard:
     """Read the figures of the process, with the partitions that it has."""
     return Dashboard(os.getpid(), [_role(member, [each for each in held if each.worker == member.name]) for member in members])
 

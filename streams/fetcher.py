@@ -168,7 +168,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
                 break
             for place, records in found.items():
                 taken[place] = [*taken.get(place, ()), *records]
-        self.unreadable.went_on(taken)
+        self.unreadable.forget_read(taken)
         return taken
 
     async def _take(self, partitions: Any, timeout: float, most: int) -> RecordMap:  # noqa: ASYNC109  # aiokafka's
@@ -191,7 +191,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         for place, code, end, batches in self._client.take_fetched():
             result, state = self._records.get(place), assignment.state_value(place)
             if isinstance(result, fetcher.FetchResult):
-                found = result._partition_records  # noqa: SLF001  # it has no other seam
+                found = result._partition_records  # noqa: SLF001  # it has no public hook
                 found._records_iterator = self._read(place, found, found._records_iterator, batches)  # noqa: SLF001  # likewise
             elif not assignment.active or not state.has_valid_position:
                 continue
@@ -211,7 +211,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
             return
         at = found.next_fetch_offset
         try:
-            found._records = _Batches(fetched, at)  # noqa: SLF001  # it has no other seam
+            found._records = _Batches(fetched, at)  # noqa: SLF001  # it has no public hook
             for record in found._unpack_records():  # noqa: SLF001  # likewise
                 is_odd = any(isinstance(name, OddName) for name, _ in record.headers)
                 yield replace(record, headers=OddHeaders(record.headers)) if is_odd else record

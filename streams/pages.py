@@ -120,25 +120,25 @@ def _why(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_agents(web: App, process: str, members: Sequence[Member]) -> None:
-    async def look() -> dashboard.Dashboard:
-        return dashboard.look(members, await _held(members))
+    async def read() -> dashboard.Dashboard:
+        return dashboard.read(members, await _held(members))
 
     @web.page("/")
     async def agents(self: View, request: Any) -> Response:
-        found = await look()
+        found = await read()
         if not _wants_page(request):
             return _json(self, found)
         return _html(self, dashboard.render(found, process))
 
     @web.page("/agents.json")
     async def agents_json(self: View, _: Any) -> Response:
-        return _json(self, await look())
+        return _json(self, await read())
 
 
 def _add_topology(web: App, members: Sequence[Member], survey: Survey) -> None:
     names = [member.name for member in members]
 
-    async def look(request: Any) -> WorkerTopology:
+    async def read(request: Any) -> WorkerTopology:
         seen, scope = await survey.now(), request.query.get("scope")
         if scope != "system":
             seen = around(seen, *([scope] if scope in names else names))
@@ -146,14 +146,14 @@ def _add_topology(web: App, members: Sequence[Member], survey: Survey) -> None:
 
     @web.page("/topology")
     async def topology(self: View, request: Any) -> Response:
-        found = await look(request)
+        found = await read(request)
         if not _wants_page(request):
             return _json(self, found, _status(found))
         return _html(self, _page(found, request.query.get("scope")), _status(found))
 
     @web.page("/topology.json")
     async def topology_json(self: View, request: Any) -> Response:
-        found = await look(request)
+        found = await read(request)
         return _json(self, found, _status(found))
 
     @web.page("/assignment/")

@@ -82,7 +82,7 @@ class Processor:
 
     async def process(self, records: Sequence[Record]) -> None:
         """Give every record its effects, once, or record it as a dead letter; waits as long as a needed server is away."""
-        if not self._replays.known:
+        if not self._replays.is_loaded:
             await self._persist(self._replays.load)
         metrics.BATCH.labels(self._worker).observe(len(records))
         lanes: list[list[Item]] = [[] for _ in range(max(1, min(self._lanes, len(records) // self._lane_size)))]
@@ -93,7 +93,7 @@ class Processor:
                 except Poison as poison:
                     await self._set_aside(record, None, poison)
                 else:
-                    replay = self._replays.holding(record) if self._replays.open else None
+                    replay = self._replays.suppressing(record) if self._replays.open else None
                     lanes[crc32(event.aggregate_id.encode()) % len(lanes)].append(Item(record, event, replay))
             await asyncio.gather(*(self._settle(lane) for lane in lanes if lane))
         if self._replays.open and (over := self._replays.passed(records)):

@@ -59,13 +59,13 @@ class Replays:
 
     def __init__(self, consumer: str) -> None:
         self.consumer = consumer
-        self.known = False
+        self.is_loaded = False
         self._forgotten = 0
         self.open: dict[tuple[str, int], Range] = {}
 
     def forget(self) -> None:
         """Have the ranges loaded again before the next batch."""
-        self.known = False
+        self.is_loaded = False
         self._forgotten += 1
 
     async def load(self, connection: AsyncConnection) -> None:
@@ -73,10 +73,10 @@ class Replays:
         async with connection.cursor(row_factory=class_row(Range)) as cursor:
             await cursor.execute(_OPEN, (self.consumer,))
             self.open = {(found.topic, found.partition): found for found in await cursor.fetchall()}
-        self.known = forgotten == self._forgotten  # otherwise another assignment came meanwhile, and the rows may be older
+        self.is_loaded = forgotten == self._forgotten  # otherwise another assignment came meanwhile, and the rows may be older
 
-    def holding(self, record: Record) -> UUID | None:
-        """Return the replay whose range holds the record, if it suppresses the effects outside; else None."""
+    def suppressing(self, record: Record) -> UUID | None:
+        """Return the replay that suppresses the external effects of the record, if there is one."""
         found = self.open.get((record.topic, record.partition))
         held = found is not None and found.effects == "suppressed" and record.offset < found.until_offset
         return found.id if found and held else None

@@ -107,7 +107,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.in_hand: Final = InHand(self.app.work.most)
-        self.begun: Mapping[TP, int | None] = {}
+        self.committed_at_start: Mapping[TP, int | None] = {}
         """The committed offset of each partition when it was assigned; None where nothing was committed."""
         self._restarted_at: dict[TP, float] = {}
 
@@ -133,7 +133,7 @@ class Consumer(driver.Consumer):
         committed = await super().seek_to_committed()
         if fresh := [place for place, offset in committed.items() if not offset]:
             await self._thread.seek_to_beginning(*fresh)
-        self.begun = committed
+        self.committed_at_start = committed
         return committed
 
     @override
@@ -244,7 +244,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         self.app.work_as_role()
         await super().on_start()
         consumer = self._ensure_consumer()
-        coordinator, rights = consumer._coordinator, self.app.rights  # noqa: SLF001  # it has no other seam
+        coordinator, rights = consumer._coordinator, self.app.rights  # noqa: SLF001  # it has no public hook
         guard(coordinator, lambda: self.app.consumer_generation_id)
         guard_rights(coordinator, rights.suspect, rights.retry)
         fetcher = consumer._fetcher  # noqa: SLF001  # likewise

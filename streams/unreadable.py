@@ -42,7 +42,7 @@ class Unreadable:
         self._known[place] = _Wait(offset, f"{topic}, partition {place.partition}, offset {offset}: {why}")
         self._gauge.set(len(self._known))
 
-    def went_on(self, fetched: RecordMap) -> None:
+    def forget_read(self, fetched: RecordMap) -> None:
         """Forget partitions whose fetched records have reached the offset at which they waited."""
         if self._known:
             for place, records in fetched.items():

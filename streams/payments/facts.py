@@ -92,15 +92,15 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
     """
     A fact about a payment.
 
-    `asked` is the requested amount, and `hinted` the same as another object (its invoice) states it, which counts only until the
-    payment states its own; `captured` is the received amount, and `vouched` the same as another object states it, which again
-    counts only until the payment states its own. `refunded` is the provider's running total, `returned` are single refunds.
-    `witnessed` is true if `progress` is stated by a part of the payment; the payment itself states it too.
+    `requested` is the amount that the payer should pay, and `hinted` the same as another object (its invoice) states it, which
+    counts only until the payment states its own; `captured` is the received amount, and `vouched` the same as another object
+    states it, which again counts only until the payment states its own. `refunded` is the provider's running total, `returned`
+    are single refunds. `witnessed` is true if `progress` is stated by a part of the payment; the payment itself states it too.
     """
 
     progress: Progress | None = None
     witnessed: bool = False
-    asked: Money | None = None
+    requested: Money | None = None
     hinted: Money | None = None
     captured: Money | None = None
     vouched: Money | None = None
@@ -199,30 +199,30 @@ Fact = PaymentFact | RefundFact | DisputeFact | SubscriptionFact | InvoiceFact
 Notes = dict[str, Any] | list[Any] | None
 """Key-value pairs of the merchant; PHP writes an empty object as a list."""
 
-WORD_MAX: Final = 500
+TEXT_MAX: Final = 500
 
 
-def word_in(notes: Notes, *names: str) -> str | None:
+def text_in(notes: Notes, *names: str) -> str | None:
     """Return the first text that can be kept among the notes of these names."""
     if not isinstance(notes, dict):
         return None
-    return next((word for name in names if (word := word_of(notes.get(name)))), None)
+    return next((text for name in names if (text := text_of(notes.get(name)))), None)
 
 
 def reference_in(notes: Notes) -> str | None:
     """Return the reference under which `payments/expect` expects a payment."""
-    return word_in(notes, "reference", "order_id")
+    return text_in(notes, "reference", "order_id")
 
 
 def user_in(notes: Notes) -> str | None:
-    return word_in(notes, "user_id", "userId")
+    return text_in(notes, "user_id", "userId")
 
 
-def word_of(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """Return the text to keep of a merchant's value; None if it is no text, or one that is too long for an index."""
     if (number := whole(value)) is not None:
         value = str(number)
-    return value if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None
+    return value if isinstance(value, str) and 0 < len(value) <= TEXT_MAX else None
 
 
 log = structlog.get_logger()

@@ -57,7 +57,7 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         refunded=latest(known.refunded, fact.refunded),
         refunds=merged(known.refunds, stamp, fact.returned) if fact.returned else known.refunds,
         refunded_before=known.refunded_before,
-        asked=_best(known.asked, _stated(stamp, fact.asked)),
+        requested=_best(known.requested, _stated(stamp, fact.requested)),
         hinted=_best(known.hinted, _stated(stamp, fact.hinted)),
         stated_reference=_latest(known.stated_reference, _known(stamp, fact.reference)),
         customer=_latest(known.customer, _known(stamp, fact.customer_id)),

@@ -85,7 +85,7 @@ def _payment_fact(payment: Payment, event: Event, name: str, subscription: Subsc
         id=payment.id,
         stamp=Stamp(event.created_at, rank, name),
         progress="canceled" if refunded and not in_hand else progress,
-        asked=None if amount == UNSTATED else amount,
+        requested=None if amount == UNSTATED else amount,
         captured=amount if in_hand else None,
         reference=reference_in(payment.notes) or payment.order_id,
         customer_id=payment.customer_id or (subscription.customer_id if subscription else None),

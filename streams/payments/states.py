@@ -103,7 +103,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     refunds: dict[str, Given] = {}
     refunded_before: int = msgspec.field(default=0, name="amount_refunded")
     """The greatest total in a state that was written before refunds were kept one by one."""
-    asked: Stated | None = None
+    requested: Stated | None = msgspec.field(default=None, name="asked")
     hinted: Stated | None = None
     stated_reference: Known | None = msgspec.field(default=None, name="said_reference")
     customer: Known | None = None
@@ -151,7 +151,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     @cached_property
     def money(self) -> Money:
         """The captured amount, else the requested one, else the one that another object states."""
-        return _amount_of(self.captured, self.vouched, self.asked, self.hinted)
+        return _amount_of(self.captured, self.vouched, self.requested, self.hinted)
 
     @property
     def reference(self) -> str:

@@ -87,7 +87,7 @@ def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
     """Return the claims that the payments among the steps have on `reconciliations`."""
     made: list[Paid] = []
     dropped: list[tuple[str, str]] = []
-    asked: set[str] = set()
+    unnamed: set[str] = set()
     for taken in steps.values():
         first, last = taken[0].old, taken[-1].new
         if not isinstance(last, PaymentState):
@@ -98,8 +98,8 @@ def claims_of(steps: Mapping[Key, Sequence[Step]]) -> Claims:
             if before is not None and before.reference != after.reference:
                 dropped.append((before.reference, before.payment_id))
         elif last.user is None:
-            asked.add(last.reference)
-    return Claims(made, dropped, sorted(asked))
+            unnamed.add(last.reference)
+    return Claims(made, dropped, sorted(unnamed))
 
 
 def claim_of(state: State | None) -> Paid | None:

@@ -60,13 +60,13 @@ class Claims(NamedTuple):
     """
     The claims of a batch on `reconciliations`.
 
-    They are the halves that payments make now, the halves that they made before under another reference (reference, payment
-    id), and other references whose expected user is needed.
+    `made` are the halves that payments make now, `dropped` the halves that they made before under another reference (reference,
+    payment id), and `unnamed` other references, whose payments name no user: the expected one is needed.
     """
 
     made: Sequence[Paid]
     dropped: Sequence[tuple[str, str]]
-    asked: Sequence[str]
+    unnamed: Sequence[str]
 
 
 class Saved(NamedTuple):
@@ -167,13 +167,13 @@ async def save(
     settled = await reconciliation.settle(connection, claims.made) if claims.made else None
     if claims.dropped:
         await reconciliation.free(connection, claims.dropped)
-    asked = await reconciliation.expected_users(connection, claims.asked) if claims.asked else None
+    expected = await reconciliation.expected_users(connection, claims.unnamed) if claims.unnamed else None
     await pipeline.sync()
     if any(cursor.rowcount != wanted for wanted, cursor in inserted):
         return None
     pairs = {pair.payment_id: pair for pair in await settled.fetchall()} if settled else {}
     users = {pair.reference: pair.user_id for pair in pairs.values() if pair.user_id is not None}
-    return Saved(pairs, users | dict(await asked.fetchall() if asked else []))
+    return Saved(pairs, users | dict(await expected.fetchall() if expected else []))
 
 
 async def _repeated(remembered: AsyncCursor[Any], lines: Sequence[Line]) -> set[tuple[Kind, str, UUID]]:

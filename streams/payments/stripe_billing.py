@@ -109,12 +109,12 @@ def of_invoice_payment(link: InvoicePayment, _: str, at: int, event: str) -> lis
     invoice, payment = named(link.invoice), _paid_by(link.payment)
     stamp = Stamp(at, _LINK_RANK, event)
     stated = money(link.amount_requested, link.currency)
-    asked = None if stated == UNSTATED else stated
+    requested = None if stated == UNSTATED else stated
     facts: list[Fact] = []
     if invoice is not None:
-        facts.append(InvoiceFact(provider=SOURCE, id=invoice, stamp=stamp, hinted=asked, payment_id=payment))
+        facts.append(InvoiceFact(provider=SOURCE, id=invoice, stamp=stamp, hinted=requested, payment_id=payment))
     if payment is not None:
-        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, hinted=asked, invoice_id=invoice))
+        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, hinted=requested, invoice_id=invoice))
     return facts
 
 
@@ -200,11 +200,11 @@ def _payments_of(invoice: Invoice) -> dict[str, Money]:
     """Return the payments that an invoice names, each with its requested amount; the last one counts."""
     links = (invoice.payments.data or []) if invoice.payments else []
     listed = sorted(links, key=lambda item: (item.status == "paid", bool(item.is_default)))
-    asked = {paid: money(item.amount_requested, item.currency) for item in listed if (paid := _paid_by(item.payment))}
+    requested = {paid: money(item.amount_requested, item.currency) for item in listed if (paid := _paid_by(item.payment))}
     if paid := _paid_by(Payment(invoice.payment_intent, invoice.charge)):
         due = None if invoice.amount_due is None else max(invoice.amount_due, 0)
-        asked[paid] = money(due, invoice.currency)
-    return asked
+        requested[paid] = money(due, invoice.currency)
+    return requested
 
 
 def _paid_by(payment: Payment | None) -> str | None:

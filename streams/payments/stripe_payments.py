@@ -18,8 +18,8 @@ from streams.payments.facts import (
     Total,
     money,
     reference_in,
+    text_of,
     user_in,
-    word_of,
 )
 from streams.payments.stripe_objects import Charge, CheckoutSession, Dispute, PaymentIntent, Reference, Refund, named
 
@@ -51,7 +51,7 @@ def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> 
             id=intent.id,
             stamp=Stamp(at, rank, event),
             progress=progress,
-            asked=_stated(intent.amount, intent.currency),
+            requested=_stated(intent.amount, intent.currency),
             captured=money(received, intent.currency) if kind == _CAPTURED else None,
             reference=reference_in(intent.metadata),
             customer_id=named(intent.customer),
@@ -76,7 +76,7 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         stamp=stamp,
         progress=progress,
         witnessed=named(charge.payment_intent) is not None,
-        asked=_stated(charge.amount, charge.currency),
+        requested=_stated(charge.amount, charge.currency),
         captured=captured,
         refunded=_total_of(charge, kind, at) if captured else None,
         returned=tuple(part for refund in refunds for part in _returned(refund, _status_of(refund, kind))),
@@ -234,9 +234,9 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
     A paid session vouches for its payment until the payment states its own capture.
     """
     payment, invoice = named(session.payment_intent), named(session.invoice)
-    asked = _stated(session.amount_total, session.currency)
+    total = _stated(session.amount_total, session.currency)
     email = session.customer_details.email if session.customer_details else None
-    contact, user = email or session.customer_email or None, user_in(session.metadata) or word_of(session.client_reference_id)
+    contact, user = email or session.customer_email or None, user_in(session.metadata) or text_of(session.client_reference_id)
     facts: list[Fact] = []
     if payment is not None:
         failed = kind == _SESSION_FAILED
@@ -245,8 +245,8 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
             id=payment,
             stamp=Stamp(at, _FAILED_RANK, event),
             progress="failed" if failed else None,
-            hinted=asked,
-            vouched=asked if session.payment_status == "paid" and not failed else None,
+            hinted=total,
+            vouched=total if session.payment_status == "paid" and not failed else None,
             reference=reference_in(session.metadata),
             customer_id=named(session.customer),
             user_id=user,
@@ -261,7 +261,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
                 provider=SOURCE,
                 id=invoice,
                 stamp=Stamp(at, 0, event),
-                hinted=asked,
+                hinted=total,
                 customer_id=named(session.customer),
                 user_id=user,
                 contact=contact,

@@ -24,7 +24,7 @@ from runtime.ids import new_id
 from schemas import text
 from schemas.text import RECIPIENT_BYTES, accepts, cut
 from streams.payments import razorpay_objects, stripe_objects
-from streams.payments.facts import word_of
+from streams.payments.facts import text_of
 from streams.payments.stripe_objects import named
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def object_id(given: str) -> bool:
 
 def word(given: str) -> bool:
     """A text in a merchant's metadata, or one of a command."""
-    return word_of(given) == given or accepts(text.Line, given)
+    return text_of(given) == given or accepts(text.Line, given)
 
 
 def recipient(given: str) -> bool:

@@ -26,7 +26,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
             id=event.charge,
             stamp=Stamp(event.at, 1 if paid else 0, event.id),
             progress=None if paid else "failed",
-            asked=amount,
+            requested=amount,
             captured=amount if paid else None,
         )
     ]

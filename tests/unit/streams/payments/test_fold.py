@@ -371,7 +371,7 @@ def test_an_event_without_amount_or_currency_takes_none_away(stamp: Stamp, less:
     def facts(money: Money, at: Stamp) -> list[Fact]:
         stated = None if money == UNSTATED else money
         return [
-            PaymentFact(provider="stripe", id="x", stamp=at, asked=stated, captured=money),
+            PaymentFact(provider="stripe", id="x", stamp=at, requested=stated, captured=money),
             RefundFact(provider="stripe", id="x", stamp=at, status="pending", gone=False, amount=money),
             DisputeFact(provider="stripe", id="x", stamp=at, status="won", ended=True, amount=money),
             InvoiceFact(provider="stripe", id="x", stamp=at, billed=money, phase="draft"),

@@ -62,7 +62,7 @@ def test_a_captured_payment_has_all_its_facts() -> None:
         provider="razorpay",
         id=payment.id,
         stamp=Stamp(START, 3, hashlib.sha256(body).hexdigest()),
-        asked=Money(50_000, "inr"),
+        requested=Money(50_000, "inr"),
         captured=Money(50_000, "inr"),
         reference="order-7",
         customer_id=payment.customer,

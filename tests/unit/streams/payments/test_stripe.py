@@ -59,7 +59,7 @@ def test_a_payment_intent_names_its_payer_its_reference_and_its_invoice(shape: S
         provider="stripe",
         id=payment.id,
         stamp=Stamp(START, 6, "evt_1"),
-        asked=Money(1999, "usd"),
+        requested=Money(1999, "usd"),
         captured=Money(1999, "usd"),
         reference="order-7",
         customer_id=payment.customer,
@@ -182,7 +182,7 @@ def test_an_old_invoice_links_its_payment() -> None:
         "sub_1",
         Money(2990, "eur"),
     )
-    assert (linked.asked, linked.captured, linked.progress) == (None, None, None)
+    assert (linked.requested, linked.captured, linked.progress) == (None, None, None)
 
 
 def test_a_new_invoice_links_the_payments_it_lists_and_counts_the_paid_one() -> None:
@@ -200,9 +200,9 @@ def test_a_new_invoice_links_the_payments_it_lists_and_counts_the_paid_one() -> 
 def test_an_invoice_payment_links_invoice_and_payment() -> None:
     invoice = Invoice()
     fact, linked = facts_of("invoice_payment.paid", invoice.paid_by("pi_1", event_id="evt_1"))
-    stamp, asked = Stamp(START, 5, "evt_1"), Money(2990, "eur")
-    assert fact == InvoiceFact(provider="stripe", id=invoice.id, stamp=stamp, hinted=asked, payment_id="pi_1")
-    assert linked == PaymentFact(provider="stripe", id="pi_1", stamp=stamp, hinted=asked, invoice_id=invoice.id)
+    stamp, requested = Stamp(START, 5, "evt_1"), Money(2990, "eur")
+    assert fact == InvoiceFact(provider="stripe", id=invoice.id, stamp=stamp, hinted=requested, payment_id="pi_1")
+    assert linked == PaymentFact(provider="stripe", id="pi_1", stamp=stamp, hinted=requested, invoice_id=invoice.id)
 
 
 def test_an_invoice_paid_elsewhere_links_no_payment() -> None:
