@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streams.transport import App
 
 
-class Most(NamedTuple):
+class BatchLimits(NamedTuple):
     """The limits of a batch: a number of records and their bytes; a larger record is alone."""
 
     records: int
@@ -73,8 +73,8 @@ class Batch(NamedTuple):
 class Gathered:
     """The chunks that an agent has taken from its stream, until their records are in batches."""
 
-    def __init__(self, most: Most) -> None:
-        self._most = most
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
         self._generation: int | None = None
         self._records: list[Record] = []
         self._size = 0
@@ -88,7 +88,7 @@ class Gathered:
     @property
     def is_full(self) -> bool:
         """True once the next batch cannot grow any more by waiting."""
-        return len(self._records) >= self._most.records or self._size >= self._most.size
+        return len(self._records) >= self._limits.records or self._size >= self._limits.size
 
     def add(self, chunk: EventT[Chunk]) -> None:
         """Append a chunk. Chunks of an earlier generation are dropped first: Kafka delivers their records again."""
@@ -105,7 +105,7 @@ class Gathered:
 
     def take(self) -> Batch:
         """Remove the next batch: as many of the first records as it may hold, one at least."""
-        number, size = _within(self._most, self._records)
+        number, size = _within(self._limits, self._records)
         taken, self._records = self._records[:number], self._records[number:]
         self._size -= size
         self._taken += number
@@ -115,9 +115,9 @@ class Gathered:
         return Batch(taken, ended, self._generation)
 
 
-async def batches(stream: StreamT[Chunk], most: Most) -> AsyncIterator[Batch]:
+async def batches(stream: StreamT[Chunk], limits: BatchLimits) -> AsyncIterator[Batch]:
     """Yield the stream's records in batches that are as full as they become without waiting for more."""
-    gathered, queue = Gathered(most), cast("ChannelT[Chunk]", stream.channel).queue
+    gathered, queue = Gathered(limits), cast("ChannelT[Chunk]", stream.channel).queue
     async for chunk in stream.events():
         gathered.add(chunk)
         while gathered.is_full or (gathered and queue.empty()):
@@ -129,15 +129,15 @@ def size_of(records: Iterable[Record | ConsumerRecord]) -> int:
     return sum(len(record.value or b"") for record in records)
 
 
-def _within(most: Most, records: Sequence[Record]) -> tuple[int, int]:
+def _within(limits: BatchLimits, records: Sequence[Record]) -> tuple[int, int]:
     """Return how many of the first records fit into the limits, and their bytes."""
     total = 0
-    for number, record in enumerate(records[: most.records]):
+    for number, record in enumerate(records[: limits.records]):
         size = len(record.value or b"")
-        if number and total + size > most.size:
+        if number and total + size > limits.size:
             return number, total
         total += size
-    return min(len(records), most.records), total
+    return min(len(records), limits.records), total
 
 
 class Continuity:
@@ -176,10 +176,10 @@ class Continuity:
 
 
 class Work(NamedTuple):
-    """The work of a worker's agents on their records, of which a batch has at most `most`."""
+    """The work of a worker's agents on their records; `limits` are those of a batch."""
 
     consumer: str
-    most: Most
+    limits: BatchLimits
     handle: Callable[[Sequence[Record]], Awaitable[None]]
     """Returns when every record has had its effects, durably; must not raise."""
     lost: Callable[[Sequence[Loss]], Awaitable[None]]
@@ -200,7 +200,7 @@ def add_agents(app: "App", topics: Sequence[str], work: Work) -> None:
         async def agent(stream: StreamT[Chunk]) -> None:
             """Give every event of the topic its effects, once."""
             chunks = cast("Stream[Chunk]", stream).noack()  # Faust's own acknowledgement covers failed and interrupted chunks too
-            async for batch in batches(chunks, work.most):
+            async for batch in batches(chunks, work.limits):
                 await turns.handle(batch)
                 for chunk in batch.chunks:
                     await chunks.ack(chunk)

@@ -32,7 +32,7 @@ from faust.transport.consumer import RecordMap
 from faust.types import TP
 
 from runtime.excerpts import described
-from streams.agents import Most, size_of
+from streams.agents import BatchLimits, size_of
 from streams.records import OddHeaders
 from streams.rights import Rights
 from streams.unreadable import Unreadable
@@ -146,7 +146,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
     headers with odd names are read in another way, and anything else that cannot be read makes only its own partition wait.
     """
 
-    most: Most
+    limits: BatchLimits
     rights: Rights
     unreadable: Unreadable
 
@@ -159,7 +159,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka has no types
         found = await self._take(partitions, timeout, min(_STEP, max_records))
         taken = dict(found)
         while found and (left := max_records - sum(map(len, taken.values()))) > 0:
-            if sum(map(size_of, taken.values())) >= self.most.size:
+            if sum(map(size_of, taken.values())) >= self.limits.size:
                 break
             try:
                 found = await self._take(partitions, 0, min(_STEP, left))

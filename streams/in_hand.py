@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from streams.agents import Most, size_of
+from streams.agents import BatchLimits, size_of
 
 
 class InHand:
     """The amount that was fetched and is not acknowledged yet; the next fetch waits while it fills two batches."""
 
-    def __init__(self, most: Most) -> None:
-        self._limit = Most(2 * most.records, 2 * most.size)
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limit = BatchLimits(2 * limits.records, 2 * limits.size)
         self._room = asyncio.Event()
         self.clear()
 

@@ -14,7 +14,7 @@ from outbox.lost import Loss
 from runtime.database import make_pool
 from runtime.heartbeat import Heartbeat
 from runtime.service import running as services_running
-from streams.agents import Most, Work
+from streams.agents import BatchLimits, Work
 from streams.processor import Processor
 from streams.records import Record
 from streams.role import Role
@@ -45,8 +45,8 @@ class Tools(Service):
     @property
     def work(self) -> Work:
         """The work of the role's agents."""
-        most = Most(self._settings.batch, self._settings.streams_batch_bytes)
-        return Work(self._role.name, most, self._handle, self._report, self._reassigned, _give_up)
+        limits = BatchLimits(self._settings.batch, self._settings.streams_batch_bytes)
+        return Work(self._role.name, limits, self._handle, self._report, self._reassigned, _give_up)
 
     @property
     def _processor(self) -> Processor:

@@ -69,9 +69,9 @@ class App(faust.App):
             kafka.named(group),
             broker=broker,
             broker_credentials=credentials_of(kafka),
-            broker_max_poll_records=work.most.records,
+            broker_max_poll_records=work.limits.records,
             broker_max_poll_interval=_FOR_EVER,
-            stream_buffer_maxsize=4 * work.most.records + 16,  # chunks; more than may be in hand
+            stream_buffer_maxsize=4 * work.limits.records + 16,  # chunks; more than may be in hand
             ConsumerScheduler=partial(Chunks, kafka),
             Monitor=Monitor,
             **conf,
@@ -106,7 +106,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.in_hand: Final = InHand(self.app.work.most)
+        self.in_hand: Final = InHand(self.app.work.limits)
         self.committed_at_start: Mapping[TP, int | None] = {}
         """The committed offset of each partition when it was assigned; None where nothing was committed."""
         self._restarted_at: dict[TP, float] = {}
@@ -249,7 +249,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         guard_rights(coordinator, rights.suspect, rights.retry)
         fetcher = consumer._fetcher  # noqa: SLF001  # likewise
         fetcher.__class__ = Fetcher
-        fetcher.most, fetcher.rights, fetcher.unreadable = self.app.work.most, rights, self.app.unreadable
+        fetcher.limits, fetcher.rights, fetcher.unreadable = self.app.work.limits, rights, self.app.unreadable
         consumer._client.__class__ = Client  # noqa: SLF001  # likewise
 
     @override

@@ -10,7 +10,7 @@ from aiokafka import errors
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from outbox.offsets import Place
-from streams.agents import Most
+from streams.agents import BatchLimits
 from tests.integration.streams.transporting import BATCH, FETCH, Bench, Handler, numbers_of, until
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def test_what_is_not_done_is_not_committed_and_comes_again(bench: Bench) -
 
 async def test_what_is_in_hand_is_bounded_in_bytes(bench: Bench) -> None:
     """Two batches, and the fetch that passes them: a share of each partition. Without the bound it would be all."""
-    most, held = Most(BATCH, 500_000), [0]
+    limits, held = BatchLimits(BATCH, 500_000), [0]
 
     class Weighing(Handler):
         async def handle(self, records: Sequence[Record]) -> None:
@@ -87,9 +87,9 @@ async def test_what_is_in_hand_is_bounded_in_bytes(bench: Bench) -> None:
 
     handler = Weighing()
     bench.produce(dict.fromkeys(range(4), 40), size=250_000)
-    async with bench.worker(handler, most=most) as app:
+    async with bench.worker(handler, limits=limits) as app:
         await until(lambda: len(handler.done) == 160)
-    assert most.size < max(held) <= 2 * most.size + 4 * FETCH
+    assert limits.size < max(held) <= 2 * limits.size + 4 * FETCH
 
 
 async def test_one_commit_takes_all_that_is_acknowledged(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from confluent_kafka import Producer
 
 from outbox.offsets import Offsets, Place
-from streams.agents import Most, Work
+from streams.agents import BatchLimits, Work
 from streams.transport import App
 from tests.kafka import commit_for
 from tests.waiting import eventually
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streams.records import Record
 
 BATCH: Final = 50
-MOST: Final = Most(BATCH, 4_194_304)
+LIMITS: Final = BatchLimits(BATCH, 4_194_304)
 FETCH: Final = 1_048_576
 """Bytes of a partition that one fetch brings, as Faust sets it."""
 TO_AND_FRO: Final = 20
@@ -95,13 +95,13 @@ class Bench:
 
     @asynccontextmanager
     async def worker(
-        self, handler: Handler, *others: str, most: Most = MOST, commit_interval: float = 0.2, retry: float = 5.0
+        self, handler: Handler, *others: str, limits: BatchLimits = LIMITS, commit_interval: float = 0.2, retry: float = 5.0
     ) -> AsyncIterator[App]:
         """A worker of the topic and of others."""
         app = App(
             self.group,
             [self.topic, *others],
-            Work("test", most, handler.handle, handler.lost, handler.reassigned, stuck),
+            Work("test", limits, handler.handle, handler.lost, handler.reassigned, stuck),
             kafka=self.kafka,
             retry=retry,
             store="memory://",

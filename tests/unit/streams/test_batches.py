@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from runtime.kafka import Cluster
-from streams.agents import Batch, Chunk, Chunks, Gathered, Most
+from streams.agents import Batch, BatchLimits, Chunk, Chunks, Gathered
 from streams.records import Record
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def chunk(*offsets: int, size: int = 2, generation: int = 1) -> Any:
 
 
 def gathered(*chunks: Any, records: int = ANY, size: int = ANY) -> Gathered:
-    made = Gathered(Most(records, size))
+    made = Gathered(BatchLimits(records, size))
     for each in chunks:
         made.add(each)
     return made
@@ -83,7 +83,7 @@ def test_a_batch_has_no_more_bytes_than_it_may_but_a_larger_record_alone() -> No
 
 
 def test_records_without_a_value_have_no_bytes() -> None:
-    made = Gathered(Most(ANY, 1))
+    made = Gathered(BatchLimits(ANY, 1))
     empty = chunk(1, 2)
     empty.value[:] = [each._replace(value=None) for each in empty.value]
     made.add(empty)
