@@ -1,7 +1,7 @@
 """
-The console script `tallyhook`: it imports the command line while the garbage collector rests.
+The console script `tallyhook`: it imports the command line while the garbage collector runs rarely.
 
-A fifth of the time of a short command went into examinations of what imports make, and into a last one at the exit.
+Otherwise a short command spends a fifth of its time in collections during the imports, and in a last one at the exit.
 """
 
 import gc

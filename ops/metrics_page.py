@@ -38,7 +38,7 @@ _TOP: Final = """# Metrics
 Made from the code by `python -m ops.metrics_page`, which a test repeats. Every process answers at `/metrics`: the gateway on
 its internal listener, each relay on `RELAY_WEB_PORT`, each worker on `STREAMS_WEB_PORT`. In addition there are `process_*` and
 `python_*` of prometheus_client. [`monitoring`](../monitoring/README.md) has alert rules and a dashboard that use them.
-A gateway of several processes (`GATEWAY_PROCESSES`) answers for all of them; the label `gateway_process` tells them apart.
+A gateway of several processes (`GATEWAY_PROCESSES`) answers for all of them; the label `gateway_process` distinguishes them.
 """
 _HEAD: Final = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
 

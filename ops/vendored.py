@@ -38,7 +38,7 @@ def main() -> int:
     if "--check" not in sys.argv[1:]:
         fetch(FOLDER, listed)
     faults = list(faults_of(FOLDER, listed))
-    print("\n".join(faults) or f"{len(listed)} files are as their packages have them")
+    print("\n".join(faults) or f"{len(listed)} files match their packages")
     return 1 if faults else 0
 
 

@@ -1,4 +1,4 @@
-"""All examinations side by side: as long as the slowest one takes, and never longer than the limit."""
+"""Runs all examinations at once: it takes as long as the slowest one, and never longer than the limit."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from ops.doctor.findings import Finding
 
-LIMIT: Final = 15.0  # seconds; every question has a shorter limit of its own, and few are asked one after the other
+LIMIT: Final = 15.0  # seconds; every query has a shorter limit of its own, and few run one after the other
 
 
 def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -> list[Finding]:
-    """Everything, in the order in which a person would want to mend it; `folder` is where `.env` may be."""
+    """Examine everything; findings come in the order in which a person would correct them. `folder` may hold `.env`."""
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "settings": lambda: check_settings(environ),
         "secrets": lambda: check_secrets(environ, folder),
@@ -55,7 +55,7 @@ def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -
 
 
 class _Run(threading.Thread):
-    """One examination, in a thread that a hanging name server cannot make us wait for."""
+    """One examination, in a daemon thread, so that a name server that hangs does not hold up the doctor."""
 
     def __init__(self, area: str, check: Callable[[], Iterable[Finding]]) -> None:
         super().__init__(name=f"doctor {area}", daemon=True)
@@ -75,5 +75,7 @@ class _Run(threading.Thread):
     def findings(self) -> list[Finding]:
         found = list(self._found)
         if self.is_alive():
-            found.append(fail(self._area, "does not answer in time", "see that its name resolves and its network is there"))
+            found.append(
+                fail(self._area, "does not answer in time", "check that its name resolves and its network can be reached")
+            )
         return found

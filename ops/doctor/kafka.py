@@ -1,4 +1,4 @@
-"""Kafka: whether it is there, holds every topic as it should be, and how far the workers have read."""
+"""Examines Kafka: whether it answers, has every topic with the right settings, and how far the workers have read."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ WORKERS: Final = "workers"
 _LIMIT: Final = 5.0
 _LAG: Final = 10_000
 _OLD: Final = timedelta(minutes=5)
-"""What waits for longer is not being handled, or slower than it comes."""
+"""Events that wait for longer are not handled, or more slowly than they come."""
 
 
 def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         settings = TopicSettings.load(environ)
     except SettingsError:
-        return  # said among the settings
+        return  # reported among the settings
     kafka, faults = settings.kafka, Faults()
     servers = kafka.servers
     admin = AdminClient(faults.client(kafka) | {"socket.connection.setup.timeout.ms": 5000})
@@ -52,7 +52,7 @@ def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
         known = admin.list_topics(timeout=_LIMIT)
     except KafkaException as error:
         text, names = faults.explain(kafka, admin)
-        act = f"start it, or mend {names}; intake goes on, and the outbox keeps everything meanwhile"
+        act = f"start it, or correct {names}; intake goes on, and the outbox keeps everything meanwhile"
         yield fail(AREA, f"{servers} does not answer: {text} ({error.args[0].str()})", act, "kafka-down")
         return
     yield ok(AREA, f"{servers} answers, {len(known.brokers)} brokers")
@@ -102,7 +102,9 @@ def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic]
         found = {resource.name: future.result(_LIMIT) for resource, future in asked.items()}
     except (KafkaException, TimeoutError) as error:
         yield warn(
-            AREA, f"it does not report the configuration of topics: {one_line(error)}", "give us the right DescribeConfigs"
+            AREA,
+            f"it does not report the configuration of topics: {one_line(error)}",
+            "grant this user the right DescribeConfigs",
         )
         return
     soon = [name for name, config in found.items() if _is_kept_too_short(TOPICS[Topic(kafka.ours(name))], config)]
@@ -144,13 +146,13 @@ def _check_groups(kafka: Cluster, *, wanted: bool) -> Iterator[Finding]:
     workers = {agent.group: agent for agent in AGENTS.values() if agent.group}
     try:
         topics, offsets = [topic for agent in workers.values() for topic in agent.consumes], Offsets(kafka)
-        old = offsets.at(datetime.now(UTC) - _OLD, topics)  # before the commits are read: what is younger is no fault
+        old = offsets.at(datetime.now(UTC) - _OLD, topics)  # read before the commits: a younger event is no fault
         look = offsets.look(topics, list(workers))
     except BrokerError as error:
         yield warn(
             WORKERS,
             f"Kafka does not report how far they have read: {one_line(error)}",
-            "see whether its brokers are healthy",
+            "check whether its brokers are healthy",
             "kafka-down",
         )
         return
@@ -173,5 +175,5 @@ def _check_group(kafka: Cluster, look: BrokerState, old: Mapping[Place, int], ag
         act = "read in its log what it waits for (`worker_waiting`)"
         return fail(WORKERS, f"{text}, {late} of them for more than {_OLD.total_seconds() / 60:.0f} min", act, "worker-lag")
     if behind > _LAG:
-        return warn(WORKERS, text, "start more of the role, or see what it waits for", "worker-lag")
+        return warn(WORKERS, text, "start more workers of the role, or find out what they wait for", "worker-lag")
     return ok(WORKERS, text)

@@ -1,4 +1,4 @@
-"""Our own listeners: whether each answers, is ready, and belongs to the system whose database the doctor looks at."""
+"""Examines our own listeners: whether each answers, is ready, and belongs to the system of the doctor's database."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PORTS: Final = {
 
 
 def check_listeners(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Each is free for us to take, or answers as one of this system and is ready."""
+    """Check that each is free, or answers as a listener of this system and is ready."""
     database = address_in(environ, "DATABASE_URL", check_database)
     system = _system_of(database) if database else None
     for name, (prefix, port) in _PORTS.items():
@@ -58,11 +58,11 @@ def _system_of(url: str) -> str | None:
 
 
 def _check_listener(name: str, url: str, system: str | None, database: str) -> Finding:
-    asked = f"{url}/health/ready"
-    where = f"{name}, {asked.partition('://')[2]}"
-    secure = url.startswith("https:")  # without a certificate the doctor is not let in; it sees that something answers
+    health = f"{url}/health/ready"
+    where = f"{name}, {health.partition('://')[2]}"
+    secure = url.startswith("https:")  # without a certificate the doctor is refused; it sees only that something answers
     try:
-        with _direct().open(asked, timeout=_LIMIT) as answer:
+        with _direct().open(health, timeout=_LIMIT) as answer:
             answered = _read(answer.read(5000))
     except urllib.error.HTTPError as refusal:
         with refusal:
@@ -72,7 +72,7 @@ def _check_listener(name: str, url: str, system: str | None, database: str) -> F
     if "ready" not in answered:
         return _stranger(where, "its answer is not ours")
     if system and answered.get("system", system) != system:
-        act = "see whose process it is: give ours another port, or that one another DATABASE_URL"
+        act = "find out whose process it is: give ours another port, or the other one another DATABASE_URL"
         process = answered.get("process", "it")
         text = f"{where}: {process} answers for another system, {answered['system']}; {database} is {system}"
         return fail(LISTENERS, text, act, "schema")
@@ -93,18 +93,18 @@ def _refused(where: str, refusal: urllib.error.HTTPError) -> Finding:
     answered = _read(refusal.read(5000))
     reason = answered.get("reason")
     text = f"{where}: answers, and is not ready" + (f": {reason}, {answered.get('detail', '')}".rstrip(", ") if reason else "")
-    say = fail if reason and reason not in _PASSING else warn
-    return say(LISTENERS, text, "see what it waits for; `/health/ready` answers 200 once it has it", "process-down")
+    report = fail if reason and reason not in _PASSING else warn
+    return report(LISTENERS, text, "find out what it waits for; `/health/ready` answers 200 once that has come", "process-down")
 
 
 def _silent(where: str, reason: object, *, secure: bool) -> Finding:
     if isinstance(reason, ConnectionRefusedError):
         return ok(LISTENERS, f"{where}: nothing listens there, it is free")
     if isinstance(reason, TimeoutError):
-        act = "a process of ours that hangs or was stopped (`ps -o stat` says T): see its log, end it and start it again"
-        return fail(LISTENERS, f"{where}: takes the connection and does not answer within {_LIMIT:.0f} s", act, "process-down")
+        act = "a process of ours that hangs or was stopped (`ps -o stat` shows T): read its log, end it and start it again"
+        return fail(LISTENERS, f"{where}: accepts the connection and does not answer within {_LIMIT:.0f} s", act, "process-down")
     if secure and isinstance(reason, ssl.SSLError):
-        return ok(LISTENERS, f"{where}: answers by TLS, and wants a client's certificate")
+        return ok(LISTENERS, f"{where}: answers by TLS, and requires a client's certificate")
     return _stranger(where, one_line(reason) if isinstance(reason, BaseException) else str(reason))
 
 
@@ -114,7 +114,7 @@ def _stranger(where: str, detail: str) -> Finding:
 
 
 def _direct() -> urllib.request.OpenerDirector:
-    """A client for our own listeners, without proxy or verification: it asks for health only and sends no secret."""
+    """A client for our own listeners, without proxy or verification: it requests only health and sends no secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

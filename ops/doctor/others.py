@@ -1,4 +1,4 @@
-"""Redis and Elasticsearch."""
+"""Examines Redis and Elasticsearch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REDIS: Final = "redis"
 ELASTICSEARCH: Final = "elasticsearch"
 _LIMIT: Final = 5.0
-_FULL: Final = (85.0, 95.0)  # per cent: where Elasticsearch takes no new shards, and where it takes no new documents
+_FULL: Final = (85.0, 95.0)  # per cent: from where Elasticsearch accepts no new shards, and from where no new documents
 
 
 def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def check_redis(environ: Mapping[str, str]) -> Iterator[Finding]:
             version = client.info("server").get("redis_version", "?")
     except (redis.RedisError, OSError, ValueError, SettingsError) as error:
         fault = of_redis(error)
-        act = f"{fault.act}; webhooks are taken without it, the cache worker waits"
+        act = f"{fault.act}; webhooks are accepted without it, the cache worker waits"
         yield fail(REDIS, f"{shown(url)} does not answer: {fault.text}", act, "redis-down")
     else:
         yield ok(REDIS, f"{shown(url)} answers, version {version}")
@@ -50,14 +50,14 @@ def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         settings = ElasticsearchSettings.load(environ)
     except SettingsError:
-        return  # said among the settings
+        return  # reported among the settings
     url = settings.elasticsearch_url
     client = Elasticsearch(url, request_timeout=_LIMIT, max_retries=0, **settings.elasticsearch_options)
     try:
         health = client.cluster.health()["status"]
         yield ok(ELASTICSEARCH, f"{shown(url)} answers, its cluster is {health}")
         if health == "red":
-            act = "see GET /_cluster/allocation/explain; documents are missing until it is mended"
+            act = "see GET /_cluster/allocation/explain; documents are missing until it is repaired"
             yield fail(ELASTICSEARCH, "the cluster is red: shards are missing", act, "elasticsearch-down")
         yield from _check_indexes(client)
         yield from _check_room(client)
@@ -85,6 +85,6 @@ def _check_room(client: Elasticsearch) -> Iterator[Finding]:
         used = float(node.get("disk.percent") or 0) if isinstance(node, dict) else 0.0
         text = f"the disk of {node['node'] if isinstance(node, dict) else '?'} is {used:.0f} % full"
         if used >= _FULL[1]:
-            yield fail(ELASTICSEARCH, f"{text}: it takes no documents", "make room", "disk-full")
+            yield fail(ELASTICSEARCH, f"{text}: it accepts no documents", "make room", "disk-full")
         elif used >= _FULL[0]:
-            yield warn(ELASTICSEARCH, text, "make room: at 95 % it takes no documents", "disk-full")
+            yield warn(ELASTICSEARCH, text, "make room: at 95 % it accepts no documents", "disk-full")

@@ -35,7 +35,7 @@ NOTIFICATIONS: Final = "notifications"
 LEDGER: Final = "ledger"
 PROCESSES: Final = "processes"
 _LATE: Final = timedelta(minutes=2)
-"""What is due for longer is not being worked on."""
+"""A row that is due for longer is not being worked on."""
 _OLD: Final = timedelta(minutes=15)
 _IN_FLIGHT: Final = timedelta(minutes=5)
 _SPAN: Final = timedelta(days=1)
@@ -49,9 +49,9 @@ def check_outcomes(environ: Mapping[str, str]) -> Iterable[Finding]:
         return asyncio.run(_check(url, _roster(environ)))
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.OperationalError) as error:
         if isinstance(error, psycopg.errors.QueryCanceled):
-            act = "see which statement is slow in pg_stat_activity, and ask again"
+            act = "find the slow statement in pg_stat_activity, and run the doctor again"
             return [warn(LEDGER, f"{shown(url)} did not report its state in time: {one_line(error)}", act, "postgres-down")]
-        return []  # reported of Postgres
+        return []  # reported by the examination of Postgres
 
 
 def _roster(environ: Mapping[str, str]) -> Roster:
@@ -81,14 +81,14 @@ async def _check_processes(connection: psycopg.AsyncConnection) -> list[Finding]
     gateways, relays, pending = row
     found = []
     for name, number in (("gateway", gateways), ("relay", relays)):
-        asked = f"{number} sessions hold its lock (pg_locks)"
+        held = f"{number} sessions hold its lock (pg_locks)"
         if number:
-            found.append(ok(PROCESSES, f"{name}: {asked}"))
+            found.append(ok(PROCESSES, f"{name}: {held}"))
         elif gateways or relays or pending:
             act = f"start one with `tallyhook {name}`; one that hangs has lost its lock: end it"
-            found.append(fail(PROCESSES, f"no {name} works: {asked}, {pending} events wait for Kafka", act, "process-down"))
+            found.append(fail(PROCESSES, f"no {name} works: {held}, {pending} events wait for Kafka", act, "process-down"))
         else:
-            found.append(warn(PROCESSES, f"no {name} runs: {asked}", f"start one with `tallyhook {name}`", "process-down"))
+            found.append(warn(PROCESSES, f"no {name} runs: {held}", f"start one with `tallyhook {name}`", "process-down"))
     return found
 
 
@@ -114,11 +114,11 @@ def _look(view: PartnerView, partner: Partner | None, now: datetime) -> Iterator
         )
         yield (fail if view.waiting else warn)(LEADS, text, act, "partner-down")
     elif view.oldest_due_at and now - view.oldest_due_at > _LATE:
-        act = "see that a leads worker runs and has a CRM to send to; its log names the cause"
+        act = "check that a leads worker runs and has a CRM to send to; its log names the cause"
         text = f"{_waiting(view)}: {view.due} are due and not tried, the oldest for {_minutes(now - view.oldest_due_at)}"
         yield fail(LEADS, text, act, "lead-delivery")
     elif view.oldest_received_at and now - view.oldest_received_at > _OLD:
-        act = "see what its CRM answers in the table lead_attempts"
+        act = "read the answers of its CRM in the table lead_attempts"
         yield warn(
             LEADS, f"{_waiting(view)}, the oldest for {_minutes(now - view.oldest_received_at)} ({crm})", act, "partner-down"
         )
@@ -135,10 +135,10 @@ async def _check_notifications(connection: psycopg.AsyncConnection, now: datetim
             act = f"set channel.{channel}.paused to false when they may go"
             yield warn(NOTIFICATIONS, f"{text}, and are paused by the runtime configuration", act, "notifications")
         elif due and now - due > _LATE:
-            act = "see whether a notifications worker runs, and read its log"
+            act = "check that a notifications worker runs, and read its log"
             yield fail(NOTIFICATIONS, f"{text}, the oldest is due for {_minutes(now - due)}", act, "notifications")
         elif oldest and now - oldest > _OLD:
-            act = "see what its server answers: `error` in that table"
+            act = "read the answers of its server: `error` in that table"
             yield fail(NOTIFICATIONS, f"{text}, the oldest for {_minutes(now - oldest)}", act, "notifications")
 
 
@@ -148,7 +148,7 @@ async def _check_ledger(connection: psycopg.AsyncConnection, now: datetime) -> l
     except OperationError:
         return []  # reported with the days
     late = [each for each in found.sources if each.oldest_in_flight and now - each.oldest_in_flight > _IN_FLIGHT]
-    act = "`tallyhook ledger` shows where each is; see that the worker that settles the source runs"
+    act = "`tallyhook ledger` shows where each is; check that the worker that settles the source runs"
     findings = [
         fail(LEDGER, f"{each.source}: {each.in_flight} webhooks have had no effect yet, the oldest for {age}", act, "ledger")
         for each in late
@@ -156,7 +156,7 @@ async def _check_ledger(connection: psycopg.AsyncConnection, now: datetime) -> l
     ]
     if not found.balanced:
         act = "`tallyhook ledger` names them"
-        findings.append(fail(LEDGER, "what came in within a day is not all accounted for", act, "ledger"))
+        findings.append(fail(LEDGER, "not everything that came in within a day is accounted for", act, "ledger"))
     received = sum(each.received for each in found.sources)
     return findings or [ok(LEDGER, f"all {received} webhooks of a day are accounted for, none is late")]
 

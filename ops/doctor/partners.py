@@ -1,4 +1,4 @@
-"""The partners of the database beside those of the settings: which are not used, and which nobody here can open."""
+"""Examines the partners of the database: those that the settings override, and those whose secrets cannot be opened here."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def check_partners(environ: Mapping[str, str]) -> list[Finding]:
-    """Report each partner of the database that one of the settings stands before, or that no key of SECRET_KEYS opens."""
+    """Report each partner of the database that one of the settings overrides, or that no key of SECRET_KEYS opens."""
     url = address_in(environ, "DATABASE_URL", check_database)
     try:
         settings = PartnerSettings.load(environ)
         return list(findings_of(asyncio.run(_read(url)), settings)) if url else []
     except (psycopg.Error, SettingsError):
-        return []  # reported of Postgres, and among the settings
+        return []  # reported by the examinations of Postgres and of the settings
 
 
 async def _read(url: str) -> Sequence[PartnerRow]:
@@ -40,12 +40,14 @@ async def _read(url: str) -> Sequence[PartnerRow]:
 
 
 def findings_of(rows: Sequence[PartnerRow], settings: PartnerSettings) -> Iterator[Finding]:
-    """Report what is wrong with these partners of the database, beside those of the settings."""
+    """Report the faults of these partners of the database, given those of the settings."""
     seals = Seals(settings.secret_keys)
     for row in rows:
         if row.id in settings.partners:
-            act = f"take PARTNER_{row.id}_… out of the settings, and then the database has it, or `tallyhook partners remove`"
-            text = f"partner {row.id} is in the settings and in the database, whose one is ignored"
+            act = (
+                f"remove PARTNER_{row.id}_… from the settings, to use the one of the database, or run `tallyhook partners remove`"
+            )
+            text = f"partner {row.id} is in the settings and in the database; the one in the database is ignored"
             yield warn(SECRETS, text, act, "rotate-secrets")
             continue
         try:

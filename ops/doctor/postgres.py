@@ -1,4 +1,4 @@
-"""Postgres: whether it is there, keeps what it is given, has the schema and its days, and what waits in it."""
+"""Examines Postgres: whether it answers, keeps what is committed, has the schema and its days, and what waits in it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AREA: Final = "postgres"
 WAITING: Final = "outbox"
 _TESTED: Final = 180_000  # the major version that everything is tested on
 _SKEW: Final = (timedelta(seconds=1), timedelta(seconds=30))
-_DAYS: Final = 3  # ahead, below which somebody should look
+_DAYS: Final = 3  # days ahead; with fewer a person should look
 _FULL: Final = 0.8
 _LONG: Final = 600.0  # seconds that a transaction may be open
 _LATE: Final = timedelta(minutes=1)
@@ -49,7 +49,7 @@ def check_postgres(environ: Mapping[str, str]) -> Iterator[Finding]:
             yield from _check_schema(connection)
     except psycopg.Error as error:
         fault = of_postgres(error, url)
-        act = f"{fault.act}; providers get 503 and send again meanwhile"
+        act = f"{fault.act}; meanwhile providers get 503 and send again"
         yield fail(AREA, f"{shown(url)} does not serve: {fault.text}", act, "postgres-down")
 
 
@@ -98,7 +98,7 @@ def _check_load(vitals: Vitals) -> Iterator[Finding]:
 
 
 def check_disk(area: str, folder: Path) -> Iterator[Finding]:
-    """Room on the disk that holds the folder."""
+    """Report the room on the disk that holds the folder."""
     usage = shutil.disk_usage(folder)
     left = usage.free / usage.total
     text = f"{usage.free / 2**30:.0f} GiB left on the disk of its data, {left:.0%}"
@@ -127,10 +127,10 @@ def _check_days(connection: Connection, now: datetime) -> Finding:
     missing = [day for day in days if any(partitions.name(table, day) not in existing for table in partitions.DAILY)]
     if not missing:
         return ok(AREA, f"the days until {days[-1]} have their partitions")
-    act = "run `tallyhook retention`, and see why the relays do not"
+    act = "run `tallyhook retention`, and find out why the relays do not"
     text = f"{missing[0]} has no partition" + (f", nor have {len(missing) - 1} later days" if missing[1:] else "")
     near = missing[0] < now.date() + timedelta(days=_DAYS)
-    return (fail if near else warn)(AREA, f"{text}: nothing of it could be taken", act, "retention")
+    return (fail if near else warn)(AREA, f"{text}: nothing of that day could be stored", act, "retention")
 
 
 def _check_waiting(connection: Connection, now: datetime) -> Iterator[Finding]:
@@ -139,14 +139,14 @@ def _check_waiting(connection: Connection, now: datetime) -> Iterator[Finding]:
     if depth.oldest and late:
         waited = (now - depth.oldest).total_seconds()
         text = f"{depth.pending} events wait for Kafka, the oldest for {waited / 60:.0f} min"
-        yield warn(WAITING, text, "see that a relay runs and that Kafka answers", "outbox-backlog")
+        yield warn(WAITING, text, "check that a relay runs and that Kafka answers", "outbox-backlog")
     if depth.parked:
         act = "`tallyhook outbox status` shows which events and why"
         yield warn(WAITING, f"{depth.parked} events are parked: Kafka refuses them", act, "outbox-backlog")
     if not late and not depth.parked:
         yield ok(WAITING, f"{depth.pending} events wait for Kafka, none for long")
     for worker, topics in store.lost(connection).items():
-        act = "the relay sends again what the log has of them; find out why they went"
+        act = "the relay sends again what the log has of them; find out why they were lost"
         yield fail(WAITING, f"Kafka has lost records of {topics} before the {worker} worker read them", act, "records-lost")
     letters = store.open_letters(connection)
     for consumer, number in letters.items():

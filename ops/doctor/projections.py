@@ -1,8 +1,8 @@
 """
 Examines whether the rows exist that the history and the newest events name.
 
-Of each it takes a sample, so that a large system costs no more than a small one. Neither is enough: a history can be lost with
-its rows, and events are kept for some weeks only.
+It takes a sample of each, so that a large system costs no more than a small one. Neither alone is enough: a history can be lost
+with its rows, and events are kept for only some weeks.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _TOPICS: Final = {
     "subscription": Topic.BILLING_SUBSCRIPTIONS,
     "invoice": Topic.BILLING_INVOICES,
 }
-"""What a worker says of these it says in the transaction that writes the row."""
+"""A worker appends the events of these in the transaction that writes the row."""
 _NEWEST: Final = "(select topic, aggregate_type, aggregate_id from outbox where id >= %(since)s order by id desc limit 20000)"
 _EMPTY: Final = {
     "config": f"""
@@ -74,7 +74,7 @@ _EMPTY: Final = {
           and exists (select from consumed c where consumer = 'notifications' and event_id >= %(since)s
                       and not exists (select from dead_letters d where d.event_id = c.event_id))""",
 }
-_TOLD_BY: Final = {
+_SHOWN_BY: Final = {
     "config": ("config_history",),
     "config_history": ("config",),
     "history": ("payments", "leads"),
@@ -106,31 +106,33 @@ def check_projections(environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     try:
         with connect(url, name="doctor", statement=store.LIMIT) as connection:
-            if store.is_migrated(connection) and store.revision(connection) == chain.head():  # else it is reported of Postgres
+            if (
+                store.is_migrated(connection) and store.revision(connection) == chain.head()
+            ):  # else the examination of Postgres reports it
                 yield from _check(connection)
     except psycopg.errors.QueryCanceled:
         yield ok(AREA, "too much to look at in five seconds; `tallyhook rebuild all --dry-run` compares every row")
     except psycopg.OperationalError:
-        return  # reported of Postgres
+        return  # reported by the examination of Postgres
 
 
 def _check(connection: Connection) -> Iterator[Finding]:
     gone = {row[0] for row in connection.execute(_MISSING, (list(_TABLES),))}
-    found = [_lost(table, f"the table {table} is not there") for table in sorted(gone)]
+    found = [_lost(table, f"the table {table} does not exist") for table in sorted(gone)]
     looked = 0
     for table, kind in _KINDS.items():
         samples = list(_samples(connection, table, kind, gone)) if table not in gone else []
         looked += max((seen for _, seen, _ in samples), default=0)
         worst = next(((by, seen, lost) for by, seen, lost in samples if lost), None)
         found += [_lost(table, "{2} of {1} {table} that {0} have no row".format(*worst, table=table))] if worst else []
-    found += [_lost(table, f"the table {table} is empty, and was not") for table in _emptied(connection, gone)]
-    yield from found or [ok(AREA, f"the rows are there that the history names ({looked} looked at)")]
+    found += [_lost(table, f"the table {table} is empty, and had rows before") for table in _emptied(connection, gone)]
+    yield from found or [ok(AREA, f"the rows exist that the history names ({looked} examined)")]
 
 
 def _emptied(connection: Connection, gone: set[str]) -> Iterator[str]:
     """Return the empty tables for which another table shows that they had rows."""
     for table, query in _EMPTY.items():
-        if not {table, *_TOLD_BY.get(table, ())} & gone and connection.execute(query.encode(), _since()).fetchall()[0][0]:
+        if not {table, *_SHOWN_BY.get(table, ())} & gone and connection.execute(query.encode(), _since()).fetchall()[0][0]:
             yield table
 
 
@@ -152,5 +154,5 @@ def _since() -> dict[str, Any]:
 
 
 def _lost(table: str, text: str) -> Finding:
-    act = f"`tallyhook rebuild {_NAMES.get(table, table)} --dry-run` says what comes back; workers may run"
+    act = f"`tallyhook rebuild {_NAMES.get(table, table)} --dry-run` shows which rows come back; workers may run"
     return fail(AREA, text, act, "rebuild")

@@ -1,4 +1,4 @@
-"""Deliveries of lately: those that were refused for their signature, and why the last one was; and the modes of the others."""
+"""Examines recent deliveries: those refused for their signature, with the cause of the last one, and the modes of the others."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def check_refusals(environ: Mapping[str, str]) -> Iterable[Finding]:
     try:
         return asyncio.run(_check(settings))
     except psycopg.errors.QueryCanceled:
-        return [warn(AREA, "Postgres did not report refused deliveries in time", "ask again", "postgres-down")]
+        return [warn(AREA, "Postgres did not report refused deliveries in time", "run the doctor again", "postgres-down")]
     except psycopg.Error:
-        return []  # reported of Postgres
+        return []  # reported by the examination of Postgres
 
 
 async def _check(settings: GatewaySettings) -> list[Finding]:
@@ -76,7 +76,7 @@ async def _check(settings: GatewaySettings) -> list[Finding]:
 
 
 def _without_secrets(senders: Senders) -> Iterator[Finding]:
-    """The endpoints that cannot verify what comes."""
+    """Report the endpoints that cannot verify their deliveries."""
     for place, endpoint in senders.endpoints.items():
         if endpoint.secrets:
             continue
@@ -85,7 +85,7 @@ def _without_secrets(senders: Senders) -> Iterator[Finding]:
             yield fail(AREA, f"the secrets of the endpoint {place} cannot be opened, and its deliveries are answered by 503", act)
         else:
             act = f"add the one that {endpoint.provider} shows: tallyhook endpoints add-secret {place} --own"
-            yield warn(AREA, f"the endpoint {place} has no secret, and refuses whatever comes", act)
+            yield warn(AREA, f"the endpoint {place} has no secret, and refuses every delivery", act)
 
 
 async def _look(connection: psycopg.AsyncConnection, tried: circumstances.Inputs, place: str, number: int) -> Finding | None:
@@ -96,18 +96,20 @@ async def _look(connection: psycopg.AsyncConnection, tried: circumstances.Inputs
     fails = refused >= _FEW and refused >= _SHARE * all_of_them
     if not fails and not number:
         return None
-    say = fail if fails else warn
+    report = fail if fails else warn
     text = f"{number} from {place} were refused for their signature within the hour"
     text += f", and {refused} of {all_of_them} for any reason within 15 minutes (table webhook_deliveries)"
     last = await circumstances.explain_latest(connection, place, _WITHIN, tried) if number else None
     if last is None:
-        return say(AREA, text, "see that they come from the provider, and their `reason` in that table", "signature-failures")
+        return report(
+            AREA, text, "check that they come from the provider, and read their `reason` in that table", "signature-failures"
+        )
     _, found = last
-    return say(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")
+    return report(AREA, f"{text}; the last one: {found.cause}, {found.detail}", found.advice, "signature-failures")
 
 
 _OF_MODES: Final = timedelta(days=1)
-# The latest are enough, and a busy day holds millions.
+# The latest are enough; a busy day has millions.
 _SEEN: Final = """
 select count(*) filter (where livemode), count(*) filter (where not livemode)
 from (select livemode from webhook_deliveries
@@ -118,7 +120,7 @@ from (select livemode from webhook_deliveries
 
 
 async def _modes_of(connection: AsyncConnection, place: str) -> tuple[int, int]:
-    """Count the live and the test events that came to a place within the day; those of `endpoints test` are none."""
+    """Count the live and the test events that came to a place within the day, without those of `endpoints test`."""
     source, _, endpoint = place.partition("/")
     values = (source, endpoint or None, first_id_of(datetime.now(UTC) - _OF_MODES), KIND)
     live, test = await (await connection.execute(_SEEN, values)).fetchone() or (0, 0)
@@ -126,7 +128,7 @@ async def _modes_of(connection: AsyncConnection, place: str) -> tuple[int, int]:
 
 
 def judge_mode_of(place: str, wanted: str, live: int, test: int) -> Iterator[Finding]:
-    """Judge the mode of an endpoint by what came to it within the day; one that is for `any` mode is for both."""
+    """Judge the mode of an endpoint by the events of the last day; the mode `any` means both."""
     other, right = (live, test) if wanted == "test" else (test, live)
     if wanted != "any" and other and not right:
         fitting = "live" if wanted == "test" else "test"

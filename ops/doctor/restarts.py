@@ -23,7 +23,7 @@ _YOUNG: Final = 120.0  # seconds
 def check_restarts(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Read the state of the stack on this machine that uses the same database; other machines have supervisors of their own."""
     try:
-        from ops.stack.places import default_data_dir  # noqa: PLC0415  # of the local stack, whose packages an image has not
+        from ops.stack.places import default_data_dir  # noqa: PLC0415  # of the local stack, whose packages an image lacks
         from ops.stack.state import StateFile  # noqa: PLC0415  # same
     except ImportError:
         return
@@ -32,7 +32,9 @@ def check_restarts(environ: Mapping[str, str]) -> Iterator[Finding]:
     if not state.running or state.environment.get("DATABASE_URL") != environ.get("DATABASE_URL"):
         return
     found = [finding for process in state.processes for finding in _look(process, time.time())]
-    yield from found or [ok(AREA, f"all {len(state.processes)} processes of the stack on {data_dir} are ready, none fell over")]
+    yield from found or [
+        ok(AREA, f"all {len(state.processes)} processes of the stack on {data_dir} are ready, and none was restarted")
+    ]
 
 
 def _look(process: ProcessState, now: float) -> Iterator[Finding]:

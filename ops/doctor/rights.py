@@ -26,11 +26,11 @@ _ACT: Final = "grant it, as docs/kafka.md lists the rights"
 
 
 def check_rights(kafka: Cluster, admin: AdminClient) -> Generator[Finding, None, frozenset[str]]:
-    """Compare what the user of these settings may do with what the processes have to; return the topics that it may not see."""
+    """Compare the rights of this user with those that the processes need; return the topics that it may not see."""
     read = {topic for agent in AGENTS.values() if agent.group for topic in agent.consumes}
     groups = [kafka.named(agent.group) for agent in AGENTS.values() if agent.group]
-    topics = yield from _asked("topics", lambda: rights.on_topics(admin, map(kafka.named, TOPICS)))
-    of_groups = yield from _asked("groups", lambda: rights.on_groups(admin, groups))
+    topics = yield from _granted("topics", lambda: rights.on_topics(admin, map(kafka.named, TOPICS)))
+    of_groups = yield from _granted("groups", lambda: rights.on_groups(admin, groups))
     wanted = (
         ("topic", _DESCRIBE, topics),
         ("topic", "WRITE", topics),
@@ -45,24 +45,24 @@ def check_rights(kafka: Cluster, admin: AdminClient) -> Generator[Finding, None,
     return frozenset(rights.lacking(_DESCRIBE, topics or {}))
 
 
-def _asked(kind: str, ask: Callable[[], Granted]) -> Generator[Finding, None, Granted | None]:
-    """Return the answer, or None with a finding: who coordinates the groups may be silent while topics are told of."""
+def _granted(kind: str, request: Callable[[], Granted]) -> Generator[Finding, None, Granted | None]:
+    """Return the rights, or None with a finding: the coordinator of groups may be silent while topics are answered."""
     try:
-        return ask()
+        return request()
     except (KafkaException, TimeoutError) as error:
         text = f"it does not report our rights on {kind}: {one_line(error)}"
-        yield warn(AREA, text, "see whether its brokers are healthy", "kafka-down")
+        yield warn(AREA, text, "check whether its brokers are healthy", "kafka-down")
         return None
 
 
 def judge(kind: str, operation: str, held: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
-    """A right on none of them may be meant: that user only looks. A right on some of them alone is a fault."""
+    """Report missing rights: a user with the right on none of them may be meant to only look; one with it on some is a fault."""
     missing = rights.lacking(operation, held)
     if not missing:
         return
     if operation != _DESCRIBE and len(missing) == len(held):
         act = (
-            "grant it, unless the processes that need it (docs/kafka.md) connect as another user: then ask the doctor as that one"
+            "grant it, unless the processes that need it (docs/kafka.md) connect as another user: then run the doctor as that one"
         )
         yield warn(AREA, f"this user may {operation} no {kind}", act, "kafka-down")
     else:

@@ -1,4 +1,4 @@
-"""The latest changes of files with secrets, as the processes wrote them down: which of them were refused."""
+"""Examines the latest changes of files with secrets, as the processes recorded them: some may have been refused."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _RECENT: Final = timedelta(days=1)
 
 
 def check_secret_changes(environ: Mapping[str, str]) -> list[Finding]:
-    """Report what changed within a day, and what the last file of a setting was refused for."""
+    """Report the changes of the last day, and the settings whose last file was refused."""
     url = address_in(environ, "DATABASE_URL", check_database)
     try:
         return list(findings_of(asyncio.run(_read(url)))) if url else []
     except psycopg.Error:
-        return []  # reported of Postgres
+        return []  # reported by the examination of Postgres
 
 
 async def _read(url: str) -> Sequence[SecretChange]:
@@ -45,10 +45,8 @@ def findings_of(changes: Sequence[SecretChange]) -> Iterator[Finding]:
     taken: dict[tuple[str, str], list[SecretChange]] = {}
     for change in last.values():
         if change.outcome == "refused":
-            act = "its log line secret_refused says why: mend the file"
-            text = (
-                f"{change.process} refused the file of {change.setting} at {change.at:%H:%M:%S} UTC, and uses the one of before"
-            )
+            act = "its log line secret_refused has the cause: correct the file"
+            text = f"{change.process} refused the file of {change.setting} at {change.at:%H:%M:%S} UTC, and uses the previous one"
             yield warn(SECRETS, text, act, "rotate-secrets")
         else:
             taken.setdefault((change.setting, ", ".join(change.ids) or "none"), []).append(change)

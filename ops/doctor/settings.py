@@ -26,7 +26,7 @@ _NAMES: Final = (*_OF_PROVIDERS, "INTERNAL_API_TOKEN", "ADMIN_API_TOKEN", "READ_
 _PLACEHOLDER: Final = re.compile(
     r"change.?me|example|placeholder|your[-_ ]|x{4,}|secret$|^whsec_(test)?$|…|\.\.\.|<.*>", re.IGNORECASE
 )
-_SHORT: Final = 16  # characters; what a person would type, not what a generator makes
+_SHORT: Final = 16  # characters; a shorter one was typed by a person, not made by a generator
 _FRESH: Final = "make one with `tallyhook secrets new`, put it first in the list, and follow the page"
 
 
@@ -80,7 +80,7 @@ def _look(name: str, secrets: tuple[Secret, ...]) -> Iterator[Finding]:
             yield warn(SECRETS, text, act, "signature-failures")
     if len(secrets) > 1:
         ids = ", ".join(secret.id for secret in secrets)
-        act = "drop the old one once GET /v1/admin/secrets says safeToDrop"
+        act = "drop the old one once GET /v1/admin/secrets reports safeToDrop"
         yield ok(SECRETS, f"{name} has {len(secrets)} live: {ids}")._replace(act=act, runbook="runbooks/rotate-secrets.md")
 
 
@@ -99,7 +99,7 @@ def _shared(live: Mapping[str, tuple[Secret, ...]]) -> Iterator[Finding]:
 def _check_partner(key: str, partner: Partner) -> Iterator[Finding]:
     if not partner.crm_url:
         act = f"set PARTNER_{key}_CRM_URL and PARTNER_{key}_CRM_SECRET"
-        yield warn(SECRETS, f"partner {key} has no CRM_URL: its leads are taken and cannot be delivered", act, "lead-delivery")
+        yield warn(SECRETS, f"partner {key} has no CRM_URL: its leads are accepted and cannot be delivered", act, "lead-delivery")
     if not partner.secret and not partner.token:
         act = f"set PARTNER_{key}_SECRET or PARTNER_{key}_TOKEN"
         yield warn(SECRETS, f"partner {key} has neither a secret nor a token: it can send nothing", act, "signature-failures")

@@ -53,7 +53,7 @@ def open_letters(connection: Connection) -> dict[str, int]:
 
 
 def lost(connection: Connection) -> dict[str, str]:
-    """The topics of which Kafka has lost records that are not all handled yet, by consumer."""
+    """The topics in which Kafka has lost records that are not all handled yet, by consumer."""
     return dict(connection.execute(_LOST).fetchall())
 
 

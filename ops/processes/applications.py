@@ -1,4 +1,4 @@
-"""The gateway on one page: the services that it opens, and the tools of each listener; its routes are in `routes`."""
+"""Builds the gateway: the services that it opens, and the tools of each listener. Its routes are in `routes`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -94,7 +94,7 @@ class Resources(NamedTuple):
     sources: LiveSources
     siblings: Siblings
     stopping: asyncio.Event
-    """Set once the process is asked to stop: it still serves, and reports that it is not ready."""
+    """Set at a request to stop: the process still serves, and reports that it is not ready."""
 
 
 @asynccontextmanager
@@ -227,7 +227,7 @@ def _reception(
         rejections=resources.rejections,
         max_body_bytes=settings.max_body_bytes,
         used=resources.secret_uses.count,
-        # A stranger gets a /48 for the asking, and with it 65,536 times a /64.
+        # Any stranger can get a /48, and with it 65,536 networks of /64.
         clients=Clients(settings.trusted_proxies, ipv6_prefix=48),
         admit=admit,
         answer=answer,
@@ -236,7 +236,7 @@ def _reception(
 
 
 def _renew(receptions: Mapping[str, Reception], senders: Senders, settings: GatewaySettings) -> None:
-    """Hand each reception its secrets; one of a provider that has none any more verifies nothing."""
+    """Give each reception its current secrets; close that of a provider that has none any more."""
     found = LiveSources(settings, senders)
     for name, reception in receptions.items():
         if name in found:
@@ -247,8 +247,8 @@ def _renew(receptions: Mapping[str, Reception], senders: Senders, settings: Gate
 
 def build_internal(settings: GatewaySettings, resources: Resources) -> web.Application:
     """Build the application that our own services and operators may reach."""
-    door = [audit_call, trace_and_refuse, require_subject, require_token, mask_for_readers, check_parameters, honour_key]
-    app = web.Application(middlewares=door, client_max_size=settings.max_body_bytes)
+    middlewares = [audit_call, trace_and_refuse, require_subject, require_token, mask_for_readers, check_parameters, honour_key]
+    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     _add_health(app, resources)
     app[READS] = resources.reads
     app[COMMANDS] = resources.commands
@@ -273,5 +273,5 @@ def build_internal(settings: GatewaySettings, resources: Resources) -> web.Appli
 
 
 def _tokens(settings: GatewaySettings) -> tuple[tuple[Secret, ...], ...]:
-    """Those of services, of operators and of readers."""
+    """The tokens of services, of operators and of readers."""
     return settings.internal_api_token, settings.admin_api_token, settings.read_api_token

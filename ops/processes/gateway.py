@@ -34,7 +34,7 @@ from runtime.tracing import configure_spans
 log = structlog.get_logger()
 
 _PATIENCE: Final = 10.0
-"""Seconds for the last commits, after the delay and a grace for each listener: a silent Postgres holds up the end no longer."""
+"""Seconds for the last commits, after the delay and a grace for each listener: a silent Postgres delays the end no longer."""
 
 _RESERVE: Final = 5.0
 """Seconds beyond that, after which a process of several is killed."""
@@ -59,7 +59,7 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 def _serve(settings: GatewaySettings, environ: Mapping[str, str], place: Place | None = None) -> int:
-    """Serve until asked to stop, from this place if the gateway has several processes; returns the exit code."""
+    """Serve until a stop is requested, in this place if the gateway has several processes; returns the exit code."""
     if place:
         bind_contextvars(**{LABEL: place.number})
     register_build("gateway")
@@ -80,7 +80,7 @@ def _patience(settings: GatewaySettings) -> float:
 
 
 def _look_at_certificate(settings: GatewaySettings) -> None:
-    """Say if the internal listener's certificate has expired: its clients refuse it, while the world's webhooks still come in."""
+    """Log an error if the internal listener's certificate has expired: its clients refuse it, while webhooks still come in."""
     until = settings.internal_tls_cert and expiry_of(settings.internal_tls_cert)
     if until and until <= datetime.now(UTC):
         error = (
@@ -91,10 +91,10 @@ def _look_at_certificate(settings: GatewaySettings) -> None:
 
 async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None, place: Place | None = None) -> None:
     """
-    Serve both listeners, the internal one by TLS if `secure` is given, until asked to stop.
+    Serve both listeners, the internal one by TLS if `secure` is given, until a stop is requested.
 
-    Then be unready for SHUTDOWN_DELAY, so that clients are sent to other gateways, and serve what still comes. Then take nothing
-    new, answer what is under way, commit it, and close. A second request to stop ends the delay.
+    Then report unready for SHUTDOWN_DELAY, so that clients are sent to other gateways, and still serve requests. Then accept no
+    new ones, commit and answer those under way, and close. A second request to stop ends the delay.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     _follow_signals(stop, hurry, place)
@@ -105,7 +105,7 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None, p
         memory = Memory(settings.body_memory)
         public = _runner(build_public(settings, resources), "public", most.public, settings, memory)
         internal = _runner(build_internal(settings, resources), "internal", most.internal, settings, memory)
-        # The last one entered is the first one left: the world is shut out before our own services are.
+        # The last one entered is closed first: the public listener before the internal one.
         if place:
             await _answer_siblings(exits, build_own(resources), place)
         internal_url = await _listen(
@@ -124,12 +124,12 @@ async def run(settings: GatewaySettings, secure: ssl.SSLContext | None = None, p
 
 
 def _follow_signals(stop: asyncio.Event, hurry: asyncio.Event, place: Place | None) -> None:
-    def ask() -> None:
+    def request() -> None:
         (hurry if stop.is_set() else stop).set()
 
     for number in stop_signals():
-        # A signal from a terminal reaches all processes of a gateway, and comes by the line once more: it must not count twice.
-        asyncio.get_running_loop().add_signal_handler(number, stop.set if place else ask)
+        # A signal from a terminal reaches every process of a gateway, and comes by the line as well: it must not count twice.
+        asyncio.get_running_loop().add_signal_handler(number, stop.set if place else request)
     if place:
         place.follow(stop, hurry)
 

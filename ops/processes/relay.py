@@ -30,7 +30,7 @@ log = structlog.get_logger()
 # held up a backlog by a fifth.
 _SWITCH_INTERVAL: Final = 0.0005
 _PATIENCE: Final = 12.0
-"""Seconds for a stop, which waits for Postgres too: one that is silent would hold it for as long as it likes."""
+"""Seconds for a stop, which waits for Postgres too: one that does not answer would block it without end."""
 
 
 def main(environ: Mapping[str, str], *deletions: Deletion) -> int:
@@ -67,7 +67,7 @@ def main(environ: Mapping[str, str], *deletions: Deletion) -> int:
 
 
 def services(settings: RelaySettings, deletions: Sequence[Deletion]) -> list[Service]:
-    """Return what runs beside the relay, each in a thread of its own, for as long as the process lives."""
+    """Return the services beside the relay, each in a thread of its own, for as long as the process lives."""
     return [keeping_days(settings, deletions), recovering(settings), sweeping(settings)]
 
 

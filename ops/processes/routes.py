@@ -186,5 +186,5 @@ PROCESS: Final = (
 )  # fmt: skip
 
 OWN: Final = (*HEALTH, *PROCESS[:1])
-"""The pages that one process of a gateway asks of the others."""
+"""The pages that one process of a gateway requests from the others."""
 INTERNAL: Final = (*HEALTH, *PROCESS, *COMMANDS, *ADMIN)

@@ -67,9 +67,9 @@ def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _await_kafka(process: str, settings: StreamSettings, stop: Stop) -> bool:
     """
-    Return once the brokers answer, or the worker is asked to stop; False where it is.
+    Wait until the brokers answer; return False if a stop was requested first.
 
-    Faust would end the process at once: a broker that is away, or a password that is wrong, would be a loop of restarts.
+    Faust would end the process at once: a broker that is away, or a wrong password, would cause a loop of restarts.
     """
     kafka, faults = settings.kafka, Faults()
     admin = AdminClient(faults.client(kafka))
@@ -84,7 +84,7 @@ def _await_kafka(process: str, settings: StreamSettings, stop: Stop) -> bool:
 
 
 def _look(kafka: Cluster, admin: AdminClient, faults: Faults) -> str | None:
-    """Ask the brokers; returns None if they answer, else a description of the fault."""
+    """Request metadata from the brokers; return None if they answer, else a description of the fault."""
     try:
         admin.list_topics(timeout=_KAFKA_LOOK)
     except KafkaException as error:
@@ -94,7 +94,7 @@ def _look(kafka: Cluster, admin: AdminClient, faults: Faults) -> str | None:
 
 def _await_schema(process: str, settings: StreamSettings, schema: SchemaWatch, stop: Stop) -> bool:
     """
-    Wait until there may be a schema to work on; returns False where the worker was asked to stop.
+    Wait until there may be a schema to work on; return False if a stop was requested first.
 
     While no schema fits, the worker joins no group, and so takes no partition from one that can work; its web shows the reason.
     While Postgres is away it does not wait here: the records that it reads wait then.
@@ -108,7 +108,7 @@ def _await_schema(process: str, settings: StreamSettings, schema: SchemaWatch, s
 
 @contextmanager
 def _waiting(process: str, settings: StreamSettings, fields: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-    """Serve health pages while the block waits for what Faust needs: not ready, with these fields for the reason."""
+    """Serve health pages while the block waits: they report that it is not ready, with these fields as the reason."""
 
     def readiness() -> dict[str, Any]:
         return {"ready": False, "process": process, "partitions": 0, **fields()}

@@ -42,13 +42,13 @@ def _letters_and_digits(password: str) -> str:
 
 def _check_folder(path: Path) -> Path:
     if not path.is_dir():
-        raise ValueError("a folder that is there is expected")
+        raise ValueError("an existing folder is expected")
     return path
 
 
 def _check_present(path: Path) -> Path:
     if not path.exists():
-        raise ValueError("a file or a folder that is there is expected")
+        raise ValueError("an existing file or folder is expected")
     return path
 
 
@@ -64,13 +64,13 @@ class SurroundingSettings(Settings):
     postgres_password: Annotated[str, AfterValidator(_letters_and_digits)] | None = Field(default=None, repr=False)
     """The password of the Postgres in docker-compose.yml."""
     otel_exporter_otlp_endpoint: HttpUrl | None = None
-    """Where a collector takes spans over HTTP."""
+    """The address at which a collector accepts spans over HTTP."""
     otel_exporter_otlp_traces_endpoint: HttpUrl | None = None
     """The same for spans alone."""
 
 
 class NetworkSettings(Settings):
-    """The settings of the network; libraries that read them (`runtime/outgoing.py`) tell a wrong value late or not at all."""
+    """The settings of the network; libraries that read them (`runtime/outgoing.py`) report a wrong value late or not at all."""
 
     ssl_cert_file: File | None = None
     """The certificates to trust."""
@@ -87,7 +87,7 @@ class NetworkSettings(Settings):
     no_proxy: str | None = None
     """Hosts that are reached directly."""
     tallyhook_maven_mirror: HttpUrl | None = Field(default=None, repr=False)
-    """Where the jars of the local stack come from."""
+    """The source of the jars of the local stack."""
 
     @classmethod
     def given(cls, environ: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +114,6 @@ class PublishedPorts(Settings):
 
 KINDS: Final[tuple[type[Settings], ...]] = tuple(dict.fromkeys(kind for kinds in PROCESSES.values() for kind in kinds))
 OTHERS: Final[tuple[type[Settings], ...]] = (StripeSettings, TopicSettings, SurroundingSettings)
-"""Read by commands and by others than us: what is missing there is no fault."""
+"""Settings that only commands or other programs read: a missing one is no fault."""
 OF_THE_FILE: Final[tuple[type[Settings], ...]] = (NetworkSettings, PublishedPorts)
-"""Looked at as `.env` has them: in Kubernetes REDIS_PORT and its like are addresses, and a shell's proxy is the user's own."""
+"""Checked in `.env` alone: in Kubernetes REDIS_PORT and others are addresses, and a shell's proxy is the user's own."""

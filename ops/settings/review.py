@@ -1,7 +1,7 @@
 """
-The settings of all processes looked at together, from the file and from the environment, without connecting to anything.
+Reviews the settings of all processes together, from the file and from the environment, without connecting to anything.
 
-Names that are set and that no process reads are found too, with the setting that was probably meant.
+It also finds names that are set and that no process reads, with the setting that was probably meant.
 """
 
 import re
@@ -22,7 +22,7 @@ SETTINGS: Final = frozenset({*outgoing.LOWER, secret_files.FOLDER}).union(
     field.upper() for kind in (*KINDS, *OTHERS, *OF_THE_FILE) for field in kind.model_fields if field != "partners"
 )
 OF_SHELLS: Final = frozenset({"PUBLIC_URL", "INTERNAL_URL", "ADMIN_TOKEN"})
-"""What `./dev env` adds for the commands of the runbooks, and no process reads."""
+"""Variables that `./dev env` adds for the commands of the runbooks, and that no process reads."""
 _NEAR: Final = 0.85
 _SIMILAR: Final = 0.6
 _OF_OTHERS: Final = frozenset({"POSTGRES", "OTEL"})
@@ -44,7 +44,7 @@ _SERVICE_LINK: Final = re.compile(r".+_(SERVICE_(HOST|PORT)(_.+)?|PORT(_\d+_(TCP
 
 
 class Unread(NamedTuple):
-    """A name that nothing reads; `near` where it can be nothing but a slip for the `meant` one."""
+    """A name that nothing reads; `near` if it can only be a misspelling of the `meant` one."""
 
     name: str
     meant: str | None
@@ -52,7 +52,7 @@ class Unread(NamedTuple):
 
 
 def unread(names: Iterable[str], *, families: bool) -> Iterator[Unread]:
-    """Names that look like ours and are not; with `families` also those that only begin like ours."""
+    """Names that look like settings of ours and are none; with `families` also those that only begin like ours."""
     for name in names:
         if _is_known(name):
             continue
@@ -82,7 +82,7 @@ def _meant(name: str) -> tuple[str | None, bool]:
         return found, found is not None
     if alias := _ALIASES.get(upper):
         return alias, False
-    # MY_DATABASE_URL and DATABASE_URL_REPLICA are names that somebody has chosen, no slips.
+    # MY_DATABASE_URL and DATABASE_URL_REPLICA are names that a person has chosen, not misspellings.
     close = get_close_matches(upper, sorted(SETTINGS), 1, _NEAR)
     if close and not upper.endswith(f"_{close[0]}") and not upper.startswith(f"{close[0]}_"):
         return close[0], True
@@ -104,7 +104,7 @@ def _partners(upper: str) -> str | None:
 
 _MISSING: Final = ": is required"
 _LISTENERS: Final = ("PUBLIC_PORT", "INTERNAL_PORT", "RELAY_WEB_PORT", "STREAMS_WEB_PORT")
-ADVICE: Final = "mend them in .env or the environment; env.example says what each setting means"
+ADVICE: Final = "correct them in .env or the environment; env.example explains each setting"
 
 
 class Review(NamedTuple):
@@ -114,7 +114,7 @@ class Review(NamedTuple):
     warnings: tuple[str, ...]
 
     def check(self) -> None:
-        """Raises SettingsError with all problems."""
+        """Raise SettingsError with all problems."""
         if self.problems:
             raise SettingsError([*self.problems, ADVICE])
 
@@ -129,8 +129,8 @@ def review(
     """
     Find the errors that these processes would meet in the `.env` of the directory and the process environment above it.
 
-    `provided` is what the caller gives where nothing is set; on `one_machine` no two listeners can have the same port.
-    What is malformed for other processes only is a warning.
+    `provided` are the caller's values for settings that are not set; on `one_machine` no two listeners can have the same port.
+    A setting that is malformed for other processes only is a warning.
     """
     file = env_file.read(directory / ".env")
     found = merged(file)
@@ -147,7 +147,7 @@ def review_of(
     *,
     one_machine: bool = False,
 ) -> Review:
-    """The same of settings that are read already."""
+    """The same for settings that are read already."""
     wanted = {kind for name in processes for kind in PROCESSES[name]}
     problems, warnings = dict.fromkeys(file.problems), dict.fromkeys((*file.doubts, *_doubled(file)))
     for kind in KINDS:

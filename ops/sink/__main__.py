@@ -1,4 +1,4 @@
-"""`python -m ops.sink SMTP_PORT WEB_PORT`: the sink's process, until it is asked to stop; on loopback, as all may come in."""
+"""`python -m ops.sink SMTP_PORT WEB_PORT`: the sink, until a stop signal; on the loopback, as it admits everybody."""
 
 import asyncio
 import sys
@@ -29,8 +29,8 @@ article {{ border-top: 1px solid #ccc; padding: 1em 0 }} small {{ color: #666 }}
 _ARTICLE: Final = "<article><small>{channel} to {to} at {at} {id}</small><h2>{subject}</h2><pre>{text}</pre></article>"
 
 
-class MailDoor:
-    """Takes every mail."""
+class MailHandler:
+    """Accepts every mail."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -42,7 +42,7 @@ class MailDoor:
 
 
 def build_web(inbox: Inbox) -> web.Application:
-    """Web hooks for SMS, PUSH and partners' CRMs, and what has arrived: JSON, or a page for a browser; `?to=` picks whose."""
+    """Web hooks for SMS, PUSH and partners' CRMs, and the messages: JSON, or a page for a browser; `?to=` selects a recipient."""
 
     async def shown(request: web.Request) -> web.Response:
         messages = inbox.messages(request.query.get("to"))
@@ -51,7 +51,7 @@ def build_web(inbox: Inbox) -> web.Application:
         return web.json_response(body=msgspec.json.encode({"items": messages, "total": inbox.total}))
 
     async def delivered(request: web.Request) -> web.Response:
-        """A lead, as the CRM of a partner takes it."""
+        """Accept a lead, as the CRM of a partner does."""
         text, to, number = await request.text(), [request.match_info["partner"]], request.headers.get("webhook-id")
         inbox.add(Arrived(channel="CRM", to=to, text=text, message_id=number, received_at=datetime.now(UTC)))
         return web.Response(status=204)
@@ -95,14 +95,14 @@ def _hook(inbox: Inbox, channel: Literal["SMS", "PUSH"]) -> Callable[[web.Reques
 
 
 async def serve(smtp_port: int, web_port: int) -> None:
-    """Take messages and show them until a signal stops it."""
+    """Accept messages and show them until a signal stops it."""
     inbox, stop, loop = Inbox(), asyncio.Event(), asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(build_web(inbox))
     await runner.setup()
     smtp = await loop.create_server(
-        lambda: SMTP(MailDoor(inbox), hostname="sink.tallyhook.local", loop=loop), LOOPBACK, smtp_port
+        lambda: SMTP(MailHandler(inbox), hostname="sink.tallyhook.local", loop=loop), LOOPBACK, smtp_port
     )
     await web.TCPSite(runner, LOOPBACK, web_port).start()
     await stop.wait()

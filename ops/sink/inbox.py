@@ -33,12 +33,12 @@ class Hook(msgspec.Struct, frozen=True):
 
 
 class Inbox:
-    """The newest messages; they are gone with the process."""
+    """The newest messages; they end with the process."""
 
     def __init__(self) -> None:
         self._arrived: deque[Arrived] = deque(maxlen=KEPT)
         self.total = 0
-        """All that ever came, those that are no longer kept included."""
+        """The number of all messages so far, including those that are no longer kept."""
 
     def add(self, message: Arrived) -> None:
         self.total += 1

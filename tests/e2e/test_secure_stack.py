@@ -266,12 +266,12 @@ def test_faults_of_redis_and_elasticsearch_are_reported_in_plain_words(secured: 
     for change, words in (
         ({"REDIS_URL": cache.replace(password, "hunter2")}, "it refuses this user or password"),
         ({"REDIS_SSL_CA": str(strangers.ca)}, "its certificate is not trusted"),
-        ({"REDIS_URL": cache.replace("rediss", "redis"), "REDIS_SSL_CA": ""}, "as one does that expects TLS"),
+        ({"REDIS_URL": cache.replace("rediss", "redis"), "REDIS_SSL_CA": ""}, "as a server does that expects TLS"),
     ):
         assert words in finding(check_redis, environ | change).text
     for change, words in (
         ({"ELASTICSEARCH_API_KEY": "aHVudGVyMg=="}, "it refuses these credentials"),
         ({"ELASTICSEARCH_SSL_CA": str(strangers.ca)}, "its certificate is not trusted"),
-        ({"ELASTICSEARCH_URL": index.replace("https", "http"), "ELASTICSEARCH_SSL_CA": ""}, "as one does that expects TLS"),
+        ({"ELASTICSEARCH_URL": index.replace("https", "http"), "ELASTICSEARCH_SSL_CA": ""}, "as a server does that expects TLS"),
     ):
         assert words in finding(check_elasticsearch, environ | change).text

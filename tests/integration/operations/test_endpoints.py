@@ -362,7 +362,7 @@ async def test_the_doctor_names_endpoints_that_cannot_verify_and_those_of_the_wr
     mismatch = "warn: the endpoint stripe/other is for test events, and all 1 that came within the day are of the other mode"
     assert await findings() == {"stripe/other": mismatch}
     await call(gateway, "PUT", "/stripe/empty", {"label": "No secret yet"})
-    text = "warn: the endpoint stripe/empty has no secret, and refuses whatever comes"
+    text = "warn: the endpoint stripe/empty has no secret, and refuses every delivery"
     assert (await findings())["stripe/empty"] == text
     lost = await findings(SECRET_KEYS=new_key())
     assert {place for place, text in lost.items() if text.startswith("fail: the secrets of the endpoint")} >= {

@@ -83,7 +83,7 @@ async def test_the_list_names_a_partner_of_the_database_behind_one_of_the_settin
     assert (await partners(without, "list"))["ignored"] == []
     assert (await partners(environment, "list"))["ignored"] == ["SET"]
     done = await tallyhook_beside(environment, "partners", "list")
-    assert "SET: is in the settings and in the database, whose one is ignored" in done.stdout
+    assert "SET is in the settings and in the database; the one in the database is ignored" in done.stdout
 
 
 async def test_all_sealed_under_an_old_key_are_sealed_under_the_newest(environment: dict[str, str]) -> None:

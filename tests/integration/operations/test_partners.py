@@ -221,7 +221,7 @@ async def test_a_partner_of_the_database_behind_one_of_the_settings_is_named_whe
             assert found == {"SET_CO": True, "OTHER": None}
             assert (await call(gateway, "GET", "/set_co"))[1]["shadows"] is True
     assert {*ignored} == {("partner_in_environment", "SET_CO")}
-    behind = "partner SET_CO is in the settings and in the database, whose one is ignored"
+    behind = "partner SET_CO is in the settings and in the database; the one in the database is ignored"
     assert [(each.level, each.text) for each in await asyncio.to_thread(check_partners, settings | SETTINGS)] == [
         ("warn", behind)
     ]

@@ -279,15 +279,15 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
     log.change("insert into config values ('a', '1', 1)")
     [(_, (level, text))] = findings(log).items()
     assert level == "ok"
-    assert text.startswith("the rows are there that the history names (")
+    assert text.startswith("the rows exist that the history names (")
     log.change("delete from payments where id = (select min(id) from payments)", "truncate leads, notifications, config")
     log.change("drop table invoices")
     assert findings(log) == {
-        "tallyhook rebuild invoices --dry-run": ("fail", "the table invoices is not there"),
+        "tallyhook rebuild invoices --dry-run": ("fail", "the table invoices does not exist"),
         "tallyhook rebuild payments --dry-run": ("fail", "1 of 20 payments that the history names have no row"),
         "tallyhook rebuild leads --dry-run": ("fail", "3 of 3 leads that the history names have no row"),
-        "tallyhook rebuild config --dry-run": ("fail", "the table config is empty, and was not"),
-        "tallyhook rebuild notifications --dry-run": ("fail", "the table notifications is empty, and was not"),
+        "tallyhook rebuild config --dry-run": ("fail", "the table config is empty, and had rows before"),
+        "tallyhook rebuild notifications --dry-run": ("fail", "the table notifications is empty, and had rows before"),
     }
     assert log.rebuild("payments", "invoices", "leads", "notifications", "config")["exit"] == 0
     assert [level for level, _ in findings(log).values()] == ["ok"]
@@ -297,9 +297,12 @@ def test_the_doctor_finds_what_is_lost(log: Log) -> None:
     ("tables", "expected"),
     [
         ("payments, history", {"payments": "20 of 20 payments that the newest events name have no row", "history": "is empty"}),
-        ("invoices, history", {"invoices": "the newest events name", "history": "the table history is empty, and was not"}),
+        (
+            "invoices, history",
+            {"invoices": "the newest events name", "history": "the table history is empty, and had rows before"},
+        ),
         ("reconciliations", {"reconciliations": "the table reconciliations is empty"}),
-        ("config, config_history", {"config": "is empty, and was not"}),
+        ("config, config_history", {"config": "is empty, and had rows before"}),
         ("leads, lead_attempts, history", {"leads": "the table leads is empty", "history": "the table history is empty"}),
         ("lead_attempts", {"leads": "the table lead_attempts is empty"}),
     ],

@@ -205,7 +205,7 @@ def test_a_relay_that_was_stopped_is_distinguished_from_a_stranger(
         assert [finding.level for finding in check_listeners(environ)] == ["ok"] * 4
         relay.process.send_signal(signal.SIGSTOP)
         [finding] = of(list(check_listeners(environ)), "listeners", "fail")
-    assert f"relay, 127.0.0.1:{port}/health/ready: takes the connection and does not answer" in finding.text
+    assert f"relay, 127.0.0.1:{port}/health/ready: accepts the connection and does not answer" in finding.text
     assert ("hangs or was stopped" in finding.act, finding.runbook) == (True, "runbooks/process-down.md")
 
 
