@@ -85,7 +85,7 @@ async def ask(gateway: Gateway, route: Route, path: str, body: bytes | None = No
 
 
 def proof(route: Route, body: bytes) -> dict[str, str]:
-    """That a webhook comes from whom it should, so that its body is looked at."""
+    """The headers that prove the sender of a webhook, so that its body is read."""
     match route.name:
         case "stripe":
             return {"Stripe-Signature": stripe.sign(body, SECRET, time.time())}
@@ -105,7 +105,7 @@ def _reason(body: bytes) -> str | None:
 
 
 def wrong(route: Route, status: int, reason: str | None) -> bool:
-    """Whether the answer is none that the route declares; `not_found` is also a path that leads nowhere."""
+    """Return True for an answer that the route does not declare; `not_found` is also a path that no route serves."""
     if status < 400:
         return False
     return status >= 500 or reason not in {*map(str, route.reasons), "not_found", "method_not_allowed"}
@@ -177,7 +177,7 @@ async def send_raw(
 
 
 def wrong_raw(route: Route, status: int, reason: str | None) -> bool:
-    """What breaks HTTP itself is refused before there is a route."""
+    """Return True for a wrong answer; a request that breaks HTTP itself is refused before a route is known."""
     return wrong(route, status, reason) and not (status == 400 and reason in {None, *map(str, COMMON_REASONS)})
 
 

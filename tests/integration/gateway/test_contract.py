@@ -25,7 +25,7 @@ HERE: Final = Path(__file__).parent
 SECRET: Final = "made-up"
 SERVICES: Final = "^/(?!v1/)"
 OPERATORS: Final = ("^/v1/admin/[a-k]", "^/v1/admin/[l-q]", "^/v1/admin/[r-z]")
-"""In parts: from one thread all of it takes minutes, and on a slow machine longer than a test may."""
+"""The contract is tested in parts: one test of all takes minutes, and on a slow machine longer than a test may."""
 WORLD: Final = "^/v1/webhooks/"
 BRIEFLY: Final = ("--phases", "fuzzing", "--max-examples", "2")
 CALLERS: Final = {

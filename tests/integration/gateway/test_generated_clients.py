@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where openapi-generator has written its clients."""
+    """The folder into which openapi-generator has written its clients."""
     folder = tmp_path_factory.mktemp("generated")
     generators.by_openapi_generator(folder)
     return folder

@@ -162,7 +162,7 @@ async def test_without_postgres_a_lead_is_refused_and_may_come_again(start_gatew
         wire.mend()
 
         async def sent_again() -> int | None:
-            """As a partner does while the answer is 503: another connection of the gateway may not have noticed the cut yet."""
+            """Retry while the answer is 503: another connection of the gateway may not have noticed the cut yet."""
             status = (await send(gateway, lead(), Idempotency_Key="k")).status
             return None if status == 503 else status
 

@@ -74,7 +74,7 @@ async def metric(internal: str, name: str) -> float:
 
 
 async def ended(internal: str, why: str) -> float | None:
-    """How many connections to the public listener were ended for this reason, once there are any."""
+    """The number of connections to the public listener that were closed for this reason, once there are any."""
     return await metric(internal, f'tallyhook_connections_ended_total{{listener="public",why="{why}"}}') or None
 
 

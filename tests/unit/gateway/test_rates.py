@@ -25,7 +25,7 @@ def alone(rate: str, clock: Clock) -> Rates:
 
 
 async def taken(limited: Rates, client: str, calls: int) -> int:
-    """How many of so many calls are let through."""
+    """Make calls, and return the number of accepted ones."""
     passed = 0
     for _ in range(calls):
         try:
