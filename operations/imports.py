@@ -41,15 +41,15 @@ def import_rows(
 
     With `dry_run`, nothing is kept. Raises CommandError with every fault, each with the position of its row.
     """
-    asked, faults = _read_all(what, rows, read)
+    writers, faults = _read_all(what, rows, read)
 
     async def work(connection: AsyncConnection) -> list[Changed]:
         changed = []
         async with connection.transaction(force_rollback=dry_run or bool(faults)):
-            for place, put in asked:
+            for place, write in writers:
                 try:
                     async with connection.transaction():
-                        changed.append(await put(connection))
+                        changed.append(await write(connection))
                 except OperationError as error:
                     faults.append(f"{place}: {error.reason}: {error}")
             if faults and not dry_run:
@@ -72,13 +72,13 @@ def _read_all(
     for number, row in enumerate(rows, 1):
         place = f"{what} {number} ({row.get('id', 'without an id')})"
         try:
-            key, put = read(row)
+            key, write = read(row)
         except CommandError as error:
             faults.append(f"{place}: {error}")
             continue
         if key in found:
             faults.append(f"{place}: has the key {key}, which {found[key][0]} has too")
-        found.setdefault(key, (place, put))
+        found.setdefault(key, (place, write))
     return list(found.values()), faults
 
 

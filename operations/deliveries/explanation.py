@@ -103,7 +103,7 @@ def not_rejected(
     livemode: bool | None,  # noqa: FBT001  # columns of a row
     endpoint: str | None = None,
 ) -> Explanation:
-    """Explain a delivery that was not rejected; if its mode was ignored, that is the cause."""
+    """Explain a delivery that was not rejected; if it was ignored for its mode, that is the cause."""
     if reason == OTHER_MODE:
         mode = "live" if livemode else "test"
         setting = f"the mode of the endpoint {place_of(source, endpoint)}" if endpoint else _mode_setting(source)

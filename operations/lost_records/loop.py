@@ -52,8 +52,8 @@ class QuietState:
     """
     The state of Kafka at the last check, if everything was handled and nothing was lost.
 
-    While the topics and the offsets of their partitions do not change, only an operator can move a commit, and a check finds that
-    within a minute. Checks are rare because reading the commits needs a client for each group.
+    While the topics and the offsets of their partitions do not change, only an operator can move a commit. Then the commits are
+    read once a minute only, because that needs a client for each group.
     """
 
     def __init__(self) -> None:
