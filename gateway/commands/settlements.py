@@ -21,7 +21,7 @@ class Settlements:
     """
 
     def __init__(self, url: str) -> None:
-        self._listener = Listener(url, SETTLED_CHANNEL, on_notify=self._heard, on_connect=self._wake_all)
+        self._listener = Listener(url, SETTLED_CHANNEL, on_notify=self._on_notify, on_connect=self._wake_all)
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
 
     async def open(self) -> None:
@@ -43,7 +43,7 @@ class Settlements:
             if not self._waiting[task_id]:
                 del self._waiting[task_id]
 
-    def _heard(self, payload: str) -> None:
+    def _on_notify(self, payload: str) -> None:
         with suppress(ValueError):
             self._wake(UUID(payload))
 
