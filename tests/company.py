@@ -94,7 +94,7 @@ def _web(context: ssl.SSLContext) -> Iterator[Web]:
         do_POST = do_GET  # noqa: N815  # the base class's name
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
-            """Say nothing."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         def get_request(self) -> tuple[Any, Any]:
@@ -127,7 +127,7 @@ def _proxy(web: Web) -> Iterator[Proxy]:
                     _carry(self.connection, upstream)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
-            """Say nothing."""
+            """Log nothing."""
 
     with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
         yield Proxy(port, wanted)

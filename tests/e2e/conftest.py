@@ -27,7 +27,7 @@ BROKEN_DOWN: Final = ("down", "closed", "gone", "lost")
 
 @pytest.fixture(scope="session")
 def crm() -> Iterator[Crm]:
-    """The CRM of all partners, each below a path of its name; some have broken down for good."""
+    """The CRM of all partners, each at its own path; some of them always fail."""
     with crm_of_its_own() as running:
         for name in BROKEN_DOWN:
             running.answers(f"/{name}", status(503, "closed"))
@@ -36,7 +36,7 @@ def crm() -> Iterator[Crm]:
 
 @pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
-    """Where every process of the system sends its spans."""
+    """The collector to which every process of the system sends its spans."""
     with collecting() as running:
         yield running
 

@@ -50,7 +50,7 @@ class Account:
             return answer.status
 
     async def until(self, status: int, secret: str = "") -> None:
-        """Send until the answer is this one; what is refused meanwhile is no part of the load."""
+        """Send until this is the answer; events refused meanwhile are no part of the load."""
 
         async def answered() -> bool | None:
             return True if await self.send(secret) == status else None
@@ -69,7 +69,7 @@ class Account:
 
 
 async def rotate(account: Account) -> None:
-    """Put a new secret before the old one, sign by it, and drop the old one, while events keep coming."""
+    """Add a new secret before the old one, sign with it, and drop the old one, while events keep coming."""
     [old] = (await account.call("GET"))["secrets"]
     secret, before = f"whsec_{uuid4().hex}", account.secret
     await account.call("POST", "/secrets", {"value": secret})

@@ -49,21 +49,21 @@ _ROWS: Final = {"relay": "relay", "gateway": "gateway", "looking": "gateway", "r
 
 
 class Rights(NamedTuple):
-    """What a row of the table lists."""
+    """The rights in one row of the table."""
 
     topics: list[str]
     groups: list[str]
 
 
 def listed(who: str) -> Rights:
-    """What the page lists for the row that begins so."""
+    """Return the rights of the row that begins with this text."""
     [row] = [line for line in _PAGE.read_text().splitlines() if line.startswith(f"| {who}")]
     of_topics, of_groups = (re.findall(r"`([A-Z_]+)`", cell) for cell in row.strip("| ").split(" | ")[1:3])
     return Rights(of_topics, of_groups)
 
 
 def bindings(user: str) -> list[AclBinding]:
-    """The rights of one user; a worker has them of what it reads, the others of all names with the prefix."""
+    """Return the rights of one user: a worker's for the topics it reads, the others' for all names with the prefix."""
     if user in WORKERS:
         agent, rights, pattern = AGENTS[user], listed("worker"), ResourcePatternType.LITERAL
         names, groups = [f"{PREFIX}{topic}" for topic in agent.consumes], [f"{PREFIX}{agent.group}"]
@@ -86,7 +86,7 @@ def grant(kafka: SecuredKafka, rights: Iterable[AclBinding]) -> None:
 
 
 def deny(kafka: SecuredKafka, rights: Iterable[AclBinding]) -> None:
-    """Take rights away that were granted by name."""
+    """Remove rights that were granted by name."""
     admin = AdminClient({"bootstrap.servers": kafka.url})
     filters = [
         AclBindingFilter(
@@ -119,7 +119,7 @@ def kafka(servers_dir: Path) -> Iterator[SecuredKafka]:
 
 
 def system_on(stack: StartStack, kafka: SecuredKafka, crm: Crm | None, workers: tuple[str, ...], *, user: str = "") -> System:
-    """A process for each role, as the user of its name; or one for all of them, as this user."""
+    """Run a process for each role, as the user of its name, or one for all roles, as this user."""
     settings = {"KAFKA_TOPIC_PREFIX": PREFIX, "CACHE_KEY_PREFIX": CACHE_PREFIX, "STREAMS_RETRY_MAX": "500ms"}
     if crm:
         settings |= partner.settings(crm.url, SECRET, "acme")
@@ -179,7 +179,7 @@ async def test_a_right_that_is_missing_is_named_and_waited_for_and_nothing_ends(
         return bool(system.states) and system.log_of(process).count(words) >= times
 
     async def states() -> dict[str, dict[str, Any]]:
-        """The state of each role; the user may do what the cache worker does, so that the role for alerts waits all along."""
+        """Return the state of each role; the user has the rights of the cache worker only, so the alerts role keeps waiting."""
         async with http.get(f"{system.process(worker).web}/health/ready") as answer:
             assert answer.status == 503
             found: dict[str, dict[str, Any]] = (await answer.json())["workers"]
@@ -240,7 +240,7 @@ async def pay_and_be_mailed(system: System, http: aiohttp.ClientSession) -> None
 
 
 async def invalidate(system: System, http: aiohttp.ClientSession) -> None:
-    """Give a command and wait for its task; a slow worker has the gateway answer before it is done."""
+    """Send a command and wait for its task; with a slow worker the gateway answers before the task is done."""
     status, task = await test_cache.invalidate(http, system, keys=["never"])
 
     async def done() -> bool | None:

@@ -50,7 +50,7 @@ class Partner:
             return answer.status
 
     async def until(self, status: int) -> None:
-        """Send until the answer is this one."""
+        """Send until this is the answer."""
 
         async def answered() -> bool | None:
             return True if await self.send() == status else None

@@ -42,7 +42,7 @@ def system(empty_stack: Stack, pooler: PgBouncer) -> Iterator[System]:
 
 
 async def pay(system: System) -> None:
-    """A payment goes all the way, and a command answers with its effect (by LISTEN); no connection is of a gateway before."""
+    """Assert that a payment is stored and a command is answered with its result (by LISTEN), over new connections."""
     async with aiohttp.ClientSession() as http:
         await _pay(system, http)
 

@@ -32,7 +32,7 @@ WIDTH: Final = 80
 
 
 class Newcomer:
-    """Somebody in a fresh clone, with nothing in the shell but what every login has."""
+    """A user in a fresh clone, whose shell has only the variables of every login."""
 
     def __init__(self, checkout: Path) -> None:
         self.checkout = checkout
@@ -65,7 +65,7 @@ def newcomer(servers_dir: Path) -> Iterator[Newcomer]:
 
 @pytest.fixture(scope="module")
 def after_the_readme(newcomer: Newcomer) -> str:
-    """What all of the README's commands have printed."""
+    """The output of all commands of the README."""
     return newcomer.output_of(COMMANDS)
 
 

@@ -74,7 +74,7 @@ async def _letters(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
 
 
 async def _recoverable(system: System, _: aiohttp.ClientSession) -> dict[str, str]:
-    """What the log looks like once a wrong secret is right; `tests/faults/test_replays.py` goes the whole way."""
+    """Store a delivery that a wrong secret refused; `tests/faults/test_replays.py` tests the whole recovery."""
     before, delivery, body = datetime.now(UTC).isoformat(), new_id(), stripe.Payment().succeeded()
     headers = Jsonb({"Stripe-Signature": stripe.sign(body, STRIPE_SECRET, time.time())})
     with psycopg.connect(system.database_url) as connection:

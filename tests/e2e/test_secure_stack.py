@@ -63,7 +63,7 @@ def secured(stack: SecureStack) -> Iterator[System]:
 
 @pytest.fixture
 def processes(secured: System) -> Iterator[psycopg.Connection]:
-    """A connection with the rights of the processes."""
+    """A connection as the role of the processes."""
     with psycopg.connect(secured.environment["DATABASE_URL"], autocommit=True) as connection:
         yield connection
 

@@ -23,7 +23,7 @@ async def trace_with(collector: Collector, trace_id: str, *names: str, root: str
     """
     The trace, once it has spans of all these names and is connected: every span but the first has its parent among them.
 
-    Each process sends its own when it likes, so a span may be there before its parent.
+    Each process exports at its own times, so a span may arrive before its parent.
     """
 
     async def whole() -> list[Collected] | None:

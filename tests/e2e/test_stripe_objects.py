@@ -22,7 +22,7 @@ SAMPLE = 200
 
 
 def sample(bodies: list[bytes]) -> list[bytes]:
-    """One of each type, and an even choice of the rest."""
+    """Return one event of each type, and an even choice of the others."""
     firsts = {json.loads(body)["type"]: body for body in reversed(bodies)}
     rest = [body for body in bodies if firsts[json.loads(body)["type"]] is not body]
     return [*firsts.values(), *rest[:: len(rest) // SAMPLE]]

@@ -22,7 +22,7 @@ ACCOUNT = "acct_1connected"
 
 
 def of(body: bytes, **marks: Any) -> bytes:
-    """The event with other marks; one that is `...` is not there."""
+    """Return the event with other marks; a mark of `...` is removed."""
     event = {**orjson.loads(body), **marks}
     return orjson.dumps({name: value for name, value in event.items() if value is not ...})
 

@@ -64,7 +64,7 @@ def assert_all_accounted(system: System, load: Load, besides: Collection[str] = 
     """
     Wait for the last effect, then compare every count; a difference in either direction fails.
 
-    `besides` are the types of the events that others than the payments worker may have caused.
+    `besides` are the types of events that other workers may have emitted.
     """
     marked = "consumed where consumer = 'payments'"
     wait_until(lambda: system.count(marked) >= load.events)
@@ -80,7 +80,7 @@ def assert_ledger(
     """
     Both sides of the ledger agree, nothing is in flight, dead-lettered or lost, and every sent event is processed.
 
-    `commands` is how many were given, where any were; all of them are done. The books are of the last `days` before `now`.
+    `commands` is the number of commands that were sent; all of them are done. The ledger is of the last `days` before `now`.
     """
     books = asyncio.run(_read_ledger(system.database_url, now or datetime.now(UTC), timedelta(days=days)))
     assert books.balanced, books.unexplained

@@ -83,7 +83,7 @@ class Crowd:
         self._still = False
 
     async def delivered(self, more: int) -> None:
-        """Return once so many more leads that are sent from now on are with the CRM: all that lies before them flows again."""
+        """Return once the CRM has so many leads that were sent after this call: all parts before it work again."""
         first = len(self.payments)
         await self._until(lambda: sum(int(taken.data["externalLeadId"]) > first for taken in self._crm.taken) >= more)
 

@@ -80,7 +80,7 @@ async def receivers() -> AsyncIterator[Receivers]:
 
 @contextmanager
 def accounts(stack: Stack) -> Iterator[tuple[psycopg.Connection, redis.Redis]]:
-    """The administration of Postgres and of Redis, with an account `rotated` in each that has the password of before."""
+    """The administration of Postgres and of Redis, with an account `rotated` in each that has the old password."""
     with (
         psycopg.connect(stack.postgres.url, autocommit=True) as postgres,
         redis.Redis.from_url(stack.environment["REDIS_URL"]) as cache,

@@ -92,7 +92,7 @@ class Load:
         self._ended = asyncio.Event()
 
     def door(self) -> Doors:
-        """One gateway after the other, for each request the next."""
+        """Return the gateways in turn, the next one for each request."""
         return next(self._doors)
 
     def secret(self, setting: str, place: int | None = None) -> str:

@@ -42,7 +42,7 @@ def stack(own_stack: StartStack) -> Stack:
 
 
 class Timeless(Webhook):
-    """Believes a signature of any time: the CRM's clock is that of the test, which is right."""
+    """Accepts a signature of any time: the CRM runs on the test's clock, which is right."""
 
     def verify(self, data: bytes | str, headers: dict[str, str], **_: bool) -> None:
         lowered = {name.lower(): text for name, text in headers.items()}
@@ -86,7 +86,7 @@ async def over_midnight(system: System, machines: Machines, crowd: Crowd) -> Non
 
 
 class Machines:
-    """Postgres' clock and the gateway's, which makes the ids; relay and workers go by Postgres', whatever their own shows."""
+    """Postgres' clock and the gateway's, which makes the ids; relay and workers use Postgres', whatever their own shows."""
 
     def __init__(self, postgres: Clock, ours: Clock) -> None:
         self.postgres, self.ours = postgres, ours

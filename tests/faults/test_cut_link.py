@@ -98,7 +98,7 @@ def _run(*words: str) -> None:
 
 
 def _why_not() -> str | None:
-    """The reason why there can be no namespace here."""
+    """Return the reason why this machine cannot make a namespace."""
     lacking = [tool for tool in ("ip", "unshare", "nsenter") if shutil.which(tool) is None]
     if lacking:
         return f"needs {', '.join(lacking)}"

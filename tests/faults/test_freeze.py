@@ -45,7 +45,7 @@ SETTINGS: Final = {"COMMAND_WAIT": "10ms", "CACHE_KEY_PREFIX": "shop:"}
 
 
 async def begin_replay(http: aiohttp.ClientSession, system: System) -> str:
-    """Begin one that the gateway that works on it cannot have finished when it is stopped; returns the name of that gateway."""
+    """Start a replay too long to end before the freeze; return the name of the gateway that works on it."""
     for _ in range(REPLAYED):
         assert (await post_stripe(http, system.public, stripe.Payment().succeeded(int(time.time())))).status == 200
     await asyncio.to_thread(wait_until, lambda: system.count("payments where status = 'succeeded'") == REPLAYED + AROUND)

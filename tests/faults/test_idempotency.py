@@ -33,7 +33,7 @@ def system(empty_stack: Stack) -> Iterator[System]:
 
 
 class Callers:
-    """Each repeats its call under its key, as the client of a service does, until it is answered."""
+    """Clients that repeat each call under its key until it is answered."""
 
     def __init__(self, system: System, http: aiohttp.ClientSession) -> None:
         self._system = system

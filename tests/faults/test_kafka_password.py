@@ -43,7 +43,7 @@ def kafka(servers_dir: Path) -> Iterator[SecuredKafka]:
 
 
 def grant_everything(server: SecuredKafka) -> None:
-    """What a process may do is the subject of others; here its password is."""
+    """Grant all rights: other tests are about rights, this one about passwords."""
     admin = AdminClient({"bootstrap.servers": server.url})
     rights = [
         AclBinding(kind, "*", ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation.ALL, AclPermissionType.ALLOW)
@@ -54,7 +54,7 @@ def grant_everything(server: SecuredKafka) -> None:
 
 
 class Payments:
-    """One payment after the other, until it is ended; `refusals` is what should stay empty."""
+    """Sends one payment after the other until it is ended; `refusals` should stay empty."""
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -82,7 +82,7 @@ class Payments:
         await eventually(are_taken)
 
     async def have_their_effect(self) -> None:
-        """Return once each that was taken until now is a payment, over whatever connections there are."""
+        """Return once each event accepted so far is a stored payment."""
         wanted = [*self.taken]
 
         async def all_there() -> bool | None:

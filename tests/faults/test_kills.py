@@ -35,7 +35,7 @@ async def test_a_process_killed_again_and_again_loses_and_doubles_nothing(system
 
 @pytest.mark.timeout(240)
 async def test_relays_and_workers_side_by_side_lose_and_double_nothing_while_each_is_killed(empty_stack: Stack) -> None:
-    """Shards and partitions move under load, away from the dead and back to the living."""
+    """Shards and partitions move under load, away from killed processes and back to restarted ones."""
     load = make_load(400, seed=17)
     with running_system(empty_stack, workers=("payments",), doubled=True, STREAMS_SESSION_TIMEOUT="6s") as system:
         provider = Provider(system.public)

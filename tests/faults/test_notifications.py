@@ -55,7 +55,7 @@ async def command(http: aiohttp.ClientSession, system: System, number: int) -> s
 
 
 def assert_all_sent(system: System, mail: MailServer, number: int) -> None:
-    """Every notification is sent, its mail came, and whatever came twice came under the same id."""
+    """Every notification is sent, its mail arrived, and a repeated mail has the same id."""
     wait_until(lambda: system.count("notifications where status = 'sent'") == number)
     rows = dict(system.query("select message_id, recipient from notifications"))
     assert len(rows) == number

@@ -58,7 +58,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def commands() -> list[str]:
-    """Those below "Act", in the page's order."""
+    """Return the commands below "Act", in the page's order."""
     act = PAGE.read_text().partition("## Act")[2].partition("## Confirm")[0]
     return [text.strip() for _, language, text in FENCE.findall(act) if language == "sh"]
 
@@ -83,7 +83,7 @@ def lose(system: System, statement: str) -> None:
 
 
 async def live_through_a_day(system: System, http: aiohttp.ClientSession) -> None:
-    """Something of every kind, until nothing is under way."""
+    """Send events and commands of every kind, and wait until none is in flight."""
     now = int(time.time())
     email = f"{uuid4()}@example.com"
     for n in range(20):

@@ -54,7 +54,7 @@ def stack(lasting: Lasting) -> Stack:
 
 @pytest.fixture(scope="module")
 def refused(stack: Stack) -> Load:
-    """Events of Stripe that a gateway with the wrong secret has refused, every one kept; that gateway is gone."""
+    """Stripe events that a gateway with the wrong secret has refused and kept; that gateway has ended."""
     load = make_load(RECOVERED, seed=5)
     with running_system(stack, workers=(), STRIPE_WEBHOOK_SECRET=WRONG, REJECTED_KEPT_PER_HOUR="100000") as system:
         assert set(asyncio.run(_refuse(system, load.bodies))) == {401}
@@ -63,7 +63,7 @@ def refused(stack: Stack) -> Load:
 
 @pytest.fixture(scope="module")
 def system(stack: Stack, refused: Load) -> Iterator[System]:
-    """The same, with the right secret from now on."""
+    """The same database, now with the right secret."""
     assert refused.rejected
     settings = {"STREAMS_SESSION_TIMEOUT": "6s", "STREAMS_RETRY_MAX": "2s"}
     with running_system(stack, workers=("payments",), **settings) as running:
@@ -71,7 +71,7 @@ def system(stack: Stack, refused: Load) -> Iterator[System]:
 
 
 async def _refuse(system: System, bodies: Sequence[bytes]) -> list[int]:
-    """A few at a time: what is queued for the log of rejections is bounded."""
+    """Send a few at a time: the queue for the log of rejections is bounded."""
     answers: list[int] = []
     async with aiohttp.ClientSession() as http:
         for start in range(0, len(bodies), 150):
@@ -86,7 +86,7 @@ def _wait_kept(system: System, number: int) -> None:
 
 
 async def tallyhook(system: System, *words: str) -> Any:
-    """What the command prints as JSON."""
+    """Run the command and return its JSON."""
     done = await tallyhook_beside(system.environment, *words, "--json")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout)
@@ -100,7 +100,7 @@ def wait_taken_up(system: System, number: int) -> None:
 async def test_what_a_wrong_secret_refused_is_recovered_exactly_once_although_the_gateway_is_killed(
     system: System, refused: Load
 ) -> None:
-    """Under load from the same provider, which goes on delivering."""
+    """The same provider keeps delivering meanwhile."""
     more, matched = make_load(MEANWHILE, seed=6), refused.rejected
     filters = ("--source", "stripe", "--status", "rejected", "--from", "1h")
     preview = await tallyhook(system, "replay", "webhooks", *filters, "--dry-run")
@@ -177,7 +177,7 @@ async def test_a_day_of_traffic_sent_again_twice_changes_nothing(system: System)
 
 
 def settled(system: System) -> None:
-    """Nothing waits for Kafka, and what Kafka has is handled."""
+    """Assert that no row is pending, and that every record is handled."""
     handled = "webhook_deliveries d where outcome = 'accepted' and not exists (select from consumed c where c.event_id = d.id)"
     wait_until(lambda: system.count("outbox_pending") + system.count(handled) == 0)
 

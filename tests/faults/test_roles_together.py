@@ -52,7 +52,7 @@ def blocked(system: System, name: str) -> dict[str, int]:
 
 
 async def command(system: System, number: int) -> None:
-    """As many documents and as many keys."""
+    """Send commands for as many documents and as many cache keys."""
     async with aiohttp.ClientSession() as http:
         for n in range(number):
             document = {"index": "properties", "id": f"p{n}", "op": "upsert", "doc": {"n": n}}
@@ -123,7 +123,7 @@ async def test_the_process_of_all_roles_killed_again_and_again_loses_and_doubles
 async def test_a_signal_has_every_role_commit_and_the_next_process_begins_there(
     empty_stack: Stack, number: signal.Signals
 ) -> None:
-    """Before, nothing or little is committed: the interval is the longest that may be set."""
+    """Little is committed before the signal: the commit interval is the longest possible."""
     load = make_load(50, seed=5)
     with running_system(empty_stack, together=True, STREAMS_COMMIT_INTERVAL="1m", **SETTINGS) as system:
         await Provider(system.public).deliver(load.bodies)

@@ -68,12 +68,12 @@ async def balance(crowd: Crowd, doors: list[str]) -> None:
 
 
 def replace(system: System, name: str) -> None:
-    """Stop a process in good order, and wait for the one that comes in its place."""
+    """Stop a process in order, and wait for the one that replaces it."""
     system.wait_back(name, system.signal(name, signal.SIGTERM))
 
 
 def is_of(system: System, folder: Path) -> set[bool]:
-    """For each process, whether it is the release in this folder."""
+    """Report for each process whether it runs the release in this folder."""
     return {str(folder) in " ".join(psutil.Process(state.pid).cmdline()) for state in system.states if state.name != "mail-sink"}
 
 

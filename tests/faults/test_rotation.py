@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Others(NamedTuple):
-    """Everybody on the other side."""
+    """All servers and receivers beside the system."""
 
     api: StripeApi
     postgres: psycopg.Connection
@@ -45,7 +45,7 @@ class Others(NamedTuple):
     hook: Crm
 
     def texts(self, place: int, stack: Stack) -> dict[str, str]:
-        """The settings with the secrets of before, or with those after it."""
+        """Return the settings with the old secrets, or with the new ones."""
         _, _, server = stack.postgres.url.rpartition("@")
         _, _, cache = stack.environment["REDIS_URL"].rpartition("@")
         return {
@@ -58,7 +58,7 @@ class Others(NamedTuple):
         }
 
     def know_both(self) -> None:
-        """Postgres knows one password an account, and has the old one for now."""
+        """Make every server accept both secrets, except Postgres, which stores one per account and keeps the old one."""
         self.api.keys = {*LISTS["STRIPE_API_KEY"]}
         self.receivers.passwords = {*PASSWORDS}
         self.search.logins = {self.search.by_password(place) for place in (0, 1)}
@@ -154,7 +154,7 @@ async def test_every_secret_is_rotated_under_load_and_nothing_is_refused(empty_s
 
 
 async def an_api_key_takes_the_place_of_a_password(load: Load, mount: Mount, door: SearchDoor, texts: dict[str, str]) -> None:
-    """The address loses its login as the key comes, and then the key is rotated."""
+    """The login leaves the address when the API key is set, and then the key is rotated."""
     for place in (0, 1):
         door.logins.add(door.by_key(place))
         keyed = texts | {"ELASTICSEARCH_URL": door.url, "ELASTICSEARCH_API_KEY": API_KEYS[place]}
@@ -164,7 +164,7 @@ async def an_api_key_takes_the_place_of_a_password(load: Load, mount: Mount, doo
 
 
 async def the_alerts_have_come(load: Load, hook: Crm) -> None:
-    """At the address of before or at the one after it, and once."""
+    """Assert that each alert arrived once, at the old or the new address."""
 
     async def all_there() -> bool | None:
         return load.alerts <= {*hook.ids("/alerts0"), *hook.ids("/alerts1")} or None
@@ -177,7 +177,7 @@ async def the_alerts_have_come(load: Load, hook: Crm) -> None:
 
 
 async def everything_is_done(system: System, load: Load) -> None:
-    """Every effect of every call that was taken, once."""
+    """Assert every effect of every accepted call, once."""
     wanted = {
         "payments where provider = 'stripe' and status = 'succeeded'": load.done["stripe"] + load.done["stored endpoint"],
         "payments where provider = 'razorpay'": load.done["razorpay"],
@@ -206,7 +206,7 @@ async def only_the_new_ones_pass(load: Load) -> None:
 
 
 async def all_that_changed_is_told(load: Load, system: System) -> None:
-    """Of each kind, by each process that reads it: in the audit log and by the doctor, by the public ids alone."""
+    """Assert that audit log and doctor report each change in each process that reads it, by public ids only."""
     doctor = await asyncio.to_thread(check_secret_changes, Environ(system.settings))
     texts = [finding.text for finding in doctor]
     for name in {change.setting for change in load.changes}:
@@ -222,7 +222,7 @@ async def all_that_changed_is_told(load: Load, system: System) -> None:
 
 
 async def new_connections_use_the_new_password(postgres: psycopg.Connection, load: Load, system: System) -> None:
-    """Nobody has a session any more: what is done from now on is done over new ones."""
+    """End every session: all work from now on needs new connections."""
     postgres.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'rotated'")
 
     async def passes() -> bool | None:

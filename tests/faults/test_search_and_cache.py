@@ -60,7 +60,7 @@ def all_done(system: System, commands: int) -> None:
 
 
 async def change(caller: Caller, name: str, chance: random.Random) -> dict[str, Any] | None:
-    """The changes of one document, one after the other; returns what it is in the end."""
+    """Change one document several times in turn; return its last content."""
     doc: dict[str, Any] | None = None
     for number in range(CHANGES):
         doc = None if chance.random() < 0.3 else {"n": number}

@@ -78,7 +78,7 @@ def assert_silent(text: str, where: str) -> None:
 
 
 def settings_with(password: str, stack: Stack, *, crm: int) -> dict[str, str]:
-    """Every setting that can hold a secret; `password` as it is to be written in an address."""
+    """Return every setting that can hold a secret; `password` is in the form for an address."""
     [postgres, cache, search] = [server.port for server in (stack.postgres, stack.redis, stack.elasticsearch)]
     return {
         "DATABASE_URL": f"postgresql://app:{password}@{LOOPBACK}:{postgres}/tallyhook",
@@ -104,7 +104,7 @@ def settings_with(password: str, stack: Stack, *, crm: int) -> dict[str, str]:
 
 @pytest.fixture
 def stack(empty_stack: Stack) -> Stack:
-    """Servers that let `app` in by an awkward password."""
+    """Servers where `app` logs in with an awkward password."""
     stack = empty_stack
     with psycopg.connect(stack.postgres.url, autocommit=True) as connection:
         connection.execute(sql.SQL("create role app superuser login password {}").format(sql.Literal(PASSWORD)))
@@ -131,7 +131,7 @@ async def test_nobody_ever_shows_or_stores_a_secret(stack: Stack, tmp_path: Path
 
 
 async def use(system: System) -> None:
-    """What is signed right, signed wrong, sent to the wrong place, and what goes to a provider or a partner that is away."""
+    """Send requests with right and wrong signatures and to wrong paths, and cause calls of an absent provider and partner."""
     async with aiohttp.ClientSession() as http:
         body = stripe.Payment().created(int(time.time()))
         assert (await post_stripe(http, system.public, body, secret=SIGNING)).status == 200
@@ -167,7 +167,7 @@ async def use(system: System) -> None:
 
 
 async def look(system: System, outputs: dict[str, str]) -> None:
-    """At all that is printed, served, shown of a process, and stored."""
+    """Look for secrets in everything that is printed, served, shown of a process, and stored."""
     for command, text in outputs.items():
         assert_silent(text, command)
     webs = {state.name: state.web for state in system.states if state.web}

@@ -46,7 +46,7 @@ def logical(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def second_database(stack: Stack) -> Iterator[str]:
-    """Another outbox database, to which the marks and the dead letters of the first one come; its URL."""
+    """Make another outbox database that gets the marks and dead letters of the first one; return its URL."""
     first = stack.postgres.url
     second = first.replace(f"/{DATABASE}", f"/{_SECOND}")
     assert second != first
@@ -104,7 +104,7 @@ async def test_both_outboxes_account_for_all_that_they_took_and_each_effect_is_t
 
 
 def _until_done(systems: tuple[System, System], events: int) -> None:
-    """The marks of all events are in both databases, and nothing waits for Kafka in either."""
+    """Wait until both databases have the marks of all events and no pending row."""
     for each in systems:
         wait_until(lambda each=each: each.count("consumed where consumer = 'payments'") == events)
         wait_until(lambda each=each: each.count("outbox_pending") == 0)

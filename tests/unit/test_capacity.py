@@ -75,7 +75,7 @@ def test_the_limits_come_in_their_order() -> None:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Copies of what `--write` writes."""
+    """Copies of the files that `--write` writes."""
     for module, name in ((kept, "RESULTS"), (kept, "README"), (capacity, "PAGE")):
         place = getattr(module, name)
         copy = tmp_path / place.name
@@ -85,7 +85,7 @@ def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def _bench(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Result], *words: str) -> int:
-    """Run the command line with `whole` replaced; returns the exit code."""
+    """Run the command line with `whole` replaced; return the exit code."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of the tests' own process stay
     monkeypatch.setattr("benchmarks.__main__.import_module", lambda _: SimpleNamespace(run=lambda *_: run()))
     return CliRunner().invoke(app, ["whole", "--json", "--write", *words], catch_exceptions=False).exit_code

@@ -130,7 +130,7 @@ def test_every_docstring_opens_with_its_subject_or_its_verb() -> None:
 
 
 def test_pictures_are_small_and_each_is_shown() -> None:
-    """A picture is in every clone for good: `python -m tests.picture` refuses a large one."""
+    """A picture stays in every clone for ever: `python -m tests.picture` refuses a large one."""
     pages = "\n".join(path.read_text() for path in _listed("*.md"))
     for path in _listed("*.png"):
         assert path.stat().st_size <= 150_000, path

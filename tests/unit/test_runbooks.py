@@ -75,7 +75,7 @@ def test_every_reason_of_a_dead_letter_or_a_parked_event_is_in_the_index() -> No
 
 
 def _alerts() -> dict[str, str]:
-    """The page that each kind of alert names, as it is raised."""
+    """Return the page that each kind of raised alert names."""
     trace, moment = new_trace(), datetime.now(UTC)
     lead = Claimed(new_id(), "ACME", "acme", "crm-1", b"{}", trace.traceparent, moment, attempt=1, failures=0)
     events = [

@@ -21,7 +21,7 @@ EMPTY: Final = '{"results": [{"benchmark": "relay"}]}'
 
 
 def printing(monkeypatch: pytest.MonkeyPatch, *outputs: str) -> list[Sequence[str]]:
-    """Have each run print the next of these; the commands that were run."""
+    """Have each run print the next of these outputs; return the list of commands that were run."""
     run: list[Sequence[str]] = []
     real, left = subprocess.Popen, list(outputs)
 
@@ -59,7 +59,7 @@ def test_what_is_void_alone_too_is_void(monkeypatch: pytest.MonkeyPatch, output:
 
 
 def test_one_that_does_not_end_gets_a_sigterm_and_is_void(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It ends what it has started: it is not killed."""
+    """It can end its own processes, since it is not killed."""
     ended = tmp_path / "ended"
     program = f"""
 import pathlib, signal, sys

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def last(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The `tallyhook` of a last release that needs no commit."""
+    """A `tallyhook` in place of the last release, which needs no commit."""
     monkeypatch.setattr(turns, "last_release", lambda _: "last")
     return "last"
 

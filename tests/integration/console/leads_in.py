@@ -28,7 +28,7 @@ values (%s, now(), now() + interval '1 hour', 7, 'http_500')
 
 
 def lead_in(database_url: str, status: str = "retrying", **changes: Any) -> UUID:
-    """A lead of ACME that came a minute ago; undelivered, its next attempt is due in an hour."""
+    """Store a lead of ACME received a minute ago; if it is undelivered, its next attempt is due in an hour."""
     at = datetime.now(UTC) - timedelta(minutes=1)
     row = {
         "id": id_at(at),

@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
 
 class Doors(NamedTuple):
-    """The console with its routes, and who visits it."""
+    """The console with its routes, and its sessions."""
 
     gateway: Gateway
     routes: list[tuple[bytes, bytes]]
@@ -75,7 +75,7 @@ def _routes(gateway: Gateway, database_url: str) -> list[tuple[bytes, bytes]]:
 async def send(
     doors: Doors, method: bytes, path: bytes, *, who: str, form: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
 ) -> Answer:
-    """Send bytes that no browser would; of a stream only the head is waited for."""
+    """Send bytes that no browser would; wait only for the head of a stream."""
     visitor = doors.visitors[who]
     sent = {b"Host": b"gateway", b"Content-Type": b"application/x-www-form-urlencoded"}
     sent |= {b"Cookie": f"{COOKIE}={visitor.key}".encode()} if visitor.key else {}
@@ -98,7 +98,7 @@ def filled(path: bytes, text: bytes = ID) -> bytes:
 
 
 def paths_with(path: bytes, text: bytes) -> list[bytes]:
-    """The text in each id of the path, and behind the path."""
+    """Yield paths with the text in each id, and after the path."""
     return [filled(path, text)] * (b"{" in path) + [filled(path) + b"/" + text]
 
 

@@ -36,7 +36,7 @@ async def set_key(gateway: Gateway, database_url: str, key: str, value: str) -> 
 
 
 async def let_things_happen(database_url: str) -> None:
-    """Make it as if the alerts worker had sent a message, and as if the retention had run."""
+    """Store a sent message of the alerts worker and a run of the retention."""
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         await connection.execute(
             """insert into retention_cutoffs (kind, cutoff, moved_at) values ('days', now() - interval '2 days', now()),

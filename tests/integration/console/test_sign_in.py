@@ -109,7 +109,7 @@ async def test_a_cookie_and_a_token_of_any_bytes_are_refused(gateway: Gateway, d
 
 
 async def asked_raw(gateway: Gateway, method: bytes, headers: bytes) -> bytes:
-    """The answer to what no client sends."""
+    """Send a raw request that no client would send; return the answer."""
     url = URL(gateway.internal)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     head = b"%s /console/replays HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n%s\r\n\r\n"

@@ -58,7 +58,7 @@ async def test_who_was_turned_away_is_noted_with_a_name_where_its_token_is_known
 async def test_nothing_of_a_path_is_kept_that_a_caller_may_have_put_a_token_into(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither where it leads nowhere, nor as the id of something, nor in a query; not in the log either."""
+    """Neither of an unknown path, nor as an id, nor in a query; nor in the log."""
     paths = ("/internal/v1/{}", "/internal/v1/tasks/{}", "/v1/admin/payments/{}", "/v1/admin/{}/x", "/internal/v1/config?a={}")
     with capture_logs() as lines:
         for path in paths:

@@ -85,7 +85,7 @@ FORMATS: Final = ["null", "5", '""', '"2026-11-24T10:00:00Z"', '"01a20e74-0deb-7
 
 
 def bodies_of(name: str) -> Iterator[str]:
-    """The example with every field once without, and once as each value; then with two or three fields changed at random."""
+    """Yield the example without each field, with each value in each field, then with two or three fields changed at random."""
     schema = DOCUMENT["components"]["schemas"][name]
     example = {field: json.dumps(value) for field, value in schema["examples"][0].items()}
     pools = {

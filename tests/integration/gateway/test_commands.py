@@ -37,7 +37,7 @@ async def known_to(gateway: Gateway, task_id: UUID) -> None:
     """
     Return when the gateway itself knows that the command is committed, and waits for its effect.
 
-    Another connection sees the row earlier, and a gateway that loses Postgres in between rightly answers 503.
+    Another connection sees the row earlier; a gateway that loses Postgres between the two rightly answers 503.
     """
 
     async def look() -> bool | None:

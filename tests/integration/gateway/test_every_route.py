@@ -43,7 +43,7 @@ async def call(
 
 
 def body_of(route: Route) -> bytes:
-    """The example of its body; where there is none, one that is refused, and nothing without a body."""
+    """Return the example of its body; a refused body if it has no example, and None if it takes no body."""
     return _BODIES.get(route.body, b"{}") if route.body else b""
 
 

@@ -239,7 +239,7 @@ async def test_two_gateways_with_the_same_copies_do_not_deadlock(database_url: s
 
 
 async def test_of_a_batch_only_what_has_no_day_is_refused(intake: Intake, database: psycopg.AsyncConnection) -> None:
-    """Around midnight, and after a clock was set, one batch has events of several days."""
+    """Around midnight, and after a clock change, one batch has events of several days."""
     today, later = (make_received(f"evt_{n}") for n in range(2))
     far = id_at(datetime.now(UTC) + timedelta(days=40))
     later = msgspec.structs.replace(later, event=msgspec.structs.replace(later.event, id=far))

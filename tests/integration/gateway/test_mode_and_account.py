@@ -20,7 +20,7 @@ ABSENT: Final = object()
 
 
 def marked(body: bytes, **marks: object) -> bytes:
-    """The event with other words beside its object; ABSENT takes one away."""
+    """Return the event with other top-level fields; ABSENT removes one."""
     changed = {**json.loads(body), **marks}
     return json.dumps({name: value for name, value in changed.items() if value is not ABSENT}).encode()
 

@@ -34,7 +34,7 @@ CLIENTS: Final = (f"203.0.113.{n}" for n in itertools.count(1))
 
 
 def through(wire: Wire) -> str:
-    """A wire names the user of its Postgres, and a Redis has none."""
+    """Return the address through the proxy without the user, since Redis has none."""
     return wire.url.replace("None@", "")
 
 

@@ -66,7 +66,7 @@ async def test_a_reader_reaches_all_that_changes_nothing_and_nothing_else(start_
 
 
 async def fill(gateway: Gateway, database_url: str) -> Ids:
-    """Put personal data wherever an erasure finds some; the key of the message is an address."""
+    """Store personal data in each place that an erasure searches; the key of the message is an address."""
     await gateway.post(Payment(id="pi_9").succeeded(event_id="evt_9"), User_Agent=f"browser of {NAME}")
     [cause] = await gateway.rows("outbox")
     ids = Ids(cause["id"], new_id(), new_id(), new_id())

@@ -57,7 +57,7 @@ class Two(NamedTuple):
         return list(text_string_to_metric_families(text))
 
     async def figures(self, name: str, **labels: str) -> dict[str, float]:
-        """The figure of each process, by its number."""
+        """Return the metric of each process, by the number of the process."""
         return {
             sample.labels["gateway_process"]: sample.value
             for family in await self.families()
@@ -176,7 +176,7 @@ async def test_health_is_bad_and_metrics_are_refused_while_one_is_frozen(databas
 
 
 async def refused(running: Two, url: str) -> str:
-    """The text of the first answer 503. Several requests go out at once: one that the frozen process takes has no answer."""
+    """Return the text of the first answer 503. Several requests are sent at once: the frozen process answers none of its own."""
 
     async def look() -> str | None:
         asking = [asyncio.create_task(running.get(url)) for _ in range(PROBES)]

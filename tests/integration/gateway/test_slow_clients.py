@@ -84,7 +84,7 @@ async def ready(public: str) -> bool | None:
 
 
 class Running:
-    """A gateway process of 1,024 files; what it logs is read all the while, so that it never waits for us."""
+    """A gateway process limited to 1,024 open files; its log is read continuously, so that it never blocks."""
 
     def __init__(self, process: Process) -> None:
         self._process = process

@@ -103,7 +103,7 @@ def _on_server(server: str, statement: str, name: str) -> None:
 
 
 def look(url: str, what: str) -> list[tuple[Any, ...]]:
-    """What is in the database, without alembic's own table."""
+    """Return the structure of the database, without alembic's own table."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(LOOKS[what]).fetchall()
     return sorted((row for row in rows if not str(row[0]).startswith("alembic_version")), key=str)
@@ -249,7 +249,7 @@ def test_a_migration_that_meets_running_processes_in_a_deadlock_is_tried_again(
             other.result()
 
     def cross() -> None:
-        """Lock the two tables in the other order, as a process that serves may."""
+        """Lock the two tables in the other order, as a running process may."""
         with psycopg.connect(database_url) as process:
             process.execute("set local deadlock_timeout = '1min'")
             process.execute("lock table payments in share mode")

@@ -50,7 +50,7 @@ def of(*kinds: Any) -> Takes:
 
 
 def ours(given: str) -> bool:
-    """A word of our own, or the name of a topic, which Kafka bounds; neither comes from outside."""
+    """A constant of ours, or the name of a topic, which Kafka limits; neither comes from outside."""
     return given.isascii() and len(given) <= 249
 
 
@@ -65,7 +65,7 @@ def word(given: str) -> bool:
 
 
 def recipient(given: str) -> bool:
-    """As a command names it, and as the worker keeps it where the command is another worker's."""
+    """A recipient as in a command, or as the worker stores it if the command is another worker's."""
     return accepts(text.Recipient, given) or cut(given, RECIPIENT_BYTES) == given
 
 
@@ -106,7 +106,7 @@ def indexes() -> Iterator[tuple[Table, str, list[Column[Any]]]]:
 
 
 def longest(takes: Takes) -> str:
-    """The text of most bytes that is taken, of letters in no order: Postgres compresses what repeats itself."""
+    """Return the longest accepted text in bytes, of random letters: Postgres compresses repetitions."""
     found = []
     for first, last in POOLS:
         random = Random(first)
@@ -159,7 +159,7 @@ def test_the_longest_text_of_every_indexed_column_fits(database_url: str) -> Non
 
 @pytest.mark.parametrize("pool", POOLS, ids=["1 byte", "2 bytes", "3 bytes", "4 bytes"])
 def test_a_text_beyond_what_an_entry_holds_is_refused(database_url: str, pool: tuple[int, int]) -> None:
-    """So the texts of the test above are none that Postgres compresses."""
+    """This proves that Postgres does not compress the texts of the test above."""
     column = metadata.tables["payments"].c.user_id
     given = longest(lambda letters: len(letters.encode()) <= 2_720 and ord(letters[0]) in range(pool[0], pool[1] + 1))
     with psycopg.connect(database_url) as connection:

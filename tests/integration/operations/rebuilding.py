@@ -33,7 +33,7 @@ def logged(event: Event, topic: str) -> Event:
 
 
 class Log:
-    """One database, and no process but those a test starts."""
+    """One database, with only the processes that a test starts."""
 
     def __init__(self, database_url: str, kafka: Cluster) -> None:
         self.database_url = database_url

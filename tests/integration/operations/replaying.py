@@ -77,7 +77,7 @@ def lives(number: int, seed: int) -> list[bytes]:
 
 
 class World:
-    """One Kafka, one database, and no process but those a test starts."""
+    """One Kafka and one database, with only the processes that a test starts."""
 
     def __init__(self, kafka: Cluster, database_url: str) -> None:
         self.cluster = kafka

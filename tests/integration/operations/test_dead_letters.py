@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Notes:
-    """A worker whose effect is a line in a table; while it is broken it can handle nothing."""
+    """A worker whose effect is a row in a table; while it is broken it can handle no event."""
 
     def __init__(self, consumer: str = "notes") -> None:
         self.consumer = consumer

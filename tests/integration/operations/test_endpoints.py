@@ -351,7 +351,7 @@ async def test_the_doctor_names_endpoints_that_cannot_verify_and_those_of_the_wr
     }  # fmt: skip
 
     async def findings(**changes: str) -> dict[str, str]:
-        """The texts of what is no good, by the endpoint that they name, each with its level."""
+        """Return the texts and levels of the bad findings, by the endpoint that they name."""
         found = await asyncio.to_thread(lambda: [*check_refusals(environ | changes)])
         texts = [f"{finding.level}: {finding.text}" for finding in found if finding.level != "ok"]
         return {place: text for text in texts for place in re.findall(r"stripe/[a-z]+", text)}

@@ -107,7 +107,7 @@ async def test_it_cannot_be_replayed_and_gives_the_reason(connection: psycopg.As
 async def test_a_replay_and_an_erasure_of_one_event_do_not_pass_each_other(
     connection: psycopg.AsyncConnection, database_url: str
 ) -> None:
-    """Whichever is first, the other waits for it: what is sent again is whole, and what is erased is not sent."""
+    """The second one waits for the first: a replayed event is complete, and an erased one is not sent."""
     ids = [await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded()) for _ in range(2)]
     deliveries = [kept(event_id, n) for n, event_id in enumerate(ids)]
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as replaying:

@@ -20,7 +20,7 @@ _KEPT: Final = ("replay_id", "content_type")
 
 
 async def receive(gateway: Gateway, *bodies: bytes) -> list[str]:
-    """Post each and have the payments worker handle it; their ids."""
+    """Post each event and have the payments worker handle it; return their ids."""
     return [str((await (await gateway.post(body)).json())["id"]) for body in bodies]
 
 
@@ -78,7 +78,7 @@ async def test_one_that_is_not_handled_yet_changes_nothing(gateway: Gateway) -> 
 
 
 async def test_one_that_is_nested_too_deep_to_be_handled_is_shown(gateway: Gateway) -> None:
-    """The gateway reads past what it does not need; the fraction has the worker go through all of it."""
+    """The gateway skips fields that it does not need; because of the fraction the worker parses the whole body."""
     body = Payment(id="pi_1").succeeded(event_id="evt_1", metadata="deep", amount=1999.0)
     deep = body.replace(b'"deep"', b'{"a":' * 700 + b"1" + b"}" * 700)
     [event] = await receive(gateway, deep)

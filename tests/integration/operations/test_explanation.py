@@ -20,7 +20,7 @@ RAZORPAY = "rzp-5Kd82mQzX-secret"
 
 
 async def refuse(gateway: Gateway, body: bytes, *, secret: str = SECRET) -> str:
-    """Deliver what is refused; the id of its delivery."""
+    """Send a delivery that is refused; return its id."""
     response = await gateway.post(body, secret=secret)
     problem = await response.json(content_type=None)
     assert (response.status, problem["reason"]) == (401, "signature_wrong")

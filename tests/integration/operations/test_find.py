@@ -149,7 +149,7 @@ def event_after(cause: dict[str, Any], kind: str, topic: str, **fields: Any) -> 
 
 
 async def caused(gateway: Gateway, database_url: str) -> tuple[UUID, Event, Event]:
-    """An event of Stripe's, what it caused, and the message that this caused, with what each touched."""
+    """A Stripe event, the event that it caused, and the message that this caused, with the aggregates of each."""
     await gateway.post(Payment(id="pi_9").succeeded(event_id="evt_9"))
     [cause] = await gateway.rows("outbox")
     effect = event_after(cause, "billing.payment.succeeded", "billing.payment.events")

@@ -34,7 +34,7 @@ STRIPE: Final = Place("stripe")
 
 
 class Books:
-    """Writes what gateway, relay and workers would, and reads the ledger of today."""
+    """Writes the rows of gateway, relay and workers, and reads the ledger of today."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
@@ -112,7 +112,7 @@ def event(event_id: UUID, source: str, endpoint: str | None = None) -> Event:
 
 
 def id_at(moment: datetime) -> UUID:
-    """An id of that moment, unlike any other."""
+    """Return a unique id of that moment."""
     fresh = new_id()
     return type(fresh)(int=first_id_of(moment).int | fresh.int & (1 << 80) - 1)
 

@@ -67,7 +67,7 @@ class Bench:
         return await find_losses(self.connection, self.offsets, {"payments": (self.topic,)}, quiet=rest)
 
     async def work(self) -> int:
-        """Until the log is searched."""
+        """Run the search until the whole log is searched."""
         sent = 0
         while await lost_search.searches(self.connection):
             sent += (await run_once(self.connection, 2)).sent

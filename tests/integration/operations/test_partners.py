@@ -256,7 +256,7 @@ async def test_a_crm_that_lies_within_is_refused_and_one_outside_is_taken(gatewa
 
 
 async def test_a_login_of_the_address_goes_with_no_authorization_among_the_headers(gateway: Gateway) -> None:
-    """Nobody could send both: each of the partner's leads would end as `url_invalid`."""
+    """No request can have both: each of the partner's leads would end as `url_invalid`."""
     url, header = {"crmUrl": "https://u:p@8.8.8.8/leads"}, {"crmHeaders": {"authORIZATION": "Bearer k"}}
     assert (await call(gateway, "PUT", "/acme", url | {"crmHeaders": {"X-Key": "k"}}))[0] == 201
     for asked in (url | header, {"crmUrl": "https://us%3Aer:p@8.8.8.8/"}, {"crmUrl": "https://u:%E2%82%AC@8.8.8.8/"}):

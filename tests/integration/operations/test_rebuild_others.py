@@ -61,7 +61,7 @@ def log(kafka: Cluster, elasticsearch_server: str, database_url: str) -> Log:
 
 
 async def deliver(log: Log, rounds: int) -> dict[str, UUID]:
-    """Leads of every fate, as the worker brings it about."""
+    """Have the worker deliver leads, with every possible outcome."""
     bodies = {name: lead(name, partner) for name, partner in (("good", "acme"), ("bad", "other"), ("later", "other"))}
     async with leads_on(log.database_url) as world:
         events = {name: came(body, world.clock.now) for name, body in bodies.items()}

@@ -20,7 +20,7 @@ AFTER: Final = "whsec_of_after_this_rotation"
 
 
 async def secrets(gateway: Gateway) -> dict[tuple[str, str], dict[str, Any]]:
-    """By setting and public id."""
+    """Return the secrets by setting and public id."""
     response = await gateway.get("/v1/admin/secrets")
     assert response.status == 200, await response.text()
     return {(each["setting"], each["id"]): each for each in (await response.json())["items"]}
@@ -31,7 +31,7 @@ async def stripe(gateway: Gateway, secret: str) -> dict[str, Any]:
 
 
 async def let_pass(database_url: str, gateway: Gateway, hours: int) -> None:
-    """Let so much time have passed since everything that was counted."""
+    """Move every counted use back by so much time."""
     await gateway.resources.secret_uses.flush()
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         earlier = ", ".join(f"{each} = {each} - interval '{hours} hours'" for each in ("slot", "first_used_at", "last_used_at"))

@@ -139,7 +139,7 @@ def test_no_period_has_more_buckets_than_may_be() -> None:
 
 @pytest.mark.parametrize("of", get_args(Of))
 async def test_the_figures_come_from_a_range_of_an_index_and_of_days(connection: psycopg.AsyncConnection, of: Of) -> None:
-    """Of daily tables only the days of the period are read; of others the range, where the planner need not fear an index."""
+    """Daily tables are read for the days of the period only, others by the range if the planner can use an index."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     period = StatsQuery(bucket="1m", since=midnight + timedelta(minutes=1), until=midnight + timedelta(hours=1)).period(midnight)
     await connection.execute("set enable_seqscan = off")

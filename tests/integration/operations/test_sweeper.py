@@ -32,7 +32,7 @@ async def sweeping(url: str, number: int = 1) -> AsyncIterator[None]:
 
 
 def gauge(name: str, **labels: str) -> float | None:
-    """The plain path of a source has no endpoint."""
+    """Return the metric; the plain path of a source has an empty endpoint label."""
     plain = {"endpoint": ""} if "source" in labels else {}
     return REGISTRY.get_sample_value(f"tallyhook_{name}", plain | labels)
 

@@ -127,7 +127,7 @@ async def test_a_recovered_delivery_shows_its_outcome_and_keeps_its_trace(start_
 
 
 async def test_a_delivery_that_the_provider_has_sent_again_meanwhile_stays_one_event(start_gateway: StartGateway) -> None:
-    """Refused three times and taken the fourth, all with the same event: nothing is left to do."""
+    """Refused three times and accepted the fourth time, always the same event: there is nothing left to replay."""
     async with start_gateway() as gateway:
         (body,) = await refused(gateway, 1)
         await gateway.post(body, secret=WRONG)
@@ -141,7 +141,7 @@ async def test_a_delivery_that_the_provider_has_sent_again_meanwhile_stays_one_e
 
 
 async def test_the_clock_of_the_arrival_decides_not_that_of_the_replay(start_gateway: StartGateway) -> None:
-    """One came in time, one was ten minutes old when it came; both are replayed two days later."""
+    """One arrived in time, one was ten minutes old on arrival; both are replayed two days later."""
     timely, late = stripe.Payment().succeeded(), stripe.Payment().succeeded()
     arrived = datetime.now(UTC) - timedelta(days=1)
     async with start_gateway(STRIPE_WEBHOOK_SECRET=WRONG) as gateway:

@@ -26,7 +26,7 @@ _PORT_OF: Final = {"gateway": "INTERNAL_PORT", "relay": "RELAY_WEB_PORT"}
 
 
 class Running(NamedTuple):
-    """A process, where its web is, and its log."""
+    """A process, the address of its web server, and its log."""
 
     process: subprocess.Popen[bytes]
     web: str

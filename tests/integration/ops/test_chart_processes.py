@@ -81,7 +81,7 @@ def pods(stack: SecureStack, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def _there(text: str, ca: Path) -> str:
-    """The text with the place of the authority inside of a container."""
+    """Return the text with the path of the authority's file inside a container."""
     return text.replace(str(ca).replace("/", "%2F"), CERTIFICATES.replace("/", "%2F"))
 
 

@@ -49,7 +49,7 @@ SERVERS: Final = {
 
 @pytest.fixture
 def environ(database_url: str, kafka_topics: Cluster, redis_server: str, elasticsearch_server: str) -> dict[str, str]:
-    """The settings of a system whose servers are all there, and which listens nowhere."""
+    """The settings of a system whose servers all run, with port 0 for every listener."""
     addresses = zip(SERVERS.values(), (database_url, kafka_topics.servers, redis_server, elasticsearch_server), strict=True)
     ports = {f"{listener}_PORT": "0" for listener in LISTENERS}
     return {**SECRETS, **dict(addresses), **settings_of(kafka_topics), **ports}
@@ -160,7 +160,7 @@ def test_events_that_wait_long_are_parked_or_set_aside_are_reported(database_url
 
 
 def _earlier(event_id: Any) -> str:
-    """The id as it would have been made an hour ago."""
+    """Return the id as if it had been made an hour ago."""
     return str(type(event_id)(int=event_id.int - (3_600_000 << 80)))
 
 
@@ -179,7 +179,7 @@ def answering(status: int, body: bytes) -> Iterator[int]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, daemon=True)

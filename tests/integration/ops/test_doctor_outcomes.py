@@ -155,7 +155,7 @@ def test_a_missing_worker_is_a_failure_as_soon_as_the_system_runs(
 
 @pytest.fixture
 def dated(kafka: Cluster) -> Cluster:
-    """Topics of a test's own, of which the one of alerts keeps the producers' times, unlike those that we create."""
+    """The test's own topics; the one of alerts has the producers' timestamps, unlike those that we create."""
     cluster = kafka._replace(prefix=f"{kafka.prefix}{uuid4().hex[:8]}.")
     place = cluster.named(Topic.ALERTS)
     admin = AdminClient(cluster.client)
@@ -167,7 +167,7 @@ def dated(kafka: Cluster) -> Cluster:
 
 @contextmanager
 def alert_of(kafka: Cluster, age: timedelta) -> Iterator[Consumer]:
-    """An alert of this age, and a member of the group of the alerts worker that has read it, and handles nothing."""
+    """Produce an alert of this age, and join the alerts worker's group as a member that has read it and handles nothing."""
     topic = kafka.named(Topic.ALERTS)
     producer = Producer(kafka.client)
     producer.produce(topic, b"{}", partition=0, timestamp=int((datetime.now(UTC) - age).timestamp() * 1000))
@@ -218,7 +218,7 @@ def answering(status: int, body: dict[str, Any]) -> Iterator[str]:
             self.wfile.write(json.dumps(body).encode())
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, daemon=True)

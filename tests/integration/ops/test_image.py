@@ -98,7 +98,7 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))
 
 
 def paths(command: click.Command, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every command that does something, as it is typed."""
+    """Return every command that has an action, as it is typed."""
     below = getattr(command, "commands", {})
     for name, each in below.items():
         yield from paths(each, (*above, name))
@@ -126,7 +126,7 @@ def image() -> Iterator[Image]:
 
 @pytest.fixture(scope="module")
 def running(image: Image, lasting: Lasting) -> Iterator[Running]:
-    """The image is built while the servers are made ready."""
+    """Build the image while the servers start."""
     with collecting() as collector, ThreadPoolExecutor(1) as beside:
         building = beside.submit(image.build)
         stack = lasting.emptied(migrated=False)
@@ -144,7 +144,7 @@ def running(image: Image, lasting: Lasting) -> Iterator[Running]:
 
 
 def tallyhook(image: Image, system: System, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """The command as in a container: at the root, with nothing of the checkout in its environment."""
+    """Run the command as in a container: in the root folder, with no variable of the checkout."""
     environment = {name: text for name, text in system.settings.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     return subprocess.run(
         [image.tallyhook, *words], cwd="/", env=environment, input="", capture_output=True, text=True, timeout=120, check=False

@@ -28,7 +28,7 @@ def test_the_rules_fire_or_not_as_their_cases_expect(promtool: Path) -> None:
 
 
 def test_the_expressions_of_the_dashboard_are_promql(promtool: Path, tmp_path: Path) -> None:
-    """Prometheus has no checker for expressions alone, so they are dressed up as rules."""
+    """Prometheus has no checker for expressions alone, so they are wrapped in rules."""
     replaced = {"$__rate_interval": "5m", "$instance": ".*"}
     rules = []
     for number, target in enumerate(target for panel in PANELS for target in panel["targets"]):

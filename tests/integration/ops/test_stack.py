@@ -67,7 +67,7 @@ def test_what_the_servers_keep_is_readable_to_their_owner_alone(own_stack: Start
 
 
 def test_data_that_trusted_everybody_comes_up_again_and_asks_for_a_password() -> None:
-    """As an older version left it: any local account was a superuser, and the folders were open."""
+    """An older version left it so: any local account was a superuser, and the folders were open."""
     data_dir = temporary_data_dir()
     with Stack(data_dir, ["postgres", "redis"]) as stack, psycopg.connect(stack.postgres.url) as connection:
         connection.execute("create table kept as select 1 as one")
@@ -138,7 +138,7 @@ def test_kafka_gets_a_copy_of_what_formatting_gives(tmp_path: Path) -> None:
 
 
 def facts_of(storage: Path) -> dict[str, set[str]]:
-    """Its files, with the lines of those that are text, without those that differ each time."""
+    """Return its files, with the lines of text files, without the files that differ each time."""
     return {file.name: lines_of(file) if file.suffix == ".properties" else set() for file in storage.iterdir()}
 
 

@@ -28,7 +28,7 @@ HUNG_AFTER = timedelta(seconds=1)
 
 
 class Watched:
-    """A supervisor of one fake process, which hangs by its own word while the file `hangs` is there."""
+    """A supervisor of one fake process, which reports that it hangs while the file `hangs` exists."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()

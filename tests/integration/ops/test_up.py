@@ -35,7 +35,7 @@ class SmallStack:
     """
     A checkout and a data directory to run `up` on.
 
-    It has run before on ports of its own: while a server is down, another stack on this machine may take the well-known ones.
+    It has run before on its own ports: while a server is down, another stack on this machine may take the default ones.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -89,7 +89,7 @@ def serving(listed: list[Vendored], folder: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def only_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An npm that knows nothing of this machine: no settings, nothing in its cache."""
+    """An npm without this machine's settings and with an empty cache."""
     if shutil.which("npm") is None:
         missing("npm is not on the PATH")
     for name in ("userconfig", "globalconfig", "cache"):

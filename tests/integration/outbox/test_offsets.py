@@ -26,7 +26,7 @@ def offsets(kafka: Cluster) -> Offsets:
 
 
 def produce(kafka: Cluster, topic: str, numbers: dict[int, int], at: datetime | None = None) -> None:
-    """So many records into each partition."""
+    """Produce so many records to each partition."""
     producer = Producer(kafka.client)
     stamp = int((at or datetime.now(UTC)).timestamp() * 1000)
     for partition, number in numbers.items():
@@ -60,7 +60,7 @@ def test_a_commit_before_what_is_still_kept_counts_what_is_there_to_read() -> No
 
 
 def test_an_offset_committed_during_the_request_lies_within_the_log(kafka: Cluster) -> None:
-    """Else a busy worker would look like one whose log has lost its end."""
+    """Otherwise a busy worker would look like one whose log has lost its end."""
     topic, group = make_topic(kafka, partitions=1), f"g-{uuid4().hex[:8]}"
     produce(kafka, topic, {0: 3})
 

@@ -136,7 +136,7 @@ def test_a_day_comes_back_with_its_rows_when_the_retention_holds_it_again(connec
 
 
 def test_a_clock_that_jumps_ahead_takes_one_day_out_of_use_an_hour_and_it_comes_back(connection: Connection) -> None:
-    """The server's own clock, which everything goes by, is forty days ahead for some hours."""
+    """The server's own clock, which all code uses, is forty days ahead for some hours."""
     for table in DAILY:
         connection.execute(INSERT[table], (id_on(OLDEST),))
     wrong = NOW + 40 * DAY
@@ -161,7 +161,7 @@ def test_a_relay_that_was_off_for_days_catches_up_a_day_an_hour_and_an_operator_
 
 
 def test_a_database_without_a_cut_off_goes_on_from_its_oldest_day(connection: Connection) -> None:
-    """One that was made by an older release, or restored without the table."""
+    """Such a database is of an older release, or was restored without the table."""
     connection.execute("delete from retention_cutoffs")
     done = maintain(connection, NOW + 10 * DAY, 2 * DAY)
     assert set(done.detached) == {name(table, OLDEST) for table in DAILY}
@@ -206,7 +206,7 @@ def test_pending_events_of_the_next_day_do_not_keep_the_one_before(connection: C
 def test_a_day_that_someone_reads_is_deferred_and_intake_goes_on(
     connection: Connection, other: Connection, database_url: str, read: str
 ) -> None:
-    """The reader goes after all of it, so a lock that waited for it would hold both up: Postgres ends what takes long."""
+    """The reader ends last, so a lock that waited for it would block both: Postgres cancels a statement that takes long."""
     other.execute(read.format("outbox", f"{OLDEST:%Y%m%d}"))
     with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as intake:
         for each in (connection, intake):

@@ -220,7 +220,7 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
         with psycopg.connect(database_url, autocommit=True) as connection:
 
             def parked() -> dict[UUID, str | None]:
-                """Those of the test; where no test has made the topic of alerts, these are parked as well."""
+                """Return the test's parked rows; alerts are parked as well if no test has made their topic."""
                 wanted = {large.id, huge.id, lost.id}
                 return {row.event_id: row.reason for row in relay_store.parked(connection) if row.event_id in wanted}
 

@@ -34,14 +34,14 @@ UNREADABLE: Final = (
 
 
 def spoil(url: str, event_id: UUID, **columns: Any) -> None:
-    """Let a row of the log hold what none of our own code would write."""
+    """Write a value to a row of the log that none of our code would write."""
     with psycopg.connect(url, autocommit=True) as connection:
         for name, value in columns.items():
             connection.execute(f"update outbox set {name} = %s where id = %s", (value, event_id))
 
 
 def parked(url: str) -> dict[UUID, str]:
-    """Why which events are parked, but for the alerts about them: this Kafka has no topic for those."""
+    """Return the parked events with their reasons, without the alerts about them: this Kafka has no topic for those."""
     with psycopg.connect(url, autocommit=True) as connection:
         alert_ids = {row[0] for row in connection.execute("select id from outbox where type = 'alert.raised'")}
         return {row.event_id: row.reason for row in relay_store.parked(connection) if row.event_id not in alert_ids}

@@ -31,7 +31,7 @@ BODY: Final = Payment().succeeded()
 
 
 def fill(connection: psycopg.Connection, day: date) -> None:
-    """A day as it is when its time is over: full."""
+    """Fill a day as it is at the end of its retention."""
     first = first_id_of(day).int
     ids = [UUID(int=first + n + (7 << 76) + (2 << 62)) for n in range(ROWS)]
     row = "(id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)"

@@ -76,7 +76,7 @@ def test_what_else_goes_goes_by_the_clock_of_the_server(connection: psycopg.Conn
 def test_a_relay_with_a_wrong_clock_raises_one_alert_that_goes_out(
     connection: psycopg.Connection, settings: RetentionSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its id must be of today, by Postgres: one of the wrong clock would have no partition."""
+    """The alert's id must be of today by Postgres' clock: an id of the wrong clock would have no partition."""
     monkeypatch.setattr("outbox.append.new_id", lambda: id_at(ahead()))
     asyncio.run(upkeep.keep_days(settings, [], ahead))
     asyncio.run(upkeep.keep_days(settings, [], ahead))

@@ -31,7 +31,7 @@ CHANGES: Final = {
 
 
 class Counted(Followed):
-    """What a table holds, read again and again."""
+    """A view of a table that counts its reads."""
 
     def __init__(self, table: str) -> None:
         super().__init__()

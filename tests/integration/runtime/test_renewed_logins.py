@@ -108,7 +108,7 @@ async def test_a_pool_of_redis_logs_in_with_its_current_address(redis_server: st
 
 
 async def logs_in(client: Redis) -> bool:
-    """Whether the pool's connection, which was there before, gets in."""
+    """Report whether the pool, which existed before, can log in."""
     try:
         return bool(await client.ping())
     except redis.AuthenticationError:

@@ -58,7 +58,7 @@ def kafka(servers_dir: Path) -> Iterator[SecuredKafka]:
 
 
 async def joins(settings: KafkaSettings) -> bool:
-    """Whether aiokafka gets in as Faust starts it."""
+    """Report whether aiokafka can connect as Faust starts it."""
     found = credentials_to_aiokafka_auth(credentials_of(settings.kafka))
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka.servers, **found)
     try:
@@ -230,7 +230,7 @@ def test_the_missing_rights_of_a_read_only_user_are_reported(kafka: SecuredKafka
 
 
 def told_by_the_relay(kafka: Cluster) -> str:
-    """The first fault that it logs of these brokers."""
+    """Return the first fault of these brokers that the relay logs."""
     with capture_logs() as lines:
         publisher = Publisher(kafka)
         wait_until(lambda: [publisher._poll(0.1), lines][1])

@@ -22,7 +22,7 @@ FEW: Final = 50
 
 
 def figures(web: str) -> WorkerFigures:
-    """Those of the only role."""
+    """Return the figures of the only role."""
     answer = requests.get(f"{web}/", timeout=10)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     [found] = msgspec.json.decode(answer.content, type=Dashboard).workers

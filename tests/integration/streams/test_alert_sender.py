@@ -39,7 +39,7 @@ class Settings(NamedTuple):
 
 
 class World:
-    """A sender on a real database and a receiver; `settings` are those of now."""
+    """A sender on a real database and a receiver; `settings` are the current ones."""
 
     def __init__(self, connection: psycopg.AsyncConnection, crm: Crm) -> None:
         self.crm = crm

@@ -74,7 +74,7 @@ async def test_a_poll_that_waits_after_an_error_or_has_not_begun_does_not_hold_u
 
 
 async def test_a_worker_that_stops_in_a_rebalance_leaves_its_group(bench: Bench) -> None:
-    """Else its partitions wait until its session ends; Faust closes aiokafka itself then, from a thread that cannot."""
+    """Otherwise its partitions wait until its session ends; Faust then closes aiokafka from a thread that cannot do it."""
     handler = Handler.opened()
     bench.produce({0: 1})
     async with bench.worker(handler) as app:

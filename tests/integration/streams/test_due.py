@@ -25,7 +25,7 @@ RARELY: Final = timedelta(hours=1)
 
 
 class Moving(Clock):
-    """Goes with the machine's clock."""
+    """A clock that advances with the machine's."""
 
     def __call__(self) -> datetime:
         self.now = datetime.now(UTC)

@@ -36,7 +36,7 @@ async def leads(database_url: str) -> AsyncIterator[Leads]:
 
 
 class RawCrm:
-    """Answers every request with the same bytes, whatever they are, and hangs up."""
+    """Answers every request with the same bytes, and closes the connection."""
 
     def __init__(self) -> None:
         self.answer = b""
@@ -138,7 +138,7 @@ class Surprise(Exception):
 
 
 def breaking(original: Callable[..., Any], culprit: str, lead_of: Callable[..., str]) -> Callable[..., Any]:
-    """The function, but for what it is called with for the culprit."""
+    """Wrap the function so that it raises if it is called with the bad lead."""
 
     def broken(*arguments: Any, **named: Any) -> Any:
         if lead_of(*arguments) == culprit:
@@ -206,7 +206,7 @@ async def test_an_outcome_that_cannot_be_written_costs_its_own_lead_only(leads: 
 
 
 async def test_a_lead_that_ends_its_worker_is_given_up_and_the_others_are_not(leads: Leads) -> None:
-    """A worker that dies of a lead leaves every attempt under way as interrupted, and the next one begins them all again."""
+    """A worker that dies of a lead leaves every attempt in flight as interrupted, and the next worker repeats all of them."""
     ids = await leads.take_in(*(lead(f"{n}") for n in range(4)))
     killer = ids[2]
     kills = 0

@@ -35,7 +35,7 @@ def ownership_of(database_url: str) -> Ownership:
 
 @asynccontextmanager
 async def kept(owned: Ownership, busy: Callable[[], Collection[str]] = tuple) -> AsyncIterator[Ownership]:
-    """A worker's ownership while the block lasts; then its connection is gone, as with a worker that has died."""
+    """Run a worker's ownership during the block; then close its connection, as if the worker had died."""
     async with running(owned.keeping(busy)):
         yield owned
 

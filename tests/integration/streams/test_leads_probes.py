@@ -40,7 +40,7 @@ async def standing(leads: Leads, partner: str = "ACME") -> PartnerView:
 
 
 async def fail(leads: Leads, number: int, **limits: Any) -> None:
-    """Let a worker take its leads in and meet a dead CRM, until its breaker is open."""
+    """Have a worker try leads at a dead CRM until its breaker is open."""
     leads.crm.answers("/acme", status(500))
     await leads.take_in(*(lead(f"{n}") for n in range(number)))
     async with leads.dispatcher(**DEAD | limits) as dispatcher:

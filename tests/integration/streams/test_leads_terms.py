@@ -93,7 +93,7 @@ async def test_its_crm_has_the_time_that_its_terms_give(leads: Leads) -> None:
 
 @asynccontextmanager
 async def roster_of(leads: Leads, keys: list[Secret] = KEYS) -> AsyncIterator[Roster]:
-    """A roster without partners of the settings, which the test has read the table when it likes."""
+    """A roster without partners of the settings; the test decides when it reads the table."""
     roster = Roster({}, Seals(keys))
     leads.partners = roster  # type: ignore[assignment]  # any mapping will do
     yield roster

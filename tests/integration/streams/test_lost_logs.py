@@ -40,7 +40,7 @@ async def test_records_that_go_while_they_are_read_are_a_loss(bench: Bench) -> N
 
 
 async def test_a_recreated_topic_is_read_from_its_beginning(bench: Bench) -> None:
-    """Kafka forgets what was committed with the topic, so the worker sees nothing; the relay, which knows its id, does."""
+    """Kafka deletes the committed offsets with the topic, so the worker sees no loss; the relay does, by the topic's id."""
     first, second = Handler.opened(), Handler.opened()
     bench.produce({0: 100})
     async with bench.worker(first):

@@ -40,7 +40,7 @@ def message(number: int, address: str = "jane@example.com") -> Message:
 
 
 def connections_of(server: MailServer) -> list[int]:
-    """How many mails came over each connection."""
+    """Return the number of mails over each connection."""
     return [server.connections.count(each) for each in dict.fromkeys(server.connections)]
 
 

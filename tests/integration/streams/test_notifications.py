@@ -55,7 +55,7 @@ POLL = timedelta(milliseconds=20)
 
 
 class Counting(Dispatcher):
-    """A dispatcher that remembers how its attempts ended."""
+    """A dispatcher that counts the outcomes of its attempts."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -68,7 +68,7 @@ class Counting(Dispatcher):
 
 
 class Worker:
-    """Handles commands, sends what is due, and reads back."""
+    """Handles commands, sends due notifications, and reads the results."""
 
     def __init__(self, connection: AsyncConnection, pool: Pool, mail: MailServer) -> None:
         self._connection = connection
@@ -112,7 +112,7 @@ class Worker:
         )
 
     async def send(self, **settings: Any) -> dict[str, int]:
-        """Begin what is due, let it end, write it down; returns how many ended how."""
+        """Start the due attempts, wait for their end, store the outcomes; return their counts."""
         dispatcher = self.dispatcher(**settings)
         await dispatcher.run_once()
         await dispatcher.idle()
@@ -231,7 +231,7 @@ async def test_a_payer_whom_nobody_knows_is_written_to_at_the_address_of_the_eve
 
 @pytest.mark.parametrize("letters", ["abcdefghijklmnopqrstuvwxyz", "".join(map(chr, range(0x4E00, 0x9FFF)))])
 async def test_a_payers_address_that_no_index_holds_is_none(worker: Worker, letters: str) -> None:
-    """As a provider may state one; repeated letters would be compressed, and fit."""
+    """A provider may state such an address; Postgres would compress repeated letters, so that it fits."""
     long = "".join(Random(1).choices(letters, k=3000)) + "@gmail.com"
     made = [await worker.command(long), await worker.command("u-unknown", fallback=long)]
     views = [await worker.read(each) for each in made]
@@ -329,7 +329,7 @@ async def test_a_claim_is_renewed_while_the_provider_takes_its_time(worker: Work
 
 
 async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:
-    """The mail went out, and the worker died before it could write that down."""
+    """The mail was sent, and the worker died before it could store that."""
     sent = await worker.command("zoe@example.com")
     dispatcher = worker.dispatcher(lease=timedelta(milliseconds=300))
     await dispatcher.run_once()
@@ -387,7 +387,7 @@ async def test_a_number_and_a_text_reach_a_provider_by_its_url() -> None:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.serve_forever)

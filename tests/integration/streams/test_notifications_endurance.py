@@ -30,7 +30,7 @@ NEVER: Final = (
 
 
 async def know(worker: Worker, address: str) -> str:
-    """A user with that address, whatever it is."""
+    """Store a user with any address."""
     user = f"u-{abs(hash(address))}"
     await worker.know(user, email="jo@example.com")
     await worker._connection.execute("update contacts set email = %s where user_id = %s", (address, user))
@@ -93,7 +93,7 @@ class Surprise(Exception):
 
 
 def breaking(original: Callable[..., Any], culprit: UUID) -> Callable[..., Any]:
-    """The function, but for what it is called with for the culprit."""
+    """Wrap the function so that it raises if it is called with the bad notification."""
 
     def broken(*arguments: Any, **named: Any) -> Any:
         if culprit.hex in str(arguments) or str(culprit) in str(arguments):

@@ -199,7 +199,7 @@ async def test_a_dispute_is_kept_emitted_and_raises_one_alert(worker: Worker) ->
 
 
 async def _wait_for_blocked(worker: Worker, blocked: Worker) -> None:
-    """Returns once the other connection waits for a lock; asking the server is the waiting."""
+    """Poll the server until the other connection waits for a lock."""
     pid = blocked.connection.info.backend_pid
     while not (await worker.rows("select pg_blocking_pids(%s) as pids", pid))[0]["pids"]:
         pass

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Notes:
-    """A worker whose effect is a line in a table; `fault` may raise for a line before it is written."""
+    """A worker whose effect is a row in a table; `fault` may raise for a row before it is written."""
 
     consumer = "notes"
 
@@ -218,7 +218,7 @@ async def test_connections_cut_in_the_middle_of_the_work_double_nothing(pool: Po
 
 
 async def test_two_workers_with_the_same_events_share_them_without_doubling(pool: Pool, database_url: str) -> None:
-    """As after a rebalance: both hold the batch, in another order, and one finds nothing left to do."""
+    """After a rebalance both may have the batch, in another order; one of them finds every event handled."""
     batch = [record(f"{n}", key=f"k{n % 3}", offset=n) for n in range(60)]
     await asyncio.gather(*(processor(pool, Notes()).process(part) for part in (batch, batch[::-1], batch)))
     assert sorted(lines(database_url), key=int) == [f"{n}" for n in range(60)]

@@ -44,7 +44,7 @@ async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> Non
 
 
 async def test_what_is_acknowledged_is_committed_before_its_partitions_go(bench: Bench) -> None:
-    """Faust forgets the acknowledgements of partitions that go; their records would come to the next owner again."""
+    """Faust drops the acknowledgements of revoked partitions; their next owner would get the records again."""
     first, second = Handler.opened(), Handler.opened()
     bench.produce(dict.fromkeys(range(4), 20))
     async with bench.worker(first, commit_interval=1000) as old:
@@ -57,7 +57,7 @@ async def test_what_is_acknowledged_is_committed_before_its_partitions_go(bench:
 
 
 async def test_what_waited_for_its_turn_while_partitions_were_given_out_is_not_acknowledged(bench: Bench) -> None:
-    """It comes again in the generation that is now; a crash before that would lose it."""
+    """It is read again in the new generation; if it were acknowledged, a crash before that would lose it."""
     other = make_topic(bench.kafka, partitions=4)
     first, second = Once(), Handler()
     bench.produce(dict.fromkeys(range(4), 5))
@@ -88,7 +88,7 @@ async def test_a_partition_whose_position_is_being_requested_does_not_crash_the_
 async def test_a_fetch_that_waits_passes_over_no_partition_that_was_given_out_since(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does it hold up the end of a worker."""
+    """Such a fetch does not delay the end of a worker either."""
     monkeypatch.setattr(transport, "_FETCH", 1000.0)
     first, second = Handler.opened(), Handler.opened()
     async with bench.worker(first) as app:

@@ -48,7 +48,7 @@ class Arrived(NamedTuple):
 
 
 class Provider(ThreadingHTTPServer):
-    """Takes everything and remembers it."""
+    """Accepts every request and keeps it."""
 
     arrived: list[Arrived]
 
@@ -63,7 +63,7 @@ class Door(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")

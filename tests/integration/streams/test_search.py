@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def elastic(elasticsearch_server: str) -> AsyncIterator[AsyncElasticsearch]:
-    """A client of an Elasticsearch on which nothing is left of earlier tests."""
+    """A client of an Elasticsearch without data of earlier tests."""
     async with AsyncElasticsearch(elasticsearch_server, request_timeout=30) as client:
         for name in list(await client.indices.get(index="properties*", allow_no_indices=True)):
             await client.indices.delete(index=name)
@@ -68,7 +68,7 @@ def deleted(name: str, version: int) -> Event:
 
 
 async def found(elastic: AsyncElasticsearch) -> dict[str, Any]:
-    """What a search through the alias finds."""
+    """Return the results of a search through the alias."""
     await elastic.indices.refresh(index="properties")
     hits = (await elastic.search(index="properties", size=1000))["hits"]["hits"]
     return {hit["_id"]: hit["_source"] for hit in hits}

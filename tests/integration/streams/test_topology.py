@@ -50,7 +50,7 @@ def produce(kafka: Cluster, number: int) -> None:
 
 @contextmanager
 def worker(kafka: Cluster, database_url: str, *besides: str) -> Iterator[str]:
-    """A payments worker that has its partitions, with other roles besides; the address of its web."""
+    """Run a payments worker, with other roles, until it has its partitions; yields the address of its web server."""
     port = free_port()
     environment = {
         **os.environ,

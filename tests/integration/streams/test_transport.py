@@ -103,7 +103,7 @@ async def test_one_commit_takes_all_that_is_acknowledged(bench: Bench) -> None:
 
 
 async def test_a_record_that_came_alone_first_does_not_stop_the_commits(bench: Bench) -> None:
-    """Faust sees no gap behind the offset 0, though a message covers many offsets."""
+    """Faust sees no gap after the offset 0, though a message covers many offsets."""
     handler = Handler.opened()
     async with bench.worker(handler):
         bench.produce({0: 1})

@@ -123,7 +123,7 @@ class Disk(NamedTuple):
     topic: str
 
     def spoil(self) -> dict[int, bytes]:
-        """Spoil the batches; returns what they were."""
+        """Spoil the batches; return the original ones."""
         return {partition: self.change(partition, change) for partition, change in SPOILED.items()}
 
     def mend(self, wholes: dict[int, bytes]) -> None:
@@ -138,7 +138,7 @@ async def test_before_a_batch_that_cannot_be_read_its_partition_waits_alone(own_
     """
     And goes on in order once the batch can be read; readers without a group end with an error meanwhile.
 
-    Of a partition that waits already Kafka may come to give no byte and say no word, which is not the end of its wait.
+    Kafka may later answer a fetch of a waiting partition with no byte and no error; the partition keeps waiting.
     """
     server = own_stack("kafka").kafka
     bench = Bench(kafka := Cluster(server.url), make_topic(kafka, partitions=6), tmp_path)
@@ -183,7 +183,7 @@ def gauge() -> float | None:
 
 
 async def test_other_readers_of_the_log_pass_over_no_record_either(bench: Bench) -> None:
-    """Also after so many that Python has specialised their code."""
+    """This holds also after so many records that Python has specialised their code."""
     await write_batch(bench.kafka, bench.topic, batch_of(numbered(0, *[False, True] * 100)))
     found = [record for records in log.read(bench.kafka, {Place(bench.topic, 0): Stretch(0, 200)}) for record in records]
     assert [(record.offset, record.value) for record in found] == [(n, b"%d" % n) for n in range(200)]

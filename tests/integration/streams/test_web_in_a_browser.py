@@ -30,7 +30,7 @@ LIVE: Final = {"/": EVENTS_OF_STRIPE, "/topology": END_OF_STRIPE, "/topology?sco
 
 @asynccontextmanager
 async def at_work(kafka: Cluster, database_url: str) -> AsyncIterator[str]:
-    """A worker that has read all that there is; the address of its web."""
+    """A worker that has read every record; the address of its web server."""
     produce(kafka, 1)
     running = worker(kafka, database_url)
     web = await asyncio.to_thread(running.__enter__)

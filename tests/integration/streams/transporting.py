@@ -47,7 +47,7 @@ class Handler:
 
     @classmethod
     def opened(cls) -> Self:
-        """Make one whose gate is open."""
+        """Return a handler whose gate is open."""
         handler = cls()
         handler.gate.set()
         return handler
@@ -65,7 +65,7 @@ class Handler:
 
 
 class Once(Handler):
-    """Shuts its gate behind each batch."""
+    """Shuts its gate after each batch."""
 
     async def handle(self, records: Sequence[Record]) -> None:
         await super().handle(records)
@@ -130,7 +130,7 @@ class Bench:
 
     @asynccontextmanager
     async def trickling(self) -> AsyncIterator[Counter[int]]:
-        """A few records again and again while the block lasts; how many each partition has got."""
+        """Produce a few records again and again during the block; yields the number for each partition."""
         produced: Counter[int] = Counter()
         over = threading.Event()
 

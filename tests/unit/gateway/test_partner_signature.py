@@ -25,7 +25,7 @@ SOURCE: Final = partner_source(all_known(PARTNERS))
 
 
 def check(*headers: tuple[str, str], body: bytes = BODY, now: float = NOW) -> str:
-    """The matching secret's value."""
+    """Return the value of the matching secret."""
     return SOURCE.verify(body, CIMultiDictProxy(CIMultiDict(headers)), (), now).value
 
 

@@ -22,7 +22,7 @@ BOTH: Final = (LiveSecret(SETTING, NEWEST, 0, 2, DAY), LiveSecret(SETTING, OLDER
 
 
 def use(secret: Secret, first: timedelta, last: timedelta = timedelta(0), last_hour: int = 0, setting: str = SETTING) -> Use:
-    """A secret that was used from `first` until `last`, both as long ago."""
+    """Return the use of a secret from `first` until `last`; both are durations before now."""
     return Use(
         setting=setting, secret_id=secret.id, first_used_at=NOW - first, last_used_at=NOW - min(first, last), last_hour=last_hour
     )
@@ -48,7 +48,7 @@ def test_it_is_not_while_it_is_used_within_the_overlap() -> None:
 
 
 def test_it_is_not_before_the_newest_is_in_use_for_a_full_overlap_even_if_nobody_uses_it() -> None:
-    """An event from before the change may come again under the old secret until then."""
+    """Until then an event from before the change may be delivered again with the old secret."""
     found = older(use(NEWEST, 23 * HOUR))
     assert not found.safe_to_drop
     assert found.safe_from == NOW + HOUR

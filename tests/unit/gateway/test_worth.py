@@ -43,7 +43,7 @@ CROWD = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Worth)), max_
 
 @given(crowd=CROWD, room=st.integers(0, 20), cut=st.integers(0, 40))
 def test_it_does_not_matter_how_many_writes_they_came_in(crowd: list[tuple[str, Worth]], room: int, cut: int) -> None:
-    """Each write chooses among what is kept and what is new: who was left out of an earlier one would not be in now either."""
+    """Each write chooses among kept and new rows: a row that an earlier write dropped would not be chosen now either."""
     everybody = [Row(UUID(int=n), client, worth) for n, (client, worth) in enumerate(crowd)]
     at_once = choose(everybody, room)
     assert choose(choose(everybody[:cut], room) + everybody[cut:], room) == at_once

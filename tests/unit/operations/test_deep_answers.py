@@ -25,7 +25,7 @@ PAGE: Final = f'{{"data": [{OBJECT}]}}'
 
 
 def lists(monkeypatch: pytest.MonkeyPatch, body: str) -> StripeLists:
-    """A client that is answered so; the SDK itself reads each answer first, and its limit is another."""
+    """A client that gets this answer; the SDK parses each answer first, with a different limit."""
     client = StripeLists("rk_test_1", "http://127.0.0.1:1", sleep=lambda _: None)
     monkeypatch.setattr(client._client, "raw_request", lambda *_, **__: SimpleNamespace(body=body, headers={}))
     return client

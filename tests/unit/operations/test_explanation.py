@@ -56,7 +56,7 @@ def stripe(
     arrived: bytes = BODY, key: bytes | str = STRIPE, *, sent: bytes | None = None, late: int = 0, header: str = "t={t},v1={v1}",
     reason: str = "signature_wrong",
 ) -> Kept:  # fmt: skip
-    """A delivery of Stripe that was signed as `sent` and came as `arrived`, so many seconds later."""
+    """A Stripe delivery that was signed as `sent` and arrived as `arrived`, so many seconds later."""
     delivery = new_id()
     moment = int(time_of(delivery).timestamp()) - late
     signature = mac(key, f"{moment}.".encode() + (arrived if sent is None else sent))

@@ -211,7 +211,7 @@ def test_the_time_is_known_again_as_it_was_signed(header: str, text: str, second
 
 
 def timed(signed: str, header: str = "t={t},v1={v1}", *, times: int = 1) -> Kept:
-    """A partner's delivery; `signed` is what comes before the body in what is signed."""
+    """A partner's delivery; `signed` is the prefix of the body in the signed text."""
     delivery = new_id()
     moment = int(time_of(delivery).timestamp()) * times
     value = header.format(t=moment, v1=mac(ACME, signed.format(t=moment).encode() + LEAD))

@@ -222,7 +222,7 @@ def test_a_topic_is_known_under_the_word_of_the_first_schemas_too() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Callable[[EventType], list[str]]:
-    """A repository where the schema of `Address` is committed; gives what is wrong once the type is another one."""
+    """A repository with a committed schema of `Address`; yields a function that reports the faults of another type."""
     _git(tmp_path, "init", "-q")
     export(tmp_path, [kind_of(Address)])
     _git(tmp_path, "add", ".")

@@ -39,7 +39,7 @@ class Clone:
         StateFile(self.data_dir).change(phase="down", supervisor=None)
 
     def eval(self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-        """The environment of a shell after `eval "$(./dev env)"` in it."""
+        """Return the environment of a shell after `eval "$(./dev env)"`."""
         with monkeypatch.context() as shell:
             for name in {*os.environ} - {*environ}:
                 shell.delenv(name)

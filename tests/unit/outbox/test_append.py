@@ -25,7 +25,7 @@ TRACE: Final = Trace("a" * 32, "b" * 16)
     [("", 0), ("pi_1", 14), ("pi_2", 52), ("sub_1", 3), ("in_1", 30), ("é", 62), ("用户", 29)],
 )
 def test_a_key_keeps_its_shard_for_ever(key: str, shard: int) -> None:
-    """Were one of these to change, two relays could hold one aggregate while releases are mixed."""
+    """If one of these changed, two relays could own one aggregate while two releases run together."""
     assert shard_of(key) == shard
 
 

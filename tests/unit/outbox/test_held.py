@@ -17,7 +17,7 @@ from schemas.envelope import Event
 
 
 class Clock:
-    """Is moved by hand."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -40,7 +40,7 @@ NEVER_SENT: Final = [
 
 
 class Reached(Exception):
-    """The request was made, and would be sent."""
+    """Raised when the request is complete and would be sent."""
 
 
 class Nowhere(aiohttp.BaseConnector):

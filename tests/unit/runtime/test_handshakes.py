@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the servers send nothing until the test is over, except one whose certificate has expired."""
+    """Keep all servers silent until the test ends, except one whose certificate has expired."""
     over = threading.Event()
 
     def look(server: TlsServer, _: str | None) -> str | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is set; what a test sets is gone at its end."""
+    """Unset all these variables; those that a test sets are removed at its end."""
     for name in {*VARIABLES, *map(str.lower, VARIABLES), "CURL_CA_BUNDLE"}:
         monkeypatch.setenv(name, "")  # so that it is put back, or taken away, whatever becomes of it
         monkeypatch.delenv(name)

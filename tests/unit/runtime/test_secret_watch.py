@@ -43,7 +43,7 @@ class Watched:
         self.watch = SecretWatch((self.settings,), environ, self.changes.extend)
 
     def look(self) -> list[tuple[str, str]]:
-        """Look twice, as a change counts once it has settled."""
+        """Read twice: a change counts once it is stable."""
         assert self.watch.look() == []
         return [(change.setting, change.outcome) for change in self.watch.look()]
 

@@ -22,7 +22,7 @@ LIMIT = 20.0
 
 
 class Rounds:
-    """A round that raises what it is given, one error a round, and is counted."""
+    """A service that counts its rounds and raises one of the given errors in each."""
 
     def __init__(self, *errors: Exception, pause: float = WHEN_WOKEN) -> None:
         self.errors = [*errors]

@@ -39,7 +39,7 @@ GOOD: Final[dict[str, Any]] = {"id": "a", "inner": {"id": "b", "items": [{"amoun
 
 
 def without(value: dict[str, Any], place: str, other: Any) -> dict[str, Any]:
-    """The value with something else in a place."""
+    """Return the value with another content at one place."""
     changed = json.loads(json.dumps(value))
     *path, name = place.split(".")
     holder: Any = changed

@@ -24,7 +24,7 @@ def record(offset: int, size: int = 2) -> Record:
 
 
 def chunk(*offsets: int, size: int = 2, generation: int = 1) -> Any:
-    """An event of a stream, as far as a batch looks at it."""
+    """An event of a stream, with the fields that a batch reads."""
     value = Chunk(record(offset, size) for offset in offsets)
     return SimpleNamespace(value=value, message=SimpleNamespace(generation_id=generation))
 

@@ -14,7 +14,7 @@ from streams.coordinator import FORBIDDEN, guard, guard_rights
 
 
 class Coordinator:
-    """aiokafka's, as far as it is guarded."""
+    """aiokafka's coordinator, with the guarded methods only."""
 
     def __init__(self) -> None:
         self.generation = 7

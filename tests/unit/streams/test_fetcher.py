@@ -29,7 +29,7 @@ SHORT: Final = 0.01
 
 
 class Answering(Client):
-    """A client without brokers, whose fetches are answered by the test."""
+    """A client without brokers; the test answers its fetches."""
 
     answer: tuple[int, int, bytes] = (0, 0, b"")
     looks = 0
@@ -89,7 +89,7 @@ def at(offset: int, batch: bytes) -> bytes:
 
 
 def with_delta(batch: bytes, delta: int) -> bytes:
-    """The batch as a disk or a line may spoil it: its checksum is that of what it was."""
+    """Return the batch as a disk or a network may spoil it: with the checksum of the original."""
     return batch[:23] + struct.pack(">i", delta) + batch[27:]
 
 

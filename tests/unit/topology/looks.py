@@ -1,4 +1,4 @@
-"""Looks at a broker that is not there, for tests of what is made of them."""
+"""Snapshots of a broker that does not exist, for tests of the code that reads them."""
 
 from __future__ import annotations
 

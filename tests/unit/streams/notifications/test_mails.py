@@ -29,7 +29,7 @@ def built(text: Text, sender: Address = SHOP) -> tuple[bytes, EmailMessage]:
 
 
 def lines_of(text: str) -> list[str]:
-    """The text's lines as SMTP knows them."""
+    """Return the text's lines as SMTP defines them."""
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
 
 

@@ -16,7 +16,7 @@ TEXT: Final = Text("It has arrived: 29.90 €", "Your payment", "<p>It has arriv
 
 
 def test_many_mails_leave_next_to_nothing_that_only_the_garbage_collector_frees() -> None:
-    """It waits in memory meanwhile: Python's own headers left 81 objects a mail, and the worker grew by them."""
+    """Such garbage stays in memory until then: Python's own headers left 81 objects a mail, and the worker's memory grew."""
     gc.collect()
     gc.disable()
     try:

@@ -63,7 +63,7 @@ def folded(facts: Iterable[Fact], key: Key) -> tuple[State, list[State]]:
 
 @st.composite
 def _lives(draw: st.DrawFn, *events: tuple[Callable[..., bytes], st.SearchStrategy[dict[str, Any]]]) -> list[bytes]:
-    """Events with ids of any order: ids break the last ties, and must be the same when an example is tried again."""
+    """Events with ids in any order: ids break the last ties, and must be the same when an example is repeated."""
     choices = [st.tuples(st.just(say), SECONDS, words) for say, words in events]
     chosen = draw(st.lists(st.one_of(choices), min_size=1, max_size=7))
     ids = draw(st.permutations(range(len(chosen))))
@@ -316,7 +316,7 @@ def test_of_two_updates_in_one_second_the_one_that_names_the_other_as_before_is_
 
 @st.composite
 def chains(draw: st.DrawFn) -> list[SubscriptionFact]:
-    """Changes of one second that each name what was before; no word comes twice, so only one of them can be the last."""
+    """Changes of one second that each name the previous value; no value repeats, so only one of them can be the last."""
     words = draw(
         st.lists(st.sampled_from(["trialing", "active", "past_due", "unpaid", "paused", "odd"]), min_size=2, unique=True)
     )

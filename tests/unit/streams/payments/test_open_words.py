@@ -38,7 +38,7 @@ STATUSES: Final = {"pending", "processing", "succeeded", "failed", "canceled", "
 
 
 class Effects:
-    """What gateway and payments worker make of one body, without a server."""
+    """The results of gateway and payments worker for one body, without a server."""
 
     def __init__(self, body: bytes, translate: Callable[[Arrival], Received] = translate_stripe) -> None:
         trace = new_trace()

@@ -27,7 +27,7 @@ Rows = dict["Key", tuple[Any, ...]]
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[bytes]:
-    """What a provider may send of a payment, its refunds and disputes, an invoice and a subscription, often in one second."""
+    """Events of a provider about a payment, its refunds and disputes, an invoice and a subscription, often in one second."""
     payment = Payment(id="pi_1", charge="ch_1", metadata={"reference": "r", "user_id": "u"}, receipt_email="ada@example.com")
     invoice, subscription = Invoice(id="in_1"), Subscription(id="sub_1")
     names = iter(range(1000))
@@ -56,7 +56,7 @@ def histories(draw: st.DrawFn) -> list[bytes]:
 
 
 def rows_of(bodies: Sequence[bytes]) -> Rows:
-    """As the worker makes them: an event that the history has already moves nothing."""
+    """Return the rows as the worker makes them: an event that the history already has changes nothing."""
     states: dict[Key, tuple[State, int]] = {}
     for facts in _distinct(bodies):
         for fact in facts:

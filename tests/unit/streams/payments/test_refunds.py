@@ -30,7 +30,7 @@ CAPTURED = 2000
 
 @dataclass
 class Life:
-    """A captured payment, its refunds and what the provider sends of them: bodies by what they are about."""
+    """A captured payment, its refunds, and the provider's bodies by the object that they are about."""
 
     total: int = 0
     bodies: dict[str, list[bytes]] = field(default_factory=lambda: {"payment": [], "charge": [], "refund": [], "failure": []})

@@ -264,7 +264,7 @@ def test_a_body_that_breaks_the_shape_is_poison(kind: str, body: bytes) -> None:
 
 
 def nested(kind: str, levels: int) -> bytes:
-    """An event with a fraction, for the sake of which its body is gone through again."""
+    """An event with a fraction, because of which its body is parsed a second time."""
     body = event(kind, {"id": "x_1", "metadata": "deep"}, at=START).replace(f":{START}".encode(), f":{START}.0".encode())
     return body.replace(b'"deep"', b'{"a":' * levels + b"1" + b"}" * levels)
 
@@ -278,7 +278,7 @@ def test_a_body_that_is_nested_too_deep_is_poison(kind: str) -> None:
 
 @pytest.mark.parametrize("levels", [500, 1_500, 5_000, 15_000])
 def test_a_body_that_some_pythons_read_is_facts_or_poison(levels: int) -> None:
-    """Each release of Python has its own bound, and some decode what they cannot go through again."""
+    """Each release of Python has its own limit, and some decode a body that they cannot parse a second time."""
     with suppress(Poison):
         facts_of("payment_intent.succeeded", nested("payment_intent.succeeded", levels))
 
