@@ -69,12 +69,12 @@ async def test_a_paid_invoice_of_a_subscription_is_readable_and_emitted_to_kafka
     for body in bodies:
         assert (await post_stripe(http, system.public, body)).status == 200
 
-    told_of_payment = 3 if shape is Shape.NEW else 2
-    paid = await state_of(http, system, f"payments/{payment.id}", version=told_of_payment)
+    events_of_payment = 3 if shape is Shape.NEW else 2
+    paid = await state_of(http, system, f"payments/{payment.id}", version=events_of_payment)
     assert (paid["status"], paid["invoiceId"]) == ("succeeded", invoice.id)
     assert (paid["amount"], paid["amountRefunded"], paid["currency"], paid["userId"]) == (2990, 0, "eur", "u-7")
     assert paid["reconciliation"] == "unexpected"
-    assert len(paid["events"]) == told_of_payment
+    assert len(paid["events"]) == events_of_payment
     settled = await state_of(http, system, f"invoices/{invoice.id}", status="paid", subscriptionId=subscription.id)
     assert (settled["amountPaid"], settled["currency"]) == (2990, "eur")
     running = await state_of(http, system, f"subscriptions/{subscription.id}", status="active")

@@ -155,11 +155,11 @@ class Crowd:
                     return
             await asyncio.sleep(0.05)  # as those who come again do
 
-    async def _listen(self, what: str, heard: Callable[[], int]) -> None:
-        last, since = heard(), time.monotonic()
+    async def _listen(self, what: str, count: Callable[[], int]) -> None:
+        last, since = count(), time.monotonic()
         while not self._ended.is_set():
             await asyncio.sleep(0.02)
-            if (now := heard()) != last:
+            if (now := count()) != last:
                 self.longest[what] = max(self.longest[what], time.monotonic() - since)
                 last, since = now, time.monotonic()
 

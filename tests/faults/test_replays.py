@@ -124,13 +124,13 @@ async def test_what_a_wrong_secret_refused_is_recovered_exactly_once_although_th
         "unchanged": matched - refused.events,
     }
     await asyncio.to_thread(assert_all_accounted, system, refused + more)
-    _assert_told(system, found["replayId"])
+    _assert_recorded(system, found["replayId"])
 
     again = await tallyhook(system, "replay", "webhooks", *filters, "--rate", "1000")
     assert figures(again) == {"state": "done", "matched": matched, "unchanged": matched}
 
 
-def _assert_told(system: System, replay_id: str) -> None:
+def _assert_recorded(system: System, replay_id: str) -> None:
     """The audit log has the caller; exactly the recovered events are on Kafka with the replay's id."""
     [(client,)] = system.query("select client from audit_log where path = %s", f"tallyhook replay webhooks {replay_id}")
     assert system.query("select requested_by, reason from webhook_replays where id = %s", replay_id) == [(client, "wrong secret")]

@@ -147,7 +147,7 @@ async def test_every_secret_is_rotated_under_load_and_nothing_is_refused(empty_s
                 Seals((Secret(after["SECRET_KEYS"]),)).newest
             }
             await only_the_new_ones_pass(load)
-            await all_that_changed_is_told(load, system)
+            await every_change_is_reported(load, system)
             await new_connections_use_the_new_password(beside.postgres, load, system)
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
@@ -205,7 +205,7 @@ async def only_the_new_ones_pass(load: Load) -> None:
         assert max(await call(1), await call(1)) < 300, name
 
 
-async def all_that_changed_is_told(load: Load, system: System) -> None:
+async def every_change_is_reported(load: Load, system: System) -> None:
     """Assert that audit log and doctor report each change in each process that reads it, by public ids only."""
     doctor = await asyncio.to_thread(check_secret_changes, Environ(system.settings))
     texts = [finding.text for finding in doctor]

@@ -79,20 +79,20 @@ class Payment:
     def refunded(self, total: int, at: int = START, **changes: Any) -> bytes:
         """`refund.processed`; `total` is what has been refunded so far, this time included."""
         full = total >= self.amount
-        standing = {
+        settled = {
             **self._settled(),
             "status": "refunded" if full else "captured",
             "amount_refunded": total,
             "refund_status": "full" if full else "partial",
         }
         refund = self._refund(total, at)
-        return event("refund.processed", at, refund=refund, payment=self.entity(at, **{**standing, **changes}))
+        return event("refund.processed", at, refund=refund, payment=self.entity(at, **{**settled, **changes}))
 
     def refund(self, kind: str, amount: int, at: int = START, *, total: int, **changes: Any) -> bytes:
         """An event of the type about one refund; `total` is the payment's refunded amount so far."""
         full = total >= self.amount
-        standing = {**self._settled(), "status": "refunded" if full else "captured", "amount_refunded": total}
-        return event(kind, at, refund={**self._refund(amount, at), **changes}, payment=self.entity(at, **standing))
+        settled = {**self._settled(), "status": "refunded" if full else "captured", "amount_refunded": total}
+        return event(kind, at, refund={**self._refund(amount, at), **changes}, payment=self.entity(at, **settled))
 
     def disputed(self, step: str, at: int = START, **changes: Any) -> bytes:
         dispute = {

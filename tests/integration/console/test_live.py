@@ -29,7 +29,7 @@ async def following(gateway: Gateway, database_url: str) -> AsyncIterator[aiohtt
         yield stream
 
 
-async def until_told(stream: aiohttp.ClientResponse) -> None:
+async def until_notified(stream: aiohttp.ClientResponse) -> None:
     while await stream.content.readline() != CHANGED:
         assert not stream.content.at_eof()
 
@@ -43,10 +43,10 @@ async def test_a_commit_is_notified(gateway: Gateway, database_url: str, monkeyp
     async with following(gateway, database_url) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
         for _ in range(2):  # as it begins, and as it listens: neither knows of what was before
-            await until_told(stream)
+            await until_notified(stream)
         for number in range(2):
             await gateway.post(Payment(id=f"pi_{number}").succeeded(event_id=f"evt_{number}"))
-            await until_told(stream)
+            await until_notified(stream)
 
 
 WITHOUT_CLOCK = "const real = setTimeout; window.setTimeout = (then, ms, ...given) => (ms < 3000 ? real(then, ms, ...given) : 0);"
@@ -79,12 +79,12 @@ async def test_the_gateway_listens_while_somebody_follows(
 
     assert await listeners(gateway) == 0
     async with following(gateway, database_url) as one, following(gateway, database_url) as other:
-        await until_told(one)
-        await until_told(other)
+        await until_notified(one)
+        await until_notified(other)
         assert await listeners(gateway) == 1
         one.close()
         await gateway.post(Payment(id="pi_1").succeeded(event_id="evt_1"))
-        await until_told(other)
+        await until_notified(other)
     await eventually(lambda: listening(0))
 
 
@@ -93,7 +93,7 @@ async def test_a_gateway_that_is_full_lets_a_page_look_by_the_clock(
 ) -> None:
     monkeypatch.setattr(live, "_MOST", 1)
     async with following(gateway, database_url) as first, following(gateway, database_url) as second:
-        await until_told(first)
+        await until_notified(first)
         assert (first.status, second.status) == (200, 204)
 
 
@@ -105,7 +105,7 @@ async def test_commits_that_come_close_together_are_not_notified_one_by_one(
         async with start_gateway(SHUTDOWN_GRACE="60s") as gateway:
             operator = await visitor(gateway, database_url)
             stream = await client.get(f"{gateway.internal}/console/live", headers={"Cookie": f"{COOKIE}={operator.key}"})
-            await until_told(stream)
+            await until_notified(stream)
             for number in range(3):
                 await gateway.post(Payment(id=f"pi_{number}").succeeded(event_id=f"evt_{number}"))
         assert CHANGED not in await stream.content.read()
@@ -116,5 +116,5 @@ async def test_a_stream_ends_whole_when_the_gateway_stops(start_gateway: StartGa
         async with start_gateway(SHUTDOWN_GRACE="60s") as gateway:
             operator = await visitor(gateway, database_url)
             stream = await client.get(f"{gateway.internal}/console/live", headers={"Cookie": f"{COOKIE}={operator.key}"})
-            await until_told(stream)
+            await until_notified(stream)
         assert (await stream.content.read()).endswith(b"\n")  # of one that was cut off it raises

@@ -40,7 +40,7 @@ SINCE: Final = NOW - timedelta(hours=2)
 AT: Final = int(NOW.timestamp()) - 3600
 
 
-async def heard(connection: psycopg.AsyncConnection, *bodies: bytes) -> None:
+async def handled(connection: psycopg.AsyncConnection, *bodies: bytes) -> None:
     """Have the worker handle events, as if they had been delivered."""
     events = []
     for body in bodies:

@@ -195,7 +195,7 @@ def test_the_command_reports_how_many_were_missing_and_who_ran_it(api: StripeApi
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--since", "60d", "--until", "40d"], "last 30 days only"),
         (["--since", "1h", "--until", "2h"], "--since is not before --until"),
@@ -203,10 +203,10 @@ def test_the_command_reports_how_many_were_missing_and_who_ran_it(api: StripeApi
         (["--since", "soon"], "'soon' is neither a time"),
     ],
 )
-def test_a_failure_is_reported_in_one_line(api: StripeApi, database_url: str, arguments: list[str], says: str) -> None:
+def test_a_failure_is_reported_in_one_line(api: StripeApi, database_url: str, arguments: list[str], message: str) -> None:
     done = backfill_command(api, database_url, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert says in done.stderr
+    assert message in done.stderr
     assert api.asked == []
 
 

@@ -329,7 +329,7 @@ async def test_the_command_shows_what_it_would_erase_asks_and_erases(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "refusal"),
     [
         ([], "name one subject"),
         (["--email", EMAIL, "--user", "u-1", "--reason", "x"], "name one subject"),
@@ -337,7 +337,7 @@ async def test_the_command_shows_what_it_would_erase_asks_and_erases(
         (["--email", "ada", "--reason", "x"], "subject_malformed"),
     ],
 )
-def test_a_wrong_command_is_reported_in_one_line(database_url: str, arguments: list[str], says: str) -> None:
+def test_a_wrong_command_is_reported_in_one_line(database_url: str, arguments: list[str], refusal: str) -> None:
     done = erase_command(database_url, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert says in done.stderr
+    assert refusal in done.stderr

@@ -202,7 +202,7 @@ def test_configuration_comes_back_with_its_history(log: Log) -> None:
     assert log.dump("config") == {"config": before["config"]}
 
 
-async def told_of_documents(log: Log, changes: Sequence[tuple[str, dict[str, Any] | None]]) -> list[Event]:
+async def events_of_documents(log: Log, changes: Sequence[tuple[str, dict[str, Any] | None]]) -> list[Event]:
     """Emit them as the gateway does, each with the next version."""
     made: list[Event] = []
 
@@ -228,7 +228,7 @@ async def test_documents_come_back_in_their_last_version(log: Log) -> None:
     async with AsyncElasticsearch(log.environment["ELASTICSEARCH_URL"], request_timeout=30) as client:
         for name in list(await client.indices.get(index="properties*", allow_no_indices=True)):
             await client.indices.delete(index=name)
-        events = await told_of_documents(log, changes)
+        events = await events_of_documents(log, changes)
 
         def handle() -> None:
             async def work() -> None:

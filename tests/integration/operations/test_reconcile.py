@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.integration.operations.reconciling import AT, World, differences, heard, run, worker
+from tests.integration.operations.reconciling import AT, World, differences, handled, run, worker
 from tests.rows import rows
 from tests.simulators import stripe
 from tests.simulators.stripe_objects import (
@@ -27,7 +27,7 @@ def world() -> World:
 
 async def test_two_equal_sides_are_reported_as_equal(connection: psycopg.AsyncConnection, api: StripeApi, world: World) -> None:
     api.keep(*world.theirs)
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     report = await run(connection, api)
     assert (differences(report), report.equal) == ([], True)
     assert report.compared == {
@@ -84,7 +84,7 @@ async def test_every_difference_is_reported_field_by_field_and_repaired(  # noqa
     change: dict[str, Any],
     difference: tuple[str, dict[str, Any]],
 ) -> None:
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     getattr(world, name).update(change)
     api.keep(*world.theirs)
     report = await run(connection, api)
@@ -99,7 +99,7 @@ async def test_what_cannot_be_mended_is_handed_in_and_remains(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, database_url: str
 ) -> None:
     """A received payment stays received, whatever later events state."""
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     world.intent |= {"status": "canceled", "amount_received": 0, "latest_charge": None}
     api.keep(*world.theirs)
     with worker(database_url):
@@ -111,7 +111,7 @@ async def test_an_object_that_stripe_does_not_have_is_reported_and_remains(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, database_url: str
 ) -> None:
     api.keep(*world.theirs)
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     api.drop("invoice", world.invoice.id)
     api.drop("charge", world.bare.charge)
     with worker(database_url):
@@ -125,8 +125,8 @@ async def test_a_draft_that_stripe_has_deleted_is_void_and_one_that_is_void_is_t
 ) -> None:
     drafts = [{**invoice_object(stripe.Invoice(), AT), "status": "draft"} for _ in range(2)]
     api.keep(*world.theirs)
-    await heard(connection, *world.ours, *(stripe.event("invoice.created", draft, at=AT) for draft in drafts))
-    await heard(connection, stripe.event("invoice.deleted", drafts[0], at=AT + 1))
+    await handled(connection, *world.ours, *(stripe.event("invoice.created", draft, at=AT) for draft in drafts))
+    await handled(connection, stripe.event("invoice.deleted", drafts[0], at=AT + 1))
     report = await run(connection, api)
     assert differences(report) == [("invoice", drafts[1]["id"], "missing_there")]
     with worker(database_url):
@@ -141,7 +141,7 @@ async def test_a_draft_that_stripe_has_deleted_is_void_and_one_that_is_void_is_t
 async def test_what_is_of_another_mode_or_account_is_not_looked_for(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, livemode: bool, account: str | None
 ) -> None:
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     for table in ("payments", "refunds", "disputes", "invoices", "subscriptions"):
         await connection.execute(f"update {table} set livemode = %s, account = %s", (livemode, account))
     report = await run(connection, api)
@@ -155,7 +155,7 @@ async def test_an_open_invoice_whose_attempt_failed_is_the_same_on_both_sides(
     connection: psycopg.AsyncConnection, api: StripeApi
 ) -> None:
     invoice = stripe.Invoice()
-    await heard(connection, invoice.payment_failed(AT))
+    await handled(connection, invoice.payment_failed(AT))
     api.keep({**invoice_object(invoice, AT), "status": "open", "attempted": True, "attempt_count": 1})
     assert (await run(connection, api)).equal
 

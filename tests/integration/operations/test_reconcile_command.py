@@ -46,7 +46,7 @@ def test_the_command_reports_it_in_text_in_json_and_in_its_exit_code(api: Stripe
 
 
 @pytest.mark.parametrize(
-    ("arguments", "changes", "says"),
+    ("arguments", "changes", "message"),
     [
         (["--from", "1h", "--to", "2h"], {}, "--from is not before --to"),
         (["--from", "soon"], {}, "'soon' is neither a time"),
@@ -58,9 +58,9 @@ def test_the_command_reports_it_in_text_in_json_and_in_its_exit_code(api: Stripe
     ],
 )
 def test_a_refusal_is_reported_in_one_line(
-    api: StripeApi, database_url: str, arguments: list[str], changes: dict[str, str], says: str
+    api: StripeApi, database_url: str, arguments: list[str], changes: dict[str, str], message: str
 ) -> None:
     done = reconcile_command(api, database_url, *arguments, **changes)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert says in done.stderr
+    assert message in done.stderr
     assert "rk_" not in done.stderr + done.stdout

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from operations.backfill.stripe_api import StripeApiError
-from tests.integration.operations.reconciling import AT, SINCE, World, differences, heard, run, worker
+from tests.integration.operations.reconciling import AT, SINCE, World, differences, handled, run, worker
 from tests.simulators import stripe
 from tests.simulators.stripe_api import Scripted, StripeApi
 from tests.simulators.stripe_objects import (
@@ -31,7 +31,7 @@ async def test_an_object_older_than_the_period_that_began_for_us_within_it_is_fe
 ) -> None:
     world.active["created"] = AT - 86_400
     api.keep(*world.theirs)
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     report = await run(connection, api)
     assert (differences(report), report.compared["subscription"]) == ([], 1)
     assert [path for path, _ in api.calls if path.endswith(world.subscription.id)]
@@ -66,7 +66,7 @@ async def test_a_charge_that_the_list_does_not_include_is_fetched(
 ) -> None:
     world.intent["latest_charge"] = world.payment.charge
     api.keep(*world.theirs)
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     assert (await run(connection, api)).equal
     assert [path for path, _ in api.calls if path == f"/v1/charges/{world.payment.charge}"]
 
@@ -74,7 +74,7 @@ async def test_a_charge_that_the_list_does_not_include_is_fetched(
 async def test_one_object_that_cannot_be_read_costs_no_other(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     api.keep(*world.theirs, {**invoice_object(stripe.Invoice(id="in_odd"), AT), "amount_due": "much"})
     report = await run(connection, api)
     assert (differences(report), report.compared["invoice"], report.equal) == ([("invoice", "in_odd", "unreadable")], 1, False)
@@ -83,7 +83,7 @@ async def test_one_object_that_cannot_be_read_costs_no_other(
 async def test_a_kind_that_stripe_refuses_is_reported_and_affects_no_other(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:
-    await heard(connection, *world.ours)
+    await handled(connection, *world.ours)
     api.keep(*world.theirs)
     refused = Scripted(403, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
     api.scripted = [refused]

@@ -141,7 +141,7 @@ def test_after_a_supervisor_was_killed_the_next_up_just_works(small: SmallStack)
     assert none_lives(started)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux notifies children of their parent's death")
 def test_nothing_outlives_a_supervisor_that_was_killed(small: SmallStack) -> None:
     with small.running() as up:
         started = small.alive

@@ -229,7 +229,7 @@ def test_the_missing_rights_of_a_read_only_user_are_reported(kafka: SecuredKafka
     assert [each.text.removeprefix("this user may ") for each in found] == ["WRITE no topic", "READ no topic", "READ no group"]
 
 
-def told_by_the_relay(kafka: Cluster) -> str:
+def logged_by_the_relay(kafka: Cluster) -> str:
     """Return the first fault of these brokers that the relay logs."""
     with capture_logs() as lines:
         publisher = Publisher(kafka)
@@ -248,7 +248,7 @@ def test_brokers_whose_certificate_has_expired_are_named_with_the_day(kafka: Sec
         }
         [refused] = check_kafka(environ)
         [expired] = check_certificates(environ)
-        relay = told_by_the_relay(KafkaSettings.load(environ).kafka)
+        relay = logged_by_the_relay(KafkaSettings.load(environ).kafka)
         with pytest.raises(BrokerError) as worker:
             Offsets(KafkaSettings.load(environ).kafka, timedelta(seconds=5)).look(["webhooks.stripe"], ())
     for line in (refused.text, relay, str(worker.value)):

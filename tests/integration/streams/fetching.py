@@ -89,7 +89,7 @@ class World:
         cursor = self.connection.cursor(row_factory=dict_row)
         return await (await cursor.execute(query, values)).fetchall()
 
-    async def standing(self) -> list[tuple[str | None, str | None, int]]:
+    async def fetches(self) -> list[tuple[str | None, str | None, int]]:
         rows = await self.rows("select outcome, reason, attempts from stripe_fetches order by event_id, kind, object_id")
         return [(row["outcome"], row["reason"], row["attempts"]) for row in rows]
 

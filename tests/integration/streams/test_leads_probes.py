@@ -34,7 +34,7 @@ async def leads(database_url: str) -> AsyncIterator[Leads]:
         yield world
 
 
-async def standing(leads: Leads, partner: str = "ACME") -> PartnerView:
+async def partner_view(leads: Leads, partner: str = "ACME") -> PartnerView:
     async with leads.pool.connection() as connection:
         return {view.partner: view for view in await read_partners(connection)}[partner]
 
@@ -51,7 +51,7 @@ async def fail(leads: Leads, number: int, **limits: Any) -> None:
 
 async def test_everybody_can_see_that_a_crm_is_left_alone_and_why(leads: Leads) -> None:
     await fail(leads, 25)
-    seen = await standing(leads)
+    seen = await partner_view(leads)
     assert (seen.waiting, seen.failures, seen.error) == (25, 5, "http_500")
     assert seen.opened_at
     assert seen.probe_at
@@ -75,7 +75,7 @@ async def test_a_crm_that_is_back_is_found_by_a_lead_that_is_not_due_and_then_ge
 
         await eventually(all_there)
         await round_of(dispatcher)
-    seen = await standing(leads)
+    seen = await partner_view(leads)
     assert (seen.opened_at, seen.error, seen.waiting) == (None, None, 0)
 
 
@@ -108,10 +108,10 @@ async def test_a_requested_probe_is_made_at_once(leads: Leads) -> None:
 
         async def answered() -> bool | None:
             await round_of(dispatcher)
-            return ((await standing(leads)).tried_at or asked_at) > asked_at or None
+            return ((await partner_view(leads)).tried_at or asked_at) > asked_at or None
 
         await eventually(answered)
-        assert (await standing(leads)).opened_at is None
+        assert (await partner_view(leads)).opened_at is None
 
 
 async def test_where_no_lead_waits_the_breaker_is_closed_by_hand(leads: Leads) -> None:
@@ -121,7 +121,7 @@ async def test_where_no_lead_waits_the_breaker_is_closed_by_hand(leads: Leads) -
         async with leads.pool.connection() as connection:
             await request_probe(connection, "ACME")
         await dispatcher.run_once()
-    assert (await standing(leads)).opened_at is None
+    assert (await partner_view(leads)).opened_at is None
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ async def test_in_a_replay_leads_get_the_state_of_their_events_and_no_crm_is_cal
             leads.clock.forward(60)
     lost = await leads.rows(TOLD_BY_EVENTS)
     assert {row["status"] for row in lost} == {"delivered", "rejected"}
-    events += await retold(leads)
+    events += await replayed_events(leads)
     await restored(leads, *events)
     assert await leads.rows(TOLD_BY_EVENTS) == lost
     await restored(leads, *events[1:2], lose=False)  # what the table knows by now stays
@@ -46,7 +46,7 @@ async def test_a_replay_holds_undelivered_leads_back_until_somebody_asks(leads: 
     await leads.handle(events[0])
     async with leads.dispatcher() as dispatcher:
         await round_of(dispatcher)
-    await restored(leads, *events, *await retold(leads))
+    await restored(leads, *events, *await replayed_events(leads))
     leads.clock.forward(120)
     taken = len(leads.crm.taken)
     async with leads.dispatcher() as dispatcher:
@@ -73,7 +73,7 @@ from leads l order by id
 """
 
 
-async def retold(leads: Leads) -> list[Event]:
+async def replayed_events(leads: Leads) -> list[Event]:
     """The worker's own events about leads, as they come back from Kafka."""
     rows = await leads.rows(
         "select o.* from outbox_pending p join outbox o on o.id = event_id where topic = 'lead.partner.events' order by p.id"

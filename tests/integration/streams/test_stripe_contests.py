@@ -40,7 +40,7 @@ async def test_the_provider_decides_what_no_event_of_one_second_does(world: Worl
     assert contested("subscription", "provider") == asked + 1
     assert await world.fetch() == 1
     assert await world.rows("select status from subscriptions") == [{"status": "active"}]
-    assert await world.standing() == [("fetched", None, 1)]
+    assert await world.fetches() == [("fetched", None, 1)]
 
 
 async def test_the_previous_attributes_of_an_event_decide_without_a_request(world: World) -> None:
@@ -48,7 +48,7 @@ async def test_the_previous_attributes_of_an_event_decide_without_a_request(worl
     [first] = of_one_second(subscription, "past_due")
     [second] = of_one_second(subscription, "active", previous_attributes={"status": "past_due"})
     await world.arrive(second, first)
-    assert await world.standing() == []
+    assert await world.fetches() == []
     assert await world.rows("select status from subscriptions") == [{"status": "active"}]
 
 
@@ -71,7 +71,7 @@ async def test_the_steps_of_a_life_in_one_second_are_no_contest(world: World) ->
         invoice.payment_failed(NOW),
         subscription.deleted(NOW), subscription.created(NOW), subscription.updated(NOW),
     )  # fmt: skip
-    assert await world.standing() == []
+    assert await world.fetches() == []
 
 
 async def test_without_a_key_the_fixed_rule_decides_and_it_is_counted(world: World) -> None:
@@ -79,7 +79,7 @@ async def test_without_a_key_the_fixed_rule_decides_and_it_is_counted(world: Wor
     ruled = contested("subscription", "rule")
     await world.arrive(*of_one_second(subscription, "active", "past_due"), handler=PaymentsHandler(fetches=True, decides=False))
     assert contested("subscription", "rule") == ruled + 1
-    assert await world.standing() == []
+    assert await world.fetches() == []
 
 
 async def test_a_contest_that_cannot_be_decided_is_given_up_without_a_dead_letter(world: World) -> None:
@@ -89,7 +89,7 @@ async def test_a_contest_that_cannot_be_decided_is_given_up_without_a_dead_lette
         world.api.scripted = [Scripted(500, b'{"error": {}}')]
         await world.fetch()
         await world.make_due()
-    assert await world.standing() == [("given_up", "stripe_failed", 3)]
+    assert await world.fetches() == [("given_up", "stripe_failed", 3)]
     assert await world.rows("select * from dead_letters") == []
 
 
@@ -100,9 +100,9 @@ async def test_stripe_is_called_once_the_second_is_over_by_its_own_clock(world: 
     assert await world.fetch() == 0
     await world.make_due()
     await world.fetch()
-    assert await world.standing() == [(None, "answer_too_early", 1)]
+    assert await world.fetches() == [(None, "answer_too_early", 1)]
     later = format_datetime(datetime.fromtimestamp(at + 3, UTC), usegmt=True)
     world.api.scripted = [Scripted(200, json.dumps(world.api._objects[f"/v1/invoices/{invoice.id}"]).encode(), {"Date": later})]
     await world.make_due()
     await world.fetch()
-    assert await world.standing() == [("fetched", None, 2)]
+    assert await world.fetches() == [("fetched", None, 2)]

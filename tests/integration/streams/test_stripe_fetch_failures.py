@@ -45,14 +45,14 @@ async def test_a_failed_fetch_is_retried_later_and_set_aside_after_the_last_atte
     for attempt in (1, 2):
         world.api.scripted = [answer]
         assert await world.fetch() == 1
-        assert await world.standing() == [(None, reason, attempt)]
+        assert await world.fetches() == [(None, reason, attempt)]
         [due] = await world.rows("select next_attempt_at > now() - interval '1 s' as later from stripe_fetches")
         assert due["later"]
         assert await world.rows("select * from dead_letters") == []
         await world.make_due()
     world.api.scripted = [answer]
     await world.fetch()
-    assert await world.standing() == [("given_up", reason, 3)]
+    assert await world.fetches() == [("given_up", reason, 3)]
     [letter] = await world.rows("select * from dead_letters")
     assert (letter["consumer"], letter["reason"], letter["event_id"], letter["topic"]) == (
         "payments", reason, event.id, "webhooks.stripe",
@@ -64,7 +64,7 @@ async def test_a_failed_fetch_is_retried_later_and_set_aside_after_the_last_atte
     await world.handle()
     await world.make_due()
     await world.fetch()
-    assert await world.standing() == [("fetched", None, 1)]
+    assert await world.fetches() == [("fetched", None, 1)]
     assert [row["status"] for row in await world.rows("select status from invoices")] == ["paid"]
 
 
@@ -73,7 +73,7 @@ async def test_no_connection_is_tried_again(api: StripeApi, database_url: str) -
     async with world_of(api, database_url, patient, base="http://127.0.0.1:1") as world:
         await world.arrive(invoice_paid("in_1"))
         await world.fetch()
-        assert await world.standing() == [(None, "stripe_unreachable", 1)]
+        assert await world.fetches() == [(None, "stripe_unreachable", 1)]
         await world.connection.execute("update stripe_fetches set next_attempt_at = now()")
         assert await world.fetch() == 0, "while the API is away nothing else is asked"
 
@@ -91,8 +91,8 @@ async def test_a_failure_of_the_api_uses_no_attempt_of_an_object_and_all_wait(
     await world.arrive(*(invoice_paid(f"in_{n}") for n in range(5)))
     world.api.scripted = [answer] * 5
     await world.fetch()
-    assert {(outcome, attempts) for outcome, _, attempts in await world.standing()} == {(None, 0)}
-    assert reason in {why for _, why, _ in await world.standing()}
+    assert {(outcome, attempts) for outcome, _, attempts in await world.fetches()} == {(None, 0)}
+    assert reason in {why for _, why, _ in await world.fetches()}
     rows = await world.rows(
         "select next_attempt_at > now() + interval '6 s' as later from stripe_fetches where reason = %s", reason
     )
@@ -107,14 +107,14 @@ async def test_a_failure_of_the_api_uses_no_attempt_of_an_object_and_all_wait(
     world.api.scripted = []
     await world.make_due()
     await world.fetch()
-    assert await world.standing() == [("fetched", None, 1)] * 5
+    assert await world.fetches() == [("fetched", None, 1)] * 5
 
 
 async def test_a_key_of_the_other_mode_is_reported_at_once_and_nothing_is_requested(world: World) -> None:
     await world.arrive(invoice_paid("in_1", livemode=True))
     await world.fetch()
     assert world.api.calls == []
-    assert await world.standing() == [("given_up", "api_key_of_other_mode", 1)]
+    assert await world.fetches() == [("given_up", "api_key_of_other_mode", 1)]
     assert len(await world.rows("select * from dead_letters where reason = 'api_key_of_other_mode'")) == 1
 
 
@@ -124,7 +124,7 @@ async def test_one_object_that_fails_costs_no_other_one(world: World) -> None:
     await world.arrive(invoice_paid("in_odd"), invoice_paid(invoice.id), invoice_paid("in_gone"))
     world.api._objects["/v1/invoices/in_odd"] = {**invoice_object(odd, NOW), "id": "in_odd", "status": 7}
     await world.fetch()
-    assert {outcome for outcome, _, _ in await world.standing()} == {None, "fetched", "gone"}
+    assert {outcome for outcome, _, _ in await world.fetches()} == {None, "fetched", "gone"}
 
 
 async def test_a_worker_that_dies_between_the_answer_and_its_commit_loses_and_doubles_nothing(
@@ -141,7 +141,7 @@ async def test_a_worker_that_dies_between_the_answer_and_its_commit_loses_and_do
         await slow
         await second.handle()
         assert [row["status"] for row in await second.rows("select status from invoices")] == ["paid"]
-        assert await second.standing() == [("fetched", None, 2)]
+        assert await second.fetches() == [("fetched", None, 2)]
         assert len(await second.rows("select * from webhook_deliveries")) == 2
 
 
@@ -170,7 +170,7 @@ async def test_a_worker_that_is_killed_has_lost_and_doubled_nothing(world: World
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, database_url, world.api.url, KEY)
 
     async def reached() -> bool | None:
-        [(outcome, _, _)] = await world.standing()
+        [(outcome, _, _)] = await world.fetches()
         return (outcome == "fetched" if stored else bool(world.api.calls)) or None
 
     await eventually(reached)
@@ -179,6 +179,6 @@ async def test_a_worker_that_is_killed_has_lost_and_doubled_nothing(world: World
     assert len(await world.rows("select * from webhook_deliveries")) == 1 + stored
     await world.make_due()
     assert await world.fetch() == (0 if stored else 1)
-    assert await world.standing() == [("fetched", None, 1 if stored else 2)]
+    assert await world.fetches() == [("fetched", None, 1 if stored else 2)]
     assert len(await world.rows("select * from webhook_deliveries")) == 2
     assert [row["status"] for row in await world.rows("select status from invoices")] == ["paid"]

@@ -39,7 +39,7 @@ async def test_what_it_names_is_fetched_and_folded_as_a_delivery_of_its_own(worl
     )  # fmt: skip
     assert answer["headers"] == {"X-Tallyhook-Origin": "fetch", "X-Tallyhook-Cause": str(event.id)}
     assert (answer["secret_id"], answer["trace_id"]) == (None, delivery["trace_id"])
-    assert await world.standing() == [("fetched", None, 1)]
+    assert await world.fetches() == [("fetched", None, 1)]
     body = json.loads((await world.rows("select data from outbox where id = %s", answer["id"]))[0]["data"])
     assert (body["object"], body["livemode"], body["data"]["object"]["id"]) == ("event", False, invoice.id)
     assert NOW < body["created"] <= time.time()
@@ -74,7 +74,7 @@ async def test_what_is_read_again_for_another_table_asks_for_nothing(world: Worl
     async with world.connection.transaction():
         await PaymentsHandler().handle(world.connection, events)
         await PaymentsHandler(fetches=True, decides=True).restore(world.connection, events)
-    assert await world.standing() == []
+    assert await world.fetches() == []
 
 
 async def test_one_question_answers_all_events_of_an_object(world: World) -> None:
@@ -82,7 +82,7 @@ async def test_one_question_answers_all_events_of_an_object(world: World) -> Non
     await world.arrive(*(invoice_paid(invoice.id) for _ in range(5)))
     assert await world.fetch() == 5
     assert len(world.api.calls) == 1
-    assert await world.standing() == [("fetched", None, 1)] * 5
+    assert await world.fetches() == [("fetched", None, 1)] * 5
     assert len(await world.rows("select * from history where aggregate_type = 'invoice'")) == 1
 
 
@@ -135,7 +135,7 @@ async def test_an_object_without_a_fact_yet_is_settled_without_an_event(world: W
     world.api.keep({"object": "checkout.session", "id": "cs_1", "status": "open", "created": NOW})
     await world.arrive(thin("v1.checkout.session.expired", {"id": "cs_1", "type": "checkout.session"}))
     await world.fetch()
-    assert await world.standing() == [("empty", "object_says_nothing", 1)]
+    assert await world.fetches() == [("empty", "object_says_nothing", 1)]
 
 
 async def test_what_is_gone_is_ignored_with_that_reason(world: World) -> None:
@@ -143,7 +143,7 @@ async def test_what_is_gone_is_ignored_with_that_reason(world: World) -> None:
     world.api.keep({"object": "invoice", "id": "in_deleted", "deleted": True})
     await world.arrive(invoice_paid("in_deleted"))
     await world.fetch()
-    assert await world.standing() == [("gone", "object_gone", 1)] * 2
+    assert await world.fetches() == [("gone", "object_gone", 1)] * 2
     rows = await world.rows("select outcome, reason from webhook_deliveries")
     assert [(row["outcome"], row["reason"]) for row in rows] == [("ignored", "object_gone")] * 2
 
@@ -170,7 +170,7 @@ async def test_what_names_no_object_that_is_folded_asks_for_nothing(world: World
         thin("v1.invoice.paid", {"type": "invoice"}),
         thin("v1.invoice.paid", {"id": "mtr_1", "type": "billing.meter"}),
     )
-    assert await world.standing() == []
+    assert await world.fetches() == []
 
 
 async def test_an_address_is_made_of_the_id_and_leads_nowhere_else(world: World) -> None:
@@ -178,7 +178,7 @@ async def test_an_address_is_made_of_the_id_and_leads_nowhere_else(world: World)
     await world.fetch()
     [(path, _)] = world.api.calls
     assert path == "/v1/invoices/../customers/cus_1?x=#"  # decoded: it was sent as one segment
-    assert await world.standing() == [("gone", "object_gone", 1)]
+    assert await world.fetches() == [("gone", "object_gone", 1)]
 
 
 async def test_what_is_settled_is_forgotten_once_nobody_can_read_its_event_again(world: World) -> None:
@@ -186,10 +186,10 @@ async def test_what_is_settled_is_forgotten_once_nobody_can_read_its_event_again
     await world.arrive(invoice_paid(invoice.id), invoice_paid("in_later", at=int(time.time()) + 100))
     await world.fetch()
     await world.fetcher._report_backlog()
-    assert len(await world.standing()) == 2
+    assert len(await world.fetches()) == 2
     old = Fetcher(world.fetcher._pool, None, LIMITS._replace(kept=timedelta(seconds=-5)), consumer="payments")
     await old._report_backlog()
-    assert await world.standing() == [(None, None, 0)]
+    assert await world.fetches() == [(None, None, 0)]
     assert await old.run_once() == 0, "without a key nobody asks"
 
 
@@ -205,11 +205,11 @@ async def test_the_key_comes_and_goes_while_the_worker_runs(world: World, kafka:
         handler = worker.handler
         assert isinstance(handler, PaymentsHandler)
         await world.arrive(invoice_paid(an_invoice(world.api).id), handler=handler)
-        assert (handler.decides, await world.standing()) == (False, [(None, None, 0)])
+        assert (handler.decides, await world.fetches()) == (False, [(None, None, 0)])
         without.renew(with_one)
 
         async def fetched() -> bool | None:
-            return await world.standing() == [("fetched", None, 1)] or None
+            return await world.fetches() == [("fetched", None, 1)] or None
 
         await eventually(fetched)
         assert handler.decides

@@ -64,10 +64,10 @@ def folded(facts: Iterable[Fact], key: Key) -> tuple[State, list[State]]:
 @st.composite
 def _lives(draw: st.DrawFn, *events: tuple[Callable[..., bytes], st.SearchStrategy[dict[str, Any]]]) -> list[bytes]:
     """Events with ids in any order: ids break the last ties, and must be the same when an example is repeated."""
-    choices = [st.tuples(st.just(say), SECONDS, words) for say, words in events]
+    choices = [st.tuples(st.just(build), SECONDS, words) for build, words in events]
     chosen = draw(st.lists(st.one_of(choices), min_size=1, max_size=7))
     ids = draw(st.permutations(range(len(chosen))))
-    return [say(at=START + at, event_id=f"evt_{name}", **words) for name, (say, at, words) in zip(ids, chosen, strict=True)]
+    return [build(at=START + at, event_id=f"evt_{name}", **words) for name, (build, at, words) in zip(ids, chosen, strict=True)]
 
 
 @st.composite

@@ -58,8 +58,8 @@ def test_what_was_stated_last_is_kept_in_whatever_order_and_however_often_it_is_
     kind: type[Fact], origins: list[tuple[bool | None, str | None]], data: st.DataObject
 ) -> None:
     facts = [fact(kind, at, *marks) for at, marks in enumerate(origins)]
-    heard = data.draw(st.permutations(facts + data.draw(st.lists(st.sampled_from(facts), max_size=3))))
-    state = folded(heard)
+    received = data.draw(st.permutations(facts + data.draw(st.lists(st.sampled_from(facts), max_size=3))))
+    state = folded(received)
     assert state.livemode == next((livemode for livemode, _ in reversed(origins) if livemode is not None), None)
     assert state.account == next((account for _, account in reversed(origins) if account is not None), None)
     assert row_of(state, 1)[-2:] == (state.livemode, state.account)

@@ -44,13 +44,13 @@ def stripe_lives(draw: st.DrawFn, *, apart: bool, created: bool = True) -> Life:
     """Refunds that are made and that fail; with `apart`, no two things happen in one second."""
     life, payment = Life(), Payment(id="pi_1", charge="ch_1", amount=CAPTURED)
     life.bodies["payment"].append(payment.succeeded(START, event_id="evt_0"))
-    at, standing, names = 1, dict[str, tuple[int, int]](), iter(range(1, 100))
+    at, remaining, names = 1, dict[str, tuple[int, int]](), iter(range(1, 100))
     for number in range(draw(st.integers(1, 6))):
         at += 1 if apart else draw(st.integers(0, 1))
         moment = START + at
-        if standing and draw(st.booleans()):
-            refund = draw(st.sampled_from(sorted(standing)))
-            amount, made = standing.pop(refund)
+        if remaining and draw(st.booleans()):
+            refund = draw(st.sampled_from(sorted(remaining)))
+            amount, made = remaining.pop(refund)
             life.total -= amount
             changes = {"id": refund, "status": draw(st.sampled_from(["failed", "canceled"])), "created": made}
             kind = "refund.failed" if changes["status"] == "failed" else "refund.updated"
@@ -58,7 +58,7 @@ def stripe_lives(draw: st.DrawFn, *, apart: bool, created: bool = True) -> Life:
             life.bodies["charge"].append(payment.adjusted(life.total, moment, f"evt_{next(names)}"))
         elif life.total < CAPTURED:
             refund, amount = f"re_{number}", draw(st.integers(1, CAPTURED - life.total))
-            standing[refund] = amount, moment
+            remaining[refund] = amount, moment
             life.total += amount
             words = {"id": refund, "status": draw(st.sampled_from(["pending", "succeeded", "requires_action", "sent"]))}
             life.bodies["refund"].append(payment.refund("refund.created", amount, moment, f"evt_{next(names)}", **words))
@@ -228,8 +228,8 @@ def test_each_refund_fails_at_most_once_and_ends_alike_in_every_order(life: Life
         assert kinds.count(billing.RefundCreated) == 1
         assert kinds.count(billing.RefundFailed) == int(way[-1].fate.final)
         ends[name] = way[-1].fate.final
-    standing = sum(fact.amount.amount for name, gone in ends.items() if not gone for fact in _one(facts, name))
-    assert standing == life.total
+    remaining = sum(fact.amount.amount for name, gone in ends.items() if not gone for fact in _one(facts, name))
+    assert remaining == life.total
 
 
 def _one(facts: Iterable[Fact], name: str) -> list[RefundFact]:
