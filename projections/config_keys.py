@@ -83,7 +83,7 @@ KEYS: Final = (
 RESERVED: Final = frozenset(key.name.partition(".")[0] for key in KEYS)
 """First words of the keys that our processes read; no other key may begin with one."""
 UNREADABLE: Final = object()
-"""In place of a value that cannot be decoded; nothing can use it."""
+"""The stand-in for a value that cannot be decoded; nothing can use it."""
 _TAKEN: Final = "|".join(any_case(word) for word in sorted(RESERVED))
 KEY_FORM: Final = rf"^(?:{'|'.join(key.form for key in KEYS)}|(?!(?:{_TAKEN})(?:[.]|$))[A-Za-z0-9][A-Za-z0-9_.:-]{{0,199}})\Z"
 """A key that our processes read, or one that is free for your services."""

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def data_in(text: str) -> dict[str, Any] | None:
-    """Decode one document of data; None for one that Python cannot hold."""
+    """Decode one document of data; None if Python cannot decode it."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):

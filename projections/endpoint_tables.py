@@ -1,4 +1,4 @@
-"""The endpoints of providers that operators have added, by `provider/id`; `projections/endpoints.py` opens what is `sealed`."""
+"""The endpoints that operators have added, by `provider/id`; `projections/endpoints.py` opens their `sealed` values."""
 
 from projections.sealed_tables import sealed_table
 

@@ -1,4 +1,4 @@
-"""The partners that operators have added; `projections/partner_store.py` opens what is `sealed`."""
+"""The partners that operators have added; `projections/partner_store.py` opens their `sealed` values."""
 
 from projections.sealed_tables import sealed_table
 

@@ -22,7 +22,7 @@ UNREADABLE: Final = Gauge(
     "tallyhook_partners_unreadable", "Partners of the database that this process cannot use, since it cannot open their secrets."
 )
 _HELD: Final = Partner(paused=True)
-"""In place of a partner whose secrets cannot be opened: its leads wait, and none is given up."""
+"""The stand-in for a partner whose secrets cannot be opened: its leads wait, and none is given up."""
 
 
 class Roster(Followed, Mapping[str, Partner]):

@@ -26,7 +26,7 @@ async def raise_versions(connection: AsyncConnection, index: str, versions: Sequ
 
 async def take_version(connection: AsyncConnection, index: str, document_id: str, given: int | None) -> int:
     """
-    Return the version of a change to a document: the given one, else the one after the highest so far.
+    Return the version of a change to a document: the given one, or else the highest so far plus one.
 
     The document stays locked until the open transaction ends, so that appended events keep the order of its versions.
     """

@@ -157,8 +157,8 @@ history = Table(
     PrimaryKeyConstraint("aggregate_id", "aggregate_type", "event_id"),
 )
 
-# What was expected and what was paid under a reference. Both sides write the same row, so its lock puts them in an order and the
-# second one always sees the first: no pair is missed, whichever comes first.
+# Each row has the expected and the paid amount of one reference. Both sides write the same row, so its lock puts them in an order
+# and the second one always sees the first: no pair is missed, whichever comes first.
 reconciliations = Table(
     "reconciliations",
     metadata,

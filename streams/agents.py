@@ -217,7 +217,7 @@ class _Turns:
         self._continuity = Continuity(work.consumer)
 
     async def handle(self, batch: Batch) -> None:
-        """Handle a batch, unless its partitions were taken away while it waited: then its records come again."""
+        """Handle a batch, unless its partitions were revoked while it waited: then Kafka delivers its records again."""
         async with self._turn:
             if not self._app.consumer.is_current(batch.generation):
                 return

@@ -15,7 +15,7 @@ from runtime.heartbeat import now
 from runtime.sessions import KEEPALIVES
 
 LEASES: Final = 1.5
-"""The length of a claim, in leases: one that is renewed in time outlasts a short absence of Postgres."""
+"""The length of a claim, in leases: a claim that is renewed in time outlasts a short outage of Postgres."""
 
 
 class ClaimOver(Exception):

@@ -22,7 +22,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
 
     _is_closed = False
     fetched: Any = None
-    """The response to the last fetch, until it is taken; it is complete only in the loop's iteration in which `send` returns."""
+    """The response to the last fetch, until it is taken: read it right after `send`, before another task runs."""
 
     @property
     def _sasl_plain_password(self) -> str | None:

@@ -229,7 +229,7 @@ def wake_listener(url: str, channel: str, *senders: DueSender[Any, Any]) -> List
 
 
 async def announce(connection: AsyncConnection, channel: str) -> None:
-    """Wake the senders of all workers when the transaction commits. It is only a hint: they also look at intervals."""
+    """Wake the senders of all workers when the transaction commits. It is only a hint: they also poll."""
     await connection.execute("select pg_notify(%s, '')", (channel,))
 
 

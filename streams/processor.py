@@ -81,7 +81,7 @@ class Processor:
         self._replays.forget()
 
     async def process(self, records: Sequence[Record]) -> None:
-        """Give every record its effects, once, or record it as a dead letter; waits as long as a needed server is away."""
+        """Give every record its effects, once, or record it as a dead letter; waits as long as a needed server is unavailable."""
         if not self._replays.is_loaded:
             await self._persist(self._replays.load)
         metrics.BATCH.labels(self._worker).observe(len(records))
@@ -100,7 +100,7 @@ class Processor:
             await self._persist(lambda connection: self._replays.finish(connection, over))
 
     async def report(self, losses: Sequence[Loss]) -> None:
-        """Record ranges that Kafka has lost unread, so that the relay sends them again; waits while Postgres is away."""
+        """Record ranges that Kafka has lost unread, so that the relay sends them again; waits while Postgres is unavailable."""
 
         async def work(connection: AsyncConnection) -> None:
             await lost.report(connection, losses)

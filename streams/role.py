@@ -32,10 +32,10 @@ class Handler(Protocol):
 @runtime_checkable
 class RestoringHandler(Handler, Protocol):
     """
-    A handler that reaches beyond the database, and so must not do twice what it did before.
+    A handler with effects outside the database, which must not happen twice.
 
     `restore` gets events of a range that this consumer has read before, and whose marks are lost; their `replay_id` is the offset
-    replay's. It brings back what the database held, and sends, calls and orders nothing. Without it, `handle` gets them.
+    replay's. It restores the rows of the database, and sends, calls and orders nothing. Without it, `handle` gets the events.
     """
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None: ...

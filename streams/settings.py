@@ -34,11 +34,11 @@ class StreamSettings(KafkaSettings):
     """One worker of one role; any number of the same role share the partitions."""
 
     database_url: DatabaseUrl
-    """Where effects and marks are written, `postgresql://…`."""
+    """The database of effects and marks, `postgresql://…`."""
     lock_lease: LockLease = DEFAULT_LEASE
-    """How long a process that does not respond keeps its shards and claims; then the server ends its session."""
+    """The time for which a silent process keeps its shards and claims; after it the server ends its session."""
     streams_web_host: Host = "127.0.0.1"
-    """Where the worker's Faust web listens; it has no authentication, so keep it on a private address."""
+    """The address on which the worker's Faust web listens; it has no authentication, so keep it on a private address."""
     streams_web_port: Port = 6066
     """Each worker process on a machine needs its own."""
     streams_batch: int = Field(default=400, ge=1, le=5000)
@@ -48,9 +48,9 @@ class StreamSettings(KafkaSettings):
     streams_lanes: int = Field(default=2, ge=1, le=16)
     """Transactions side by side, one for every 25 events of a batch; events of one key always share a lane."""
     streams_session_timeout: Annotated[Duration, within("1s", "30m")] = timedelta(seconds=10)
-    """How long Kafka waits for a dead worker before its partitions move."""
+    """The time after which Kafka moves the partitions of a dead worker."""
     streams_commit_interval: Interval = timedelta(seconds=1)
-    """How often handled offsets are committed to Kafka."""
+    """The time between two commits of handled offsets to Kafka."""
     streams_retry_max: Timeout = timedelta(seconds=10)
     """The longest pause between two attempts while a needed server is unavailable."""
 
@@ -71,11 +71,11 @@ class PaymentSettings(StreamSettings):
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
     """A secret or restricted key that may read what payments are made of; the first one is used."""
     stripe_api_base: HttpUrlWithoutLogin = "https://api.stripe.com"
-    """Where Stripe's API is."""
+    """The address of Stripe's API."""
     stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
     """Calls a second to Stripe's API, at most: of each payments worker, and of `tallyhook reconcile stripe`."""
     stripe_api_timeout: Timeout = timedelta(seconds=15)
-    """How long Stripe's API may take for one call."""
+    """The time that Stripe's API may take for one call."""
     stripe_fetch_attempts: int = Field(default=20, ge=1, le=1000)
     """Attempts to fetch an object before the thin event that names it is set aside; the pauses between them double, up to 1 h."""
 
@@ -84,9 +84,9 @@ class CacheSettings(StreamSettings, RedisTlsSettings):
     """A process of the cache worker."""
 
     redis_url: RedisUrl = Field(repr=False)
-    """Where the cache is, `redis://…`."""
+    """The Redis of the cache, `redis://…`."""
     cache_key_prefix: str = ""
-    """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be touched."""
+    """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be removed."""
 
     @property
     def lane_size(self) -> int:
@@ -108,7 +108,7 @@ class DeliverySettings(PartnerSettings):
     """The bounds of one delivery to a partner."""
 
     lead_timeout: Timeout = timedelta(seconds=15)
-    """How long a CRM may take for one attempt."""
+    """The time that a CRM may take for one attempt."""
 
 
 class LeadSettings(StreamSettings, DeliverySettings):
@@ -125,10 +125,10 @@ class LeadSettings(StreamSettings, DeliverySettings):
     lead_bytes: int = Field(default=33_554_432, ge=1, le=1_073_741_824)
     """Bytes of leads under way at once in a worker, an equal part for each partner; one lead of each at least."""
     lead_breaker_failures: int = Field(default=10, ge=1, le=1_000_000)
-    """Failures in a row, of whatever lead, after which a CRM is left alone for a while."""
+    """Failures in a row, of any leads, after which a CRM gets no leads for a while."""
     lead_breaker_cooldown: Duration = timedelta(seconds=10)
-    """How long it is left alone the first time; it doubles with every probe that fails."""
+    """The length of the first such pause; it doubles with every probe that fails."""
     lead_probe_max: Timeout = timedelta(minutes=5)
-    """How long it is left alone at most before it is tried again, whenever its leads are due."""
+    """The longest such pause before the CRM is tried again, whenever its leads are due."""
     lead_poll: Poll = timedelta(milliseconds=200)
-    """How often a worker looks for due leads; while none is due, every 15 s or when it is notified of one."""
+    """The time between two looks for due leads; while none is due, 15 s or until a notification."""

@@ -42,7 +42,7 @@ from streams.unreadable import Unreadable
 log = structlog.get_logger()
 
 _PATIENCE: Final = timedelta(seconds=2)
-"""The time that Kafka has for the ends of partitions; after it those of the last answer count."""
+"""The longest wait for the end offsets of partitions; after it, those of the last response are used."""
 _FETCH: Final = 5.0
 """Seconds that a fetch waits for records; those that come end it at once."""
 _PAUSE: Final = 0.5  # seconds
@@ -138,7 +138,7 @@ class Consumer(driver.Consumer):
 
     @override
     def ack(self, message: Message) -> bool:
-        """Count an acknowledgement only in the generation that brought the message, and in the log that it was in."""
+        """Count an acknowledgement only in the generation of the message, and unless its log has started again since."""
         if not self.is_current(message.generation_id):
             return False
         chunk: Any = message.value
@@ -254,7 +254,7 @@ class Thread(driver.AIOKafkaConsumerThread):
 
     @override
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:
-        """Fetch when there is room in hand, and only what belongs to the assignment in which the fetch began."""
+        """Fetch when `InHand` has room, and only what belongs to the assignment in which the fetch began."""
         generation = self.app.consumer_generation_id
         await self.consumer.in_hand.room()
         return await self.consumer.accept(generation, await super().getmany(active_partitions, _FETCH))

@@ -60,8 +60,8 @@ class Total(NamedTuple):
     """
     The amount that a provider reports as given back of a payment by a moment: Unix seconds, and minor units.
 
-    `after_failures` is true if it does not hold the refunds that failed in the same second: a total that comes with a new
-    refund is older than a failure of that second, one that comes with any other change is younger.
+    `after_failures` is true if it excludes the refunds that failed in the same second: a total that comes with a new refund is
+    older than a failure of that second, and a total that comes with any other change is younger.
     """
 
     at: int

@@ -45,7 +45,7 @@ def facts_of(kind: str, body: bytes) -> list[Fact]:
         raise Poison(PoisonReason.EVENT_MALFORMED, str(error)) from error
     if event.event != kind:
         raise Poison(PoisonReason.EVENT_MISLABELED, f"an event recorded as {kind} states the type {event.event!r}")
-    # The id is not in what is signed; the digest of the body is as unique, and the same whenever the log is read again.
+    # The signature does not cover the id; the digest of the body is as unique, and the same whenever the log is read again.
     name = hashlib.sha256(body).hexdigest()
     note_left_out(left_out, provider_event=name, type=kind)
     return _TRANSLATORS[kind.rpartition(".")[0]](event, name)

@@ -40,7 +40,7 @@ class List(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class PaymentDetails(msgspec.Struct, frozen=True):
-    """In the new shape `order_reference` holds the invoice's id where an invoice made the payment intent."""
+    """`order_reference` is the invoice's id in the new shape, if an invoice made the payment intent."""
 
     order_reference: str | None = None
 

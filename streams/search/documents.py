@@ -41,8 +41,8 @@ class Documents:
     """
     The documents of one index.
 
-    Raises Transient while Elasticsearch is away or refuses for reasons that are not the document's: `elasticsearch_unavailable`,
-    `elasticsearch_refuses`.
+    Raises Transient `elasticsearch_unavailable` while Elasticsearch does not answer, and `elasticsearch_refuses` while it refuses
+    for reasons that are not the document's.
     """
 
     def __init__(self, client: AsyncElasticsearch, index: str) -> None:
