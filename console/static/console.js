@@ -1,4 +1,4 @@
-// Times in the reader's zone, ids that are copied whole, one-time links, and word that the gateway does not answer.
+// Shows times in the viewer's time zone, copies ids, signs in by one-time links, and shows when the gateway does not answer.
 const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
@@ -23,7 +23,7 @@ const copy = async (text) => {
     await navigator.clipboard.writeText(text);
     notify("Copied");
   } catch {
-    notify("The browser does not let this page copy.");
+    notify("The browser does not allow this page to copy.");
   }
 };
 
@@ -32,11 +32,11 @@ document.addEventListener("click", (event) => {
   if (button) copy(button.dataset.copy);
 });
 
-// On a phone the screens are one line, in which the present one may be out of sight.
+// On a phone the navigation is one line, which is scrolled so that the current screen is visible.
 const present = document.querySelector("nav [aria-current]");
 if (present) present.parentElement.scrollLeft = present.offsetLeft - present.parentElement.offsetLeft;
 
-// A one-time link has its key in the fragment, which the browser sends to nobody.
+// A one-time link has its key in the fragment, which browsers do not send to servers.
 const form = document.getElementById("sign-in");
 if (form && location.hash.length > 1) {
   form.elements.link.value = location.hash.slice(1);
@@ -50,8 +50,8 @@ for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
 }
 document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) lost(false); });
 
-// A stream of words that something was committed, upon which the parts that wait for `committed` look again. Only a page that is
-// seen has one: a browser opens few connections to a host.
+// A stream that signals commits: parts with the trigger `committed` then reload. Only a visible page has a stream, since a browser
+// opens few connections to a host.
 let stream = null;
 let silence = null;
 const follow = () => {
@@ -70,8 +70,8 @@ document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.suc
 addEventListener("pagehide", unfollow);
 addEventListener("pageshow", follow);
 
-// A part that looks again by itself rests while nobody sees it, and while something in it is open or has the focus. An answer that was
-// under way by then would close it, so it is dropped.
+// A part with an interval does not reload while the page is hidden, or while a detail in it is open or has the focus. An answer that
+// arrives then would close the detail, so it is dropped.
 const isInUse = (part) => part.matches("[hx-trigger*=every]") && part.querySelector("details[open], :focus-visible");
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
@@ -80,8 +80,8 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (isInUse(event.detail.requestConfig.elt)) event.detail.shouldSwap = false;
 });
-// A chart has its names and columns in an attribute: the times first, then a column for each name. `kinds` colours them by what they
-// mean; a value between two gaps is a point.
+// A chart has its names and columns in an attribute: first the times, then a column for each name. `kinds` are colours by meaning; a
+// value between two gaps is drawn as a point.
 const draw = (place) => {
   const { names, columns, kinds } = JSON.parse(place.dataset.chart);
   const style = getComputedStyle(document.documentElement);

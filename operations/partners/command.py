@@ -47,7 +47,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """
-    Try a partner's CRM now with one lead, and close its breaker if the CRM takes it; otherwise exit with 1.
+    Try a partner's CRM now with one lead, and close its breaker if the CRM works again; otherwise exit with 1.
 
     It is the next lead that waits, and a failure does not count as one of its attempts. If no lead waits, the breaker is closed.
     """

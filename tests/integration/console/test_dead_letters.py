@@ -62,7 +62,7 @@ async def test_they_are_grouped_by_reason_with_their_runbook(gateway: Gateway, d
 async def test_one_is_looked_at_and_sent_again(gateway: Gateway, database_url: str) -> None:
     set_aside(database_url, 1)
     async with signed_in(gateway, "/console/dead-letters") as looked:
-        await looked.page.get_by_text("Look at them").click()
+        await looked.page.get_by_text("Show them").click()
         await looked.page.locator(".log summary").click()
         assert '"amount": null' in await looked.page.get_by_label("Record", exact=True).inner_text()
         await looked.page.get_by_role("button", name="Send it again").click()
@@ -74,11 +74,11 @@ async def test_one_is_looked_at_and_sent_again(gateway: Gateway, database_url: s
 async def test_one_is_given_up_with_a_reason_by_who_signed_in(gateway: Gateway, database_url: str) -> None:
     [letter] = set_aside(database_url, 1)
     async with signed_in(gateway, "/console/dead-letters") as looked:
-        await looked.page.get_by_text("Look at them").click()
+        await looked.page.get_by_text("Show them").click()
         await looked.page.locator(".log summary").click()
-        await looked.page.get_by_label("Why it is given up").fill("a test of theirs")
-        await looked.page.get_by_role("button", name="Discard it for good").click()
-        await looked.page.get_by_text("It was given up: a test of theirs").wait_for()
+        await looked.page.get_by_label("Reason for discarding it").fill("a test of theirs")
+        await looked.page.get_by_role("button", name="Discard it permanently").click()
+        await looked.page.get_by_text("It was discarded: a test of theirs").wait_for()
         assert looked.faults == []
     [row] = await gateway.rows("dead_letters")
     assert (row["status"], row["discard_reason"], bool(row["settled_by"])) == ("discarded", "a test of theirs", True)
@@ -97,10 +97,10 @@ async def test_all_of_a_group_are_settled_a_few_at_a_time(
     async with signed_in(gateway, "/console/dead-letters") as looked:
         await looked.page.get_by_text("Settle all 5").click()
         if state == "discarded":
-            await looked.page.get_by_label("Why they are given up").first.fill("a test")
+            await looked.page.get_by_label("Reason for discarding them").first.fill("a test")
         await looked.page.get_by_role("button", name=button).click()
         await looked.page.get_by_text("5 of 5").wait_for()
-        await looked.page.get_by_role("link", name="Show what is left").click()
+        await looked.page.get_by_role("link", name="Show the remaining ones").click()
         await looked.page.get_by_text("Settle all 1").wait_for()
         assert looked.faults == []
     assert await states(gateway) == sorted(["open", *[state] * 5])
@@ -181,7 +181,11 @@ async def test_a_lead_that_is_sent_again_is_shown_with_its_task(gateway: Gateway
     operator = await visitor(gateway, database_url)
     part = (await operator.post(f"/console/dead-letters/{lead}", verb="retry")).text
     [task] = await gateway.rows("tasks")
-    assert (f"/console/journey/{task['id']}" in part, "new round of attempts" in part, "It waits" in part) == (True, True, False)
+    assert (f"/console/journey/{task['id']}" in part, "new round of attempts" in part, "It is open" in part) == (
+        True,
+        True,
+        False,
+    )
 
 
 async def test_nothing_is_settled_by_a_form_that_lacks_something(gateway: Gateway, database_url: str) -> None:

@@ -86,7 +86,7 @@ async def test_find_leads_to_the_page_of_a_rejected_one(gateway: Gateway, databa
     found = await operator.get(f"/console/find?q={row['id']}")
     assert (found.status, found.headers["Location"]) == (303, page)
     async with signed_in(gateway, page) as looked:
-        await looked.page.get_by_role("button", name="Would the secrets of now").click()
+        await looked.page.get_by_role("button", name="Would the present secrets").click()
         await looked.page.get_by_text("A replay of 1 delivery would").wait_for()
         assert looked.faults == []
     await assert_sound(gateway, page)
@@ -110,7 +110,7 @@ async def test_a_page_looks_at_a_bounded_number_and_leads_on(
     first = (await operator.get(asked)).text
     following = first.partition('href="/console/deliveries?type=payment_intent.created&amp;cursor=')[2].partition('"')[0]
     second = (await operator.get(f"{asked}&cursor={following}")).text
-    assert [(text.count("<details id="), "Look further" in text) for text in (first, second)] == [(0, True), (1, False)]
+    assert [(text.count("<details id="), "Search older ones" in text) for text in (first, second)] == [(0, True), (1, False)]
 
 
 async def test_what_has_the_focus_by_the_keyboard_keeps_it_while_new_ones_come(gateway: Gateway) -> None:

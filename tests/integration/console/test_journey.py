@@ -43,7 +43,7 @@ async def test_the_steps_of_a_journey_are_in_order_and_its_consequences_below_it
     event, effect, message = await caused(gateway, database_url)
     operator = await visitor(gateway, database_url)
     text = (await operator.get(f"/console/journey/{event}")).text
-    tree = text.partition("What caused what")[2]
+    tree = text.partition("Causes and consequences")[2]
     words = [f"/console/journey/{effect.id}", "depth-2", f"/console/journey/{message.id}"]
     places = [tree.find(word) for word in words]
     assert ("stripe called" in text, "payments worker" in text, places == sorted(places), -1 in places) == (
@@ -60,8 +60,8 @@ async def test_replaying_a_rejected_delivery_shows_what_it_would_do_first(gatewa
     await gateway.resources.rejections.flush()
     async with signed_in(gateway, "/console/deliveries") as looked:
         await looked.page.locator(".log summary").click()
-        await looked.page.get_by_role("button", name="Would the secrets of now accept it?").click()
-        await looked.page.get_by_text("stay refused").wait_for()
+        await looked.page.get_by_role("button", name="Would the present secrets accept it?").click()
+        await looked.page.get_by_text("are still refused").wait_for()
         assert await gateway.rows("webhook_replays") == []
         assert looked.faults == []
 

@@ -43,7 +43,7 @@ async def test_a_person_finds_a_lead_of_a_partner_and_has_it_delivered(gateway: 
         await looked.page.get_by_text("Deliver now…").click()
         await looked.page.get_by_role("button", name="Deliver it now").click()
         command = await gateway.settle({"delivered": True, "attempt": 2})
-        await looked.page.get_by_text("The CRM has taken it").wait_for()
+        await looked.page.get_by_text("The CRM has accepted it").wait_for()
         assert looked.faults == []
     assert (command["type"], command["aggregate_id"], str(lead) in bytes(command["data"]).decode()) == (
         "lead.deliver",

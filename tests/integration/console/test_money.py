@@ -109,7 +109,7 @@ async def test_a_person_finds_the_mismatched_one_and_reads_what_was_expected(gat
         assert await looked.page.locator("tbody tr").count() == 1
         await looked.page.get_by_role("link", name="pi_1", exact=True).click()
         await looked.page.get_by_text("Reconciliation: mismatched").wait_for()
-        assert "29.90 EUR was expected, and this payment is of 19.90 EUR" in await looked.page.inner_text("main")
+        assert "29.90 EUR was expected, and the amount of this payment is 19.90 EUR" in await looked.page.inner_text("main")
         await looked.page.get_by_role("link", name="re_1").click()
         await looked.page.wait_for_url("**/money/refunds/re_1")
         assert looked.faults == []
@@ -146,7 +146,7 @@ async def test_a_page_without_a_match_leads_further(gateway: Gateway, database_u
     late = [Payment(id=f"pi_{n}").succeeded(START + n) for n in range(1, 3)]
     await delivered(gateway, database_url, Payment(id="pi_0").failed(START), *late)
     async with signed_in(gateway, "/console/money?status=failed") as looked:
-        await looked.page.get_by_role("link", name="Look further").click()
+        await looked.page.get_by_role("link", name="Search older ones").click()
         await looked.page.get_by_role("link", name="pi_0").wait_for()
         assert looked.faults == []
 
@@ -196,4 +196,4 @@ async def test_an_unknown_id_is_reported(gateway: Gateway, database_url: str) ->
     operator = await visitor(gateway, database_url)
     for wanted in ("pi_9", "%C3%A4", "x" * 400):
         answer = await operator.get(f"/console/money/payments/{wanted}")
-        assert (answer.status, "no payment is known" in answer.text) == (404, True), wanted
+        assert (answer.status, "no payment has this id" in answer.text) == (404, True), wanted

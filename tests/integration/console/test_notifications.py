@@ -159,7 +159,7 @@ async def test_a_person_finds_a_user_and_where_messages_go(start_gateway: StartG
             await looked.page.get_by_text("+4915112345678").wait_for()
             assert SCRIPT in str(await looked.page.locator("[data-copy]").first.get_attribute("data-copy"))
             address = looked.page.url.removeprefix(gateway.internal)
-            assert ("Accepts no" in await looked.page.inner_text("main"), looked.faults) == (True, [])
+            assert ("Opted out of" in await looked.page.inner_text("main"), looked.faults) == (True, [])
         reader = await (await visitor(gateway, database_url, role="reader")).get(address)
         assert (reader.status, [each in reader.text for each in ("ada@", "+4915", "tok<", 'tok"')]) == (200, [False] * 4)
 
@@ -200,6 +200,6 @@ async def test_filters_and_the_cursor_lead_through_the_list(
         at = html.unescape(found[1]) if (found := re.search(r'href="([^"]*cursor=[^"]*)"', text)) else ""
     assert seen == ids[::-1]
     none = (await operator.get(f"{LIST}?status=failed")).text
-    assert ("Look further" in none, "No message is here" in none) == (True, False)
+    assert ("Search older ones" in none, "There is no" in none) == (True, False)
     wrong = await operator.get(f"{LIST}?status=lost")
     assert (wrong.status, COMPLAINT in wrong.text) == (400, True)

@@ -68,9 +68,9 @@ async def test_a_person_begins_one_after_its_dry_run_and_cancels_it(gateway: Gat
     async with signed_in(gateway, "/console/replays") as looked:
         await looked.page.get_by_label("Source").select_option("stripe")
         await looked.page.get_by_label("Types").fill("payment_intent.succeeded, charge.refunded")
-        await looked.page.get_by_label("A second").fill("50")
-        await looked.page.get_by_label("Why").fill("a test")
-        await looked.page.get_by_role("button", name="Show what it would do").click()
+        await looked.page.get_by_label("Per second").fill("50")
+        await looked.page.get_by_label("Reason").fill("a test")
+        await looked.page.get_by_role("button", name="Show the effect").click()
         await looked.page.get_by_text("A replay of 2 deliveries would").wait_for()
         assert await gateway.rows("webhook_replays") == []
         await looked.page.get_by_role("button", name="Replay 2 now").click()
@@ -89,10 +89,10 @@ async def test_a_person_begins_one_after_its_dry_run_and_cancels_it(gateway: Gat
 
 async def test_what_it_cannot_do_is_shown_beside_the_form(gateway: Gateway) -> None:
     async with signed_in(gateway, "/console/replays") as looked:
-        await looked.page.get_by_role("button", name="Show what it would do").click()
+        await looked.page.get_by_role("button", name="Show the effect").click()
         await looked.page.get_by_text("filter_missing").wait_for()
         await looked.page.get_by_label("From, UTC").fill("yesterday")
-        await looked.page.get_by_role("button", name="Show what it would do").click()
+        await looked.page.get_by_role("button", name="Show the effect").click()
         await looked.page.get_by_text("from is a time like").wait_for()
 
 
@@ -140,4 +140,4 @@ async def test_what_people_wrote_is_text_and_a_reader_begins_and_cancels_nothing
                 assert ("got in" in await looked.page.title(), looked.faults) == (False, [])
         reader = await visitor(gateway, database_url, role="reader")
         text = (await reader.get("/console/replays")).text
-        assert ("Begin one" in text, f"/console/replays/{found}" in text) == (False, True)
+        assert ("Begin a replay" in text, f"/console/replays/{found}" in text) == (False, True)

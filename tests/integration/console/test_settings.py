@@ -126,7 +126,10 @@ async def test_a_filtered_page_of_the_audit_log_looks_at_a_bounded_number_and_le
     first = (await operator.get(asked)).text
     following = first.partition(f'href="{AUDIT}?')[2].partition('"')[0].replace("&amp;", "&")
     second = (await operator.get(f"{AUDIT}?{following}")).text
-    assert [(text.count("/console/sign-out</th>"), "Look further" in text) for text in (first, second)] == [(0, True), (1, False)]
+    assert [(text.count("/console/sign-out</th>"), "Search older ones" in text) for text in (first, second)] == [
+        (0, True),
+        (1, False),
+    ]
 
 
 async def test_messages_about_alerts_are_text_and_a_reader_sees_no_address(
@@ -173,8 +176,8 @@ async def test_a_key_is_set_after_the_page_has_shown_what_it_would_do(gateway: G
     async with signed_in(gateway, CONFIG) as looked:
         await looked.page.get_by_label("Key").fill("rate_limit.partners")
         await looked.page.get_by_label("Value").fill("50/second")
-        await looked.page.get_by_role("button", name="Show what it would do").click()
-        await looked.page.get_by_text("now it is its default").wait_for()
+        await looked.page.get_by_role("button", name="Show the effect").click()
+        await looked.page.get_by_text("the present value is its default").wait_for()
         assert await gateway.rows("config") == []
         await looked.page.get_by_role("button", name="Set rate_limit.partners").click()
         await looked.page.get_by_text("version 1").wait_for()
@@ -194,7 +197,7 @@ async def test_the_default_is_given_back(gateway: Gateway, database_url: str) ->
     await set_key(gateway, database_url, "lead.max_attempts", "12")
     async with signed_in(gateway, CONFIG) as looked:
         await looked.page.get_by_role("link", name="Change lead.max_attempts").click()
-        await looked.page.get_by_role("button", name="Give the default back").click()
+        await looked.page.get_by_role("button", name="Restore the default").click()
         await looked.page.get_by_role("button", name="Set lead.max_attempts").click()
         await looked.page.get_by_text("is its default, version 2").wait_for()
         assert looked.faults == []
@@ -261,4 +264,4 @@ async def test_a_value_that_cannot_be_used_is_marked(gateway: Gateway, database_
     await set_key(gateway, database_url, "lead.max_attempts", "12")
     await gateway.overwrite_config("lead.max_attempts", '"lots"')
     text = (await (await visitor(gateway, database_url)).get(CONFIG)).text
-    assert "cannot be used; the one before stays in force" in text
+    assert "invalid; the previous value stays in force" in text

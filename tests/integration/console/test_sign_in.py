@@ -239,5 +239,5 @@ async def test_a_token_of_a_reader_opens_a_session_that_reads(start_gateway: Sta
     async with start_gateway(READ_API_TOKEN=READER) as gateway:
         _, cookie = await sign_in(gateway, token=READER)
         page = await Visitor(gateway, cookie.partition("=")[2].partition(";")[0]).get(OVERVIEW)
-        assert (page.status, "reads only" in page.text) == (200, True)
+        assert (page.status, "read only" in page.text) == (200, True)
         assert [row["role"] for row in await gateway.rows("console_keys")] == ["reader"]
