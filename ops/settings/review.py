@@ -157,7 +157,7 @@ def review_of(
         if kind not in wanted:
             kept = problems if kind not in KINDS and len(wanted) == len(KINDS) else warnings
             kept |= dict.fromkeys(_malformed(kind, file.values if kind in OF_THE_FILE else environ))
-    warnings |= dict.fromkeys(shared.text for shared in shared_secrets(environ) if not shared.opens)
+    warnings |= dict.fromkeys(shared.text for shared in shared_secrets(environ) if not shared.gives_access)
     problems |= dict.fromkeys(_shared_ports(environ)) if one_machine else {}
     for slip in unread(file.values, families=True):
         fatal = slip.near and not environ.get(slip.meant or "")
