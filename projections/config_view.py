@@ -1,4 +1,4 @@
-"""The runtime configuration as a process sees it: usable values only, kept up with changes."""
+"""The runtime configuration as a process holds it in memory: usable values only, updated with changes."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

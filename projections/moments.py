@@ -12,4 +12,4 @@ def readable(moment: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the time, or the nearest one that can be shown; null stays null."""
     kind = DateTime(timezone=True)
     nearest = func.least(func.greatest(moment, literal(EARLIEST, kind)), literal(LATEST, kind), type_=kind)
-    return case((moment.is_not(None), nearest))  # `greatest` passes over a null
+    return case((moment.is_not(None), nearest))  # `greatest` ignores a null

@@ -80,7 +80,7 @@ class Roster(Followed, Mapping[str, Partner]):
             self.read.set()
 
     def _merge(self) -> None:
-        with self._lock:  # settings are followed in a thread of their own
+        with self._lock:  # `follow` is called in another thread
             self._all = {**self._stored, **self._environment}
             self.version += 1
         for key in sorted(self._stored.keys() & self._environment.keys()):

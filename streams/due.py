@@ -114,7 +114,7 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     @abstractmethod
     async def next_due(self, connection: AsyncConnection) -> float | None:
-        """Return the seconds until the next row is due of those that are not due yet, or None where there is none."""
+        """Return the seconds until the next row is due of those that are not due yet, or None if there is none."""
 
     @abstractmethod
     async def renew(self, connection: AsyncConnection, rows: Collection[Row]) -> Iterable[UUID]:

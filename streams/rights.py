@@ -44,7 +44,7 @@ class Rights(Service):
         self._topics = topics
         self._suspected = asyncio.Event()
         self._refused: BaseException | None = None
-        self._suspected.set()  # Kafka refuses no topic that the role may not describe: it assigns none of its partitions
+        self._suspected.set()  # a topic that is invisible to the role is never refused: it has no partitions to assign
 
     @override
     async def on_start(self) -> None:

@@ -1,7 +1,7 @@
 """
 The applications of a worker's process side by side, and its end.
 
-The end has a time limit: Faust cannot stop while a join is pending or Kafka is away.
+The end has a time limit: Faust cannot stop while a join is pending or Kafka does not answer.
 """
 
 import asyncio

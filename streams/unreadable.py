@@ -36,7 +36,7 @@ class Unreadable:
         return "; ".join(each.description for each in self._known.copy().values())
 
     def note(self, place: TP, offset: int, error: BaseException) -> None:
-        """Log that a partition waits at this offset, and keep it until it goes on."""
+        """Log that a partition waits at this offset, and note it until its records are read."""
         topic, why = self._kafka.ours(place.topic), described(error)
         log.error("worker_waiting", reason=UNREADABLE, topic=topic, partition=place.partition, offset=offset, error=why)
         self._known[place] = _Wait(offset, f"{topic}, partition {place.partition}, offset {offset}: {why}")

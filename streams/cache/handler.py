@@ -30,7 +30,7 @@ from streams.role import Role, Running
 from streams.settings import CacheSettings
 
 _BATCH: Final = 2500  # keys in one UNLINK: the server serves no other client meanwhile
-_SCAN: Final = 5000  # keys looked at in one SCAN, likewise
+_SCAN: Final = 5000  # keys examined in one SCAN, for the same reason
 _START: Final = 0  # the cursor of SCAN, at both ends of a walk
 
 _GLOB: Final = re.compile(r"([\\*?\[\]])")
@@ -119,8 +119,8 @@ class CacheHandler:
     """
     The cache worker, as a `streams.role.Handler`.
 
-    Removing twice is removing once, so a batch that comes again does no harm; but after an interruption a task counts only what
-    the last attempt removed.
+    Removing a key again changes nothing, so a batch may come again; but after an interruption a task counts only what the last
+    attempt removed.
     """
 
     consumer: Final = "cache"

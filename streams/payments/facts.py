@@ -2,7 +2,7 @@
 Facts: what one provider event states about one payment, refund, dispute, subscription or invoice, in no provider's terms.
 
 A provider needs a translator to these records and nothing else: the fold, the store and the handler know only them. A text that
-Postgres cannot hold is left out of an optional field: a NUL there must not cost the payment.
+Postgres cannot hold is left out of an optional field: a NUL there must not make the whole event fail.
 """
 
 from collections.abc import Iterator, Sequence

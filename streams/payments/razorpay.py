@@ -1,4 +1,4 @@
-"""The facts of Razorpay's events. A snapshot of a payment is the payment's own, in whichever event it comes."""
+"""The facts of Razorpay's events. A snapshot of a payment states a fact of that payment, whatever event it comes in."""
 
 import hashlib
 from collections.abc import Callable

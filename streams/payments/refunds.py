@@ -17,8 +17,8 @@ class Given(NamedTuple):
     """
     One refund of a payment, by all events together.
 
-    `created` is the time at which it was made by the provider, `seen` that of the earliest event in which it had not failed,
-    `gone` that of the earliest in which it had: Unix seconds, each None if no event has stated it.
+    `created` is the time at which the provider made it, `seen` the time of the earliest event in which it had not failed, `gone`
+    the time of the earliest event in which it had: Unix seconds, each None if no event has stated it.
     """
 
     stamp: Stamp

@@ -1,5 +1,5 @@
 """
-The kept state of a payment, a refund, a dispute, a subscription or an invoice: the parts that the fold makes greater.
+The stored state of a payment, a refund, a dispute, a subscription or an invoice: its parts, of which the fold keeps the greatest.
 
 The fields that a reader sees (`status`, `money`, …) are computed from the parts.
 """

@@ -92,7 +92,7 @@ _TYPES: Final[dict[type, str]] = {
 
 
 def _statements(table: Table) -> _Statements:
-    """Rows travel as one array a column, in the order of the table's columns."""
+    """Return statements that take rows as one array for each column, in the order of the table's columns."""
     names = [column.name for column in table.columns]
     columns = ", ".join(names)
     arrays = ", ".join(f"%b::{_TYPES[type(column.type)]}[]" for column in table.columns)

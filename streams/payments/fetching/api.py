@@ -31,7 +31,7 @@ _object: Final = Decoder(StripeObject)
 
 
 class Gone(NamedTuple):
-    """There is no such object any more, and there will not be."""
+    """The object does not exist any more, and will not come back."""
 
     reason: str = "object_gone"
 

@@ -54,7 +54,7 @@ class Limits(NamedTuple):
     """
     The bounds of fetching: `rate` calls a second, and at most `attempts` for one object, with pauses that double.
 
-    `kept` is how long an event can be replayed, and for that time its claims are kept.
+    `kept` is the time for which an event can be replayed; its claims are kept as long.
     """
 
     rate: float

@@ -1,4 +1,4 @@
-"""Makes an answer of Stripe's API into what intake would have received, without a signature."""
+"""Converts an answer of Stripe's API into the delivery that intake would have received, without a signature."""
 
 from typing import Final
 from uuid import UUID

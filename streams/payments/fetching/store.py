@@ -90,13 +90,13 @@ delete from stripe_fetches where ctid = any(array(
 
 
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
-    """Record objects to fetch, one at least, in the open transaction; due once the second that counts is over at Stripe."""
+    """Record objects to fetch, one at least, in the open transaction; due once the second `after` is over at Stripe."""
     columns = [list(column) for column in zip(*(each[:-1] for each in wanted), strict=True)]  # all but the attempts
     await connection.execute(_WANT, columns)
 
 
 async def claim(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Wanted]:
-    """Claim due objects, oldest first, for the time of the lease, on a connection in autocommit mode; others pass over them."""
+    """Claim due objects, oldest first, for the time of the lease, on a connection in autocommit mode; other workers skip them."""
     async with connection.cursor(row_factory=class_row(Wanted)) as cursor:
         await cursor.execute(_CLAIM, (limit, lease))
         return await cursor.fetchall()

@@ -103,5 +103,5 @@ def _kind_of(key: Key) -> str:
 def _marks_of(event: Event) -> _Marks:
     try:
         return _marks.decode(event.data)
-    except UNREADABLE:  # no other code needs them to be sound
+    except UNREADABLE:  # a body without readable marks is still handled
         return _Marks()
