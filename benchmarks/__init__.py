@@ -1,1 +1,1 @@
-"""Measures the speed of Tallyhook, as ratios to what the same machine can do in the same minutes; see README.md."""
+"""Measures the speed of Tallyhook as ratios to other programs on the same machine at the same time; see README.md."""

@@ -1,4 +1,4 @@
-"""Rows of 1 KB in an outbox: a whole backlog at once, or one transaction at a time on a fixed grid."""
+"""Writes rows of 1 KB into an outbox: a whole backlog at once, or single transactions on a fixed time grid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOPIC: Final = Topic.WEBHOOKS_STRIPE
 SIZE: Final = 1024
 KEYS: Final = 5000
 
-# The data starts with the row's number, which the check of order reads back. Text that does not repeat: nothing shrinks it.
+# The data starts with the row's number, which the check of the order reads. The text does not repeat, so it does not compress.
 _FILL: Final = """
 insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)
 select uuidv7(), %(topic)s, 'payment', 'pi_' || lpad((n %% %(keys)s)::text, 24, '0'), '/webhooks/stripe',
@@ -38,30 +38,30 @@ insert into outbox_pending (event_id, shard) select id, crc32(convert_to(aggrega
 
 
 class Committed(NamedTuple):
-    """The moment at which each event's commit returned, by its id, and the longest delay of the writer behind its grid."""
+    """The time at which the commit of each event returned, by event id, and the longest delay of the writer after its grid."""
 
     at: dict[str, float]
     late: float
 
 
 def fill(connection: Connection, rows: int) -> None:
-    """The whole backlog in one transaction; number and id rise together, so id order is the order within a key."""
+    """Write the whole backlog in one transaction; number and id rise together, so the order of ids is the order within a key."""
     with connection.transaction():
         values = {"topic": TOPIC, "keys": KEYS, "dataschema": DATASCHEMA, "size": SIZE, "rows": rows}
         connection.execute(_FILL, values)
         connection.execute(_LIST)
-    # As autovacuum leaves it within a minute: the first to read a row would otherwise pay for its hint bits, a page of WAL each.
+    # Autovacuum does this within a minute: otherwise the first reader of a row would set its hint bits, a page of WAL each.
     connection.execute("vacuum (analyze) outbox, outbox_pending")
     connection.execute("checkpoint")
 
 
 def number_in(value: bytes) -> int:
-    """The row's number, from the start of its data."""
+    """Return the row's number, from the start of its data."""
     return int(value[10:22])
 
 
 def write_paced(url: str, rate: float, seconds: float, start_at: float) -> Committed:
-    """Single-row transactions on a fixed time grid (open loop), one connection."""
+    """Write single-row transactions on a fixed time grid (open loop), with one connection."""
     at: dict[str, float] = {}
     late = 0.0
     pad = "x" * (SIZE - 33)

@@ -1,8 +1,8 @@
 """
-A bare aiohttp handler, as a team writes one on its first day: it reads the body and inserts it, one event a transaction.
+A bare aiohttp handler, as a team writes it on its first day: it reads the body and inserts it, one event in each transaction.
 
-`python -m benchmarks.bare_handler DATABASE_URL PORT`. It verifies nothing, has no outbox and no delivery log, and tells
-no relay. It has what makes it fast: uvloop, a pool of connections, a prepared statement, no access log.
+Run it by `python -m benchmarks.bare_handler DATABASE_URL PORT`. It verifies nothing, has no outbox and no delivery log, and
+notifies no relay. It is fast: it has uvloop, a pool of connections, a prepared statement and no access log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stripe events in bulk: bodies as the simulator makes them, every id replaced by a fresh one of the same length."""
+"""Stripe events in bulk: bodies of the simulator, with every id replaced by a new one of the same length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKEN: Final = b"T" * 24
 
 
 class Body(NamedTuple):
-    """A `payment_intent.succeeded` of a payment of its own, with a user to be told."""
+    """A `payment_intent.succeeded` of a separate payment, with a user to notify."""
 
     token: str
     data: bytes
@@ -28,7 +28,7 @@ class Body(NamedTuple):
 
 
 def make_bodies(number: int) -> Iterator[Body]:
-    """So many distinct events; random ids, as real ones are, so that indexes are hit all over."""
+    """Yield `number` distinct events; their ids are random like real ones, so that all parts of an index are used."""
     token = _TOKEN.decode()
     template = Payment(
         id=f"pi_{token}", charge=f"ch_{token}", customer=f"cus_{token}", metadata={"user_id": f"user_{token}"}
@@ -39,7 +39,7 @@ def make_bodies(number: int) -> Iterator[Body]:
 
 
 def request_of(body: Body, secret: str, host: str) -> bytes:
-    """The whole signed HTTP request, as it goes over the wire."""
+    """Return the whole signed HTTP request, byte for byte."""
     head = (
         f"POST /v1/webhooks/stripe HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json; charset=utf-8\r\n"
         f"User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\nContent-Length: {len(body.data)}\r\n"
@@ -49,7 +49,7 @@ def request_of(body: Body, secret: str, host: str) -> bytes:
 
 
 def write_requests(path: Path, number: int, secret: str, host: str) -> list[str]:
-    """Sign so many requests into a file, each behind its length in decimal digits; returns the payments, in order."""
+    """Write `number` signed requests to a file, each after its length in decimal digits; returns the payments, in order."""
     payments = []
     with path.open("wb") as file:
         for body in make_bodies(number):

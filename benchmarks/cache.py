@@ -1,4 +1,4 @@
-"""Keys a second that one call removes by pattern, beside a bare script; and how soon a call for one key is answered."""
+"""Keys a second that one call removes by pattern, beside a bare script; and the time until a call for one key is answered."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PROCESSES: Final = ("relay", "gateway", "worker-cache")
 CALLS: Final = 1000
 _A_SECOND: Final = 50
 _FILLED: Final = 10_000  # keys in one command
-_COUNT: Final = 5000  # keys that a SCAN looks at, as the worker does
-_MANY: Final = 100  # keys: whether a worker answers at all
+_COUNT: Final = 5000  # keys that a SCAN examines, as in the worker
+_MANY: Final = 100  # keys of a first call, which checks that the worker answers
 
 
 def run(scale: Scale, report: Report) -> Result:
@@ -60,7 +60,7 @@ def _fill(client: redis.Redis, keys: int) -> None:
 
 
 async def _remove(ours: System, client: redis.Redis, keys: int) -> float:
-    """Seconds of a call that removes so many keys."""
+    """Return the seconds of a call that removes `keys` keys."""
     _fill(client, keys)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as http:
         start = time.perf_counter()
@@ -86,7 +86,7 @@ def _remove_bare(client: redis.Redis, keys: int) -> float:
 
 
 async def _call_often(ours: System, calls: int) -> list[float]:
-    """The duration of each call, from the moment at which it was due."""
+    """Return the duration of each call, from the time at which it was due."""
     begin = time.perf_counter() + 0.1
 
     async def call(number: int) -> float:

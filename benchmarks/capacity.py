@@ -1,4 +1,4 @@
-"""The machines that so many events a second need, reckoned from the costs of one event; `whole` has measured them."""
+"""The machines that 1,000 and more events a second need, calculated from the costs of one event, which `whole` measures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from benchmarks import kept
+from benchmarks import saved
 from benchmarks.figures import Void
 from outbox.shards import SHARDS
 from schemas.topics import TOPICS, Topic
@@ -14,7 +14,7 @@ from schemas.topics import TOPICS, Topic
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from benchmarks.kept import Report
+    from benchmarks.saved import Report
 
 PAGE: Final = Path(__file__).parents[1] / "docs/scale.md"
 _BEGIN: Final = "<!-- capacity: written by `./dev bench capacity --write` -->"
@@ -22,7 +22,7 @@ _END: Final = "<!-- end of capacity -->"
 
 RATES: Final = (1_000, 10_000, 100_000)
 _SIDE: Final = "this release"
-_BUSY: Final = 0.7  # of a core that is planned for; the rest is for bursts and for catching up
+_BUSY: Final = 0.7  # the planned part of a core; the rest is for bursts and for catching up
 _PRIMARY_CORES: Final = 16
 _PRIMARY_WAL: Final = 150.0  # MB a second
 _BROKER_CORES: Final = 8
@@ -38,29 +38,29 @@ class Costs(NamedTuple):
     wal: float
     topics: float
     origin: str = ""
-    """One sentence: when and where they were measured, and whether that counts."""
+    """One sentence: when and where they were measured, and whether they are reliable."""
 
 
 class Limit(NamedTuple):
-    """A part of the system, the events a second at which it is full, and what is done then."""
+    """A part of the system, the events a second at which it is full, and the remedy."""
 
     what: str
     rate: float
     splits: str
 
 
-def measured(report: Report | None = None) -> Costs:
-    """The costs that this run of `whole` has found, or the last kept one. Raises Void where there is none, or a void one."""
-    report = report or kept.kept("whole")
+def measured_costs(report: Report | None = None) -> Costs:
+    """Return the costs of this run of `whole`, or of the last saved one. Raises Void if there is none, or if it is void."""
+    report = report or saved.load("whole")
     if report is None or not report.results[0].figures:
-        raise Void("no run of `whole` is kept: run `./dev bench whole --write`")
+        raise Void("no run of `whole` is saved: run `./dev bench whole --write`")
     found = {f.name.removeprefix(f"{_SIDE}: "): f for f in report.results[0].figures if f.name.startswith(f"{_SIDE}: ")}
     processor = {name: each.value for name, each in found.items() if each.unit == "ms/event" and " " not in name}
     return Costs(processor, found["written to the WAL"].value, found["written to topics"].value, f"Measured {report.origin}")
 
 
 def processes(costs: Costs, name: str, rate: float) -> int:
-    """So many processes of a kind, each of which has one core at most."""
+    """Return the processes of a kind that the rate needs; each uses one core at most."""
     return _whole(rate / _most(costs, name))
 
 
@@ -74,12 +74,12 @@ def brokers(costs: Costs, rate: float) -> int:
 
 
 def partitions(costs: Costs, rate: float) -> int:
-    """Partitions of a provider's topic: one for each worker at least, and not fewer than there are today."""
+    """Return the partitions of a provider's topic: at least one for each worker, and not fewer than it has today."""
     return max(TOPICS[Topic.WEBHOOKS_STRIPE].partitions, processes(costs, "worker-payments", rate))
 
 
 def limits(costs: Costs) -> list[Limit]:
-    """The limits in the order in which they come."""
+    """Return the limits in the order of their rates."""
     here = TOPICS[Topic.WEBHOOKS_STRIPE].partitions
     found = [
         Limit("one gateway", _most(costs, "gateway"), "another gateway behind the load balancer"),
@@ -97,7 +97,7 @@ def limits(costs: Costs) -> list[Limit]:
 
 
 def tables(costs: Costs) -> str:
-    """The tables of the page, as Markdown."""
+    """Return the tables of the page as Markdown."""
     kinds = {"gateways": "gateway", "relays": "relay"}
     kinds |= {"payments workers": "worker-payments", "notifications workers": "worker-notifications"}
     rows = [[title, *(f"{processes(costs, name, rate):,}" for rate in RATES)] for title, name in kinds.items()]
@@ -123,24 +123,24 @@ def tables(costs: Costs) -> str:
     )
 
 
-def written() -> str:
-    """The tables as the page has them."""
+def tables_on_page() -> str:
+    """Return the tables that are on the page."""
     return PAGE.read_text().partition(_BEGIN)[2].partition(_END)[0].strip()
 
 
 def write(text: str) -> None:
-    """Put the tables into the page, between their markers."""
+    """Write the tables to the page, between their markers."""
     before, _, rest = PAGE.read_text().partition(_BEGIN)
     PAGE.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{rest.partition(_END)[2]}")
 
 
 def _whole(number: float) -> int:
-    """Return the number rounded up, but not because of the last digit of a float."""
+    """Round the number up, but ignore the inexact last digits of a float."""
     return math.ceil(round(number, 6))
 
 
 def _most(costs: Costs, name: str) -> float:
-    """Events a second of one process of a kind."""
+    """Return the events a second of one process of a kind."""
     return 1000 * _BUSY / costs.processor[name]
 
 
@@ -153,7 +153,7 @@ def _primary_by_wal(costs: Costs) -> float:
 
 
 def _broker_by_cores(costs: Costs) -> float:
-    """The processor time of one copy is that of one broker; each further copy is taken to cost as much."""
+    """Return a broker's rate; the model assumes that each further copy costs as much processor time as the first."""
     return _BROKER_CORES * _most(costs, "kafka") / _COPIES
 
 

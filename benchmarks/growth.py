@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks import history, load
-from benchmarks.asks import Answered, Operator, middle_of
-from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
 from benchmarks.failures import FAILURES, reason_of
 from benchmarks.figures import Aim, Figure, Result, expect, median, ratio
+from benchmarks.operator_calls import Operator, Timed, middle_of
+from benchmarks.other_process import in_other_process
 from benchmarks.payments import WORKER
 from benchmarks.system import System, system
 from benchmarks.topic import Topic
@@ -43,7 +43,7 @@ _DROP_AFTER: Final = 2.0  # seconds of load before the drop, and at least as man
 _SECONDS: Final = 8.0
 _FOUND: Final = "select p.id, d.event_id::text, d.trace_id, p.user_id from payments p, webhook_deliveries d limit 1"
 _SAME: Final = Aim(at_least=0.9)
-_ASKED: Final = Aim(at_most=200)  # ms
+_LISTED: Final = Aim(at_most=200)  # ms
 _NO_STALL: Final = Aim(at_most=100)  # ms
 
 
@@ -97,7 +97,7 @@ class _Side:
         for begin in range(0, events, _AT_ONCE):
             number = min(_AT_ONCE, events - begin)
             write_requests(path, number, self.ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
-            with beside(load.send, load.Plan(path, self.ours.public, _CONNECTIONS)) as answers_within:
+            with in_other_process(load.send, load.Plan(path, self.ours.public, _CONNECTIONS)) as answers_within:
                 answers = answers_within(_LIMIT)
             expect("events acknowledged", answers.acknowledged, number)
             seconds += answers.seconds
@@ -138,14 +138,14 @@ def _measure(scale: Scale, report: Report, result: Result) -> None:
         result.figures += _rates(empty, grown)
         result.notes += _notes(written, events)
         with grown.ours.running("gateway"):
-            listed, counted = (max(each, key=lambda answered: answered.took) for each in _ask(grown.ours, scale.rounds, report))
+            listed, counted = (max(each, key=lambda timed: timed.took) for each in _time_calls(grown.ours, scale.rounds, report))
             result.figures += [
-                Figure("slowest list or search", listed.took, "ms", aim=_ASKED),
+                Figure("slowest list or search", listed.took, "ms", aim=_LISTED),
                 Figure("slowest account", counted.took, "ms"),
             ]
             result.notes += [
-                f"the slowest list or search, of the API and of the console: {listed.ask}",
-                f"the slowest account: {counted.ask}",
+                f"the slowest list or search, of the API and of the console: {listed.call}",
+                f"the slowest account: {counted.call}",
             ]
             keep_partitions(_without_oldest(grown.ours, 0), all_due=True)  # a day that ended meanwhile is not in the way
             result.figures += _stalls([_drop(grown.ours, report) for _ in range(scale.rounds)])
@@ -182,7 +182,7 @@ def _notes(written: history.Written, events: int) -> list[str]:
     ]
 
 
-def _ask(ours: System, times: int, report: Report) -> tuple[list[Answered], list[Answered]]:
+def _time_calls(ours: System, times: int, report: Report) -> tuple[list[Timed], list[Timed]]:
     with ours.connect() as connection:
         found = connection.execute(_FOUND).fetchone() or ()
     operator = Operator(ours, middle_of(history.DAYS))
@@ -195,14 +195,14 @@ def _ask(ours: System, times: int, report: Report) -> tuple[list[Answered], list
 def _drop(ours: System, report: Report) -> _Drop:
     """Drop the oldest day, and then the next one while a reader of the log and of the marks is in the way of the upkeep."""
     report("growth", "dropping a day")
-    without = _beside_intake(ours, None)
-    dropped = _beside_intake(ours, _without_oldest(ours, 1))
+    without = _during_intake(ours, None)
+    dropped = _during_intake(ours, _without_oldest(ours, 1))
     expect("tables of a day that are dropped", len(dropped.dropped), len(DAILY))
     report("growth", "dropping a day, with a reader in the way")
     settings = _without_oldest(ours, 1)
     with ours.connect() as connection, connection.transaction():
         connection.execute("select count(*) from (select from outbox limit 1) o, (select from consumed limit 1) c")
-        held = _beside_intake(ours, settings)
+        held = _during_intake(ours, settings)
     expect("tables of a day that a reader kept", len(held.deferred), 2)
     left = keep_partitions(settings, all_due=True).dropped
     expect("tables of a day that are dropped, in the end", len({*held.dropped, *left}), len(DAILY))
@@ -217,7 +217,7 @@ def _without_oldest(ours: System, days: int) -> RetentionSettings:
     return RetentionSettings.load({"DATABASE_URL": ours.database_url, "RETENTION_DAYS": str(kept), "RETENTION_GRACE": "0s"})
 
 
-class _Kept(NamedTuple):
+class _UpkeepRun(NamedTuple):
     """The longest answer of intake in a run of the upkeep, and what the run did; times in milliseconds."""
 
     longest: float
@@ -226,17 +226,17 @@ class _Kept(NamedTuple):
     dropped: list[str]
 
 
-def _beside_intake(ours: System, settings: RetentionSettings | None) -> _Kept:
+def _during_intake(ours: System, settings: RetentionSettings | None) -> _UpkeepRun:
     """The upkeep while events come in on a fixed grid; without settings, nothing but the events."""
     host, port = ours.public
     path, number = ours.stack.data_dir / "requests", int(_RATE * _SECONDS)
     write_requests(path, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
     start_at = time.monotonic() + _BEFORE
-    with beside(load.send, load.Plan(path, ours.public, _CONNECTIONS, rate=_RATE, start_at=start_at)) as answers_within:
+    with in_other_process(load.send, load.Plan(path, ours.public, _CONNECTIONS, rate=_RATE, start_at=start_at)) as answers_within:
         time.sleep(_BEFORE + _DROP_AFTER)
         began = time.monotonic()
         upkeep = keep_partitions(settings, all_due=True) if settings else Upkeep([], [], [], [], [])
         took = (time.monotonic() - began) * 1000
         answers = answers_within(_LIMIT)
     expect("events acknowledged", answers.acknowledged, number)
-    return _Kept(max(answers.latencies) * 1000, took, upkeep.deferred, upkeep.dropped)
+    return _UpkeepRun(max(answers.latencies) * 1000, took, upkeep.deferred, upkeep.dropped)

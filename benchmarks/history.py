@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from benchmarks.system import Report, System
 
 DAYS: Final = 30
-WHOLE: Final = ("outbox", "consumed", "dedup", "history", "payments", "reconciliations")
+ONE_ROW_PER_PAYMENT: Final = ("outbox", "consumed", "dedup", "history", "payments", "reconciliations")
 """The tables that have a row for each payment of the history, and no other."""
 # Made without indexes, which are built once all rows are there: random keys would go all over an index larger than memory.
 _INDEXED_LATER: Final = ("dedup", "history", "payments", "reconciliations", "notifications", "webhook_replay_items")
 _DAY: Final = Path(__file__).with_name("history_day.sql")
-_A_PAYMENT: Final = 2600
+_BYTES_PER_PAYMENT: Final = 2600
 """Bytes on disk, of everything that belongs to a payment, with a reserve for the write-ahead log and for sorting."""
-_USERS: Final = 30  # payments of each user
+_PAYMENTS_PER_USER: Final = 30  # payments of each user
 _ID_AT: Final = """
 create function pg_temp.id_at(at timestamptz, name text) returns uuid language sql immutable as $$
   select overlay(overlay(md5(name) placing lpad(to_hex((extract(epoch from at) * 1000)::int8), 12, '0') || '7' from 1)
@@ -76,7 +76,7 @@ def write(ours: System, payments: int, report: Report) -> Written:
         connection.execute("vacuum (analyze)")
         connection.execute("checkpoint")
         row = connection.execute("select pg_database_size(current_database())").fetchone()
-    for table in WHOLE:
+    for table in ONE_ROW_PER_PAYMENT:
         expect(f"rows of history in {table}", ours.count(table), payments)
     ours.sweep()
     return Written(payments, int(row[0]) if row else 0, time.monotonic() - started)
@@ -88,7 +88,7 @@ def _write_day(connection: Connection, today: datetime, day: int, payments: int)
         "begin": today + timedelta(days=day - DAYS),
         "first": first,
         "number": after - first,
-        "users": max(1, payments // _USERS),
+        "users": max(1, payments // _PAYMENTS_PER_USER),
         "dataschema": DATASCHEMA,
     }
     if after > first:
@@ -97,7 +97,7 @@ def _write_day(connection: Connection, today: datetime, day: int, payments: int)
 
 
 def _expect_room(ours: System, payments: int) -> None:
-    needed, free = payments * _A_PAYMENT, shutil.disk_usage(ours.stack.data_dir).free
+    needed, free = payments * _BYTES_PER_PAYMENT, shutil.disk_usage(ours.stack.data_dir).free
     if needed > free:
         raise Void(f"{payments:,} payments need {needed / 1e9:.0f} GB of disk, and {free / 1e9:.0f} are free: take a --share")
 

@@ -60,7 +60,7 @@ class Answered(NamedTuple):
     latency: float
 
 
-def fill(connection: Connection, rows: int, told: Callable[[int], None]) -> list[str]:
+def fill(connection: Connection, rows: int, report: Callable[[int], None]) -> list[str]:
     """Write so many webhooks of distinct payments; returns the payments, in the order of arrival."""
     [body] = make_bodies(1)
     payments: list[str] = []
@@ -72,7 +72,7 @@ def fill(connection: Connection, rows: int, told: Callable[[int], None]) -> list
     for first in range(1, rows + 1, _STEP):
         last = min(first + _STEP - 1, rows)
         payments += [row[0] for row in connection.execute(_FILL, {**values, "first": first, "last": last})]
-        told(last)
+        report(last)
     # As autovacuum leaves them within the hour.
     connection.execute("vacuum (analyze) outbox, outbox_pending, dedup, webhook_deliveries")
     connection.execute("checkpoint")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from benchmarks import bare_handler, load
-from benchmarks.beside import WorkFailed, beside
 from benchmarks.bodies import make_bodies, write_requests
 from benchmarks.figures import Aim, Figure, Result, Void, cpu_seconds_of_all, expect, median, percentile, ratio
+from benchmarks.other_process import WorkFailed, in_other_process
 from benchmarks.system import BARE_HANDLER, TWO_PROCESSES, System, system
 from schemas.stripe import DATASCHEMA
 
@@ -151,10 +151,10 @@ def run(scale: Scale, report: Report) -> Result:
         f"load: {_generator()}, {CONNECTIONS} connections, {seconds:g} s a round; relay and worker do not run",
         "capacity of two processes ÷ one: reckoned from the processor time of an event, a core for each, not from the rates",
     ]
-    return Result("intake", [*_figures(sides["gateway"], transactions, statements), *_beside(sides)], notes)
+    return Result("intake", [*_figures(sides["gateway"], transactions, statements), *_peers(sides)], notes)
 
 
-def _beside(sides: dict[str, list[Round]]) -> list[Figure]:
+def _peers(sides: dict[str, list[Round]]) -> list[Figure]:
     """The gateway of two processes and the bare handler beside the gateway."""
     gateway, two, bare = sides["gateway"], sides[TWO_PROCESSES], sides[BARE_HANDLER]
     costs = {side: [each.cost for each in rounds] for side, rounds in sides.items()}
@@ -214,7 +214,7 @@ def _by_wrk(ours: System, side: str, plan: load.Plan) -> Round:
 def _by_our_own(ours: System, side: str, plan: load.Plan) -> Round:
     with ours.running(side) as [process]:
         before = cpu_seconds_of_all(process.pid)
-        with beside(load.send, plan) as answers_within:
+        with in_other_process(load.send, plan) as answers_within:
             answers = answers_within((plan.seconds or 0) + _GRACE)
         spent = cpu_seconds_of_all(process.pid) - before
     expect("requests that were refused", answers.refused, 0)

@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import load
-from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
 from benchmarks.figures import Aim, Result, Void, expect, percentiles
+from benchmarks.other_process import in_other_process
 from benchmarks.payments import WORKER
 from benchmarks.system import System, system
 from benchmarks.topic import Offsets, Topic, header
@@ -50,7 +50,7 @@ def _travel(ours: System, seconds: float) -> tuple[list[float], float]:
     topic = Topic(ours.bootstrap, Name.BILLING_PAYMENTS)
     before, start_at = topic.ends(), time.monotonic() + _START_IN
     plan = load.Plan(requests, ours.public, _CONNECTIONS, rate=RATE, start_at=start_at)
-    with beside(load.send, plan) as answers_within:
+    with in_other_process(load.send, plan) as answers_within:
         arrived = _arrivals(topic, before, number, start_at + seconds + _GRACE)
         answers = answers_within(_GRACE)
     expect("requests that were refused", answers.refused, 0)

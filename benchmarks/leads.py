@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import uvloop
 
-from benchmarks.beside import beside
 from benchmarks.figures import Aim, Figure, Result, Void, cpu_seconds, expect, median, percentile, ratio
 from benchmarks.meter import Meter
+from benchmarks.other_process import in_other_process
 from benchmarks.payments import last_id
 from benchmarks.system import Running, System, system
 from projections.leads import DUE_CHANNEL
@@ -107,7 +107,7 @@ def run(scale: Scale, report: Report) -> Result:
     with system("postgres", "kafka", report=report) as ours:
         port, nobody = (ours.stack.ports.take(name, 0) for name in ("crm", "no-crm"))
         crm = {"healthy": f"{port}/p0", "hangs": f"{port}/hang", "dead": f"{nobody}/p0"}
-        with beside(serve, port):
+        with in_other_process(serve, port):
             for number in range(1, scale.rounds + 1):
                 report("leads", f"round {number} of {scale.rounds}: {leads:,} leads of {PARTNERS} partners")
                 ours.settings.update(_partners(port))  # all CRMs are well again after the round before

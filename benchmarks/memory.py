@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import load
-from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
 from benchmarks.figures import Aim, Figure, Result, expect, peak_memory
 from benchmarks.journey import SUCCEEDED
+from benchmarks.other_process import in_other_process
 from benchmarks.payments import WORKER
 from benchmarks.system import Running, System, system
 from benchmarks.topic import Topic, header
@@ -54,7 +54,7 @@ def _send(ours: System, events: int, report: Report) -> None:
         number = min(_AT_ONCE, events - begin)
         report("memory", f"sending: {begin:,} of {events:,} events")
         write_requests(requests, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
-        with beside(load.send, load.Plan(requests, ours.public, _CONNECTIONS)) as answers_within:
+        with in_other_process(load.send, load.Plan(requests, ours.public, _CONNECTIONS)) as answers_within:
             expect("events acknowledged", answers_within(_LIMIT).acknowledged, number)
 
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks import hour
-from benchmarks.beside import beside
 from benchmarks.figures import Aim, Figure, Result, Void, expect, median, peak_memory, percentiles
 from benchmarks.hour import WEBHOOK
 from benchmarks.journey import SUCCEEDED
+from benchmarks.other_process import in_other_process
 from benchmarks.payments import WORKER
-from benchmarks.relay import until_forgotten
+from benchmarks.relay import until_none_pending
 from benchmarks.system import System, system
 from benchmarks.topic import Offsets, Topic, header
 from schemas.topics import Topic as Name
@@ -42,7 +42,7 @@ class _Seen(NamedTuple):
     repeats: int
 
 
-class _Passed(NamedTuple):
+class _Outage(NamedTuple):
     """One outage. Seconds are counted from when Kafka answers again."""
 
     first: float
@@ -57,35 +57,35 @@ class _Passed(NamedTuple):
 
 def run(scale: Scale, report: Report) -> Result:
     events = scale.count(EVENTS)
-    passed: list[_Passed] = []
+    outages: list[_Outage] = []
     with system("postgres", "kafka", "redis", report=report) as ours:
         report("outage", "a small one, which is the measure of memory")
-        small = _pass(ours, max(1000, round(events * _SMALL)), report)
+        small = _one_outage(ours, max(1000, round(events * _SMALL)), report)
         for number in range(1, scale.rounds + 1):
             report("outage", f"round {number} of {scale.rounds}: {events:,} events")
-            passed.append(_pass(ours, events, report))
-    sent = sum(len(each.answers) for each in passed)
+            outages.append(_one_outage(ours, events, report))
+    sent = sum(len(each.answers) for each in outages)
     notes = [
         f"{events:,} webhooks wait when Kafka comes back; {hour.RATE:g} new ones a second from then on, {sent:,} in all",
-        f"{sum(each.repeats for each in passed):,} webhooks went to Kafka twice, since their acknowledgement was lost or late",
+        f"{sum(each.repeats for each in outages):,} webhooks went to Kafka twice, since their acknowledgement was lost or late",
         f"memory is compared with that of the same processes after {max(1000, round(events * _SMALL)):,} events",
     ]
-    return Result("outage", [*_rates(passed, events), *_newcomers(passed), *_memory(passed, small)], notes)
+    return Result("outage", [*_rates(outages, events), *_new_event_figures(outages), *_memory(outages, small)], notes)
 
 
-def _rates(passed: Sequence[_Passed], events: int) -> list[Figure]:
+def _rates(outages: Sequence[_Outage], events: int) -> list[Figure]:
     return [
-        median("Kafka back to first record", [each.first for each in passed], "s"),
-        median("Kafka back to drained", [each.drained for each in passed], "s"),
-        median("Kafka back to the last billing event", [each.settled for each in passed], "s"),
-        median("drained", [events / (each.drained - each.first) for each in passed], "rows/s"),
-        median("effects", [events / (each.settled - each.first) for each in passed], "events/s"),
+        median("Kafka back to first record", [each.first for each in outages], "s"),
+        median("Kafka back to drained", [each.drained for each in outages], "s"),
+        median("Kafka back to the last billing event", [each.settled for each in outages], "s"),
+        median("drained", [events / (each.drained - each.first) for each in outages], "rows/s"),
+        median("effects", [events / (each.settled - each.first) for each in outages], "events/s"),
     ]
 
 
-def _newcomers(passed: Sequence[_Passed]) -> list[Figure]:
-    def of_all(which: Callable[[_Passed], list[float]]) -> list[float]:
-        return [value for each in passed for value in which(each)]
+def _new_event_figures(outages: Sequence[_Outage]) -> list[Figure]:
+    def of_all(which: Callable[[_Outage], list[float]]) -> list[float]:
+        return [value for each in outages for value in which(each)]
 
     return [
         *percentiles("new ones, call to answer", of_all(lambda each: each.answers), p99=Aim(at_most=1000)),
@@ -94,10 +94,10 @@ def _newcomers(passed: Sequence[_Passed]) -> list[Figure]:
     ]
 
 
-def _memory(passed: Sequence[_Passed], small: _Passed) -> list[Figure]:
+def _memory(outages: Sequence[_Outage], small: _Outage) -> list[Figure]:
     figures = []
     for name, before in small.memory.items():
-        most = max(each.memory[name] for each in passed)
+        most = max(each.memory[name] for each in outages)
         figures += [
             Figure(f"peak memory ÷ after a small one: {name}", most / before, "x", aim=Aim(at_most=_FLAT)),
             Figure(f"peak memory: {name}", most, "MiB"),
@@ -105,7 +105,7 @@ def _memory(passed: Sequence[_Passed], small: _Passed) -> list[Figure]:
     return figures
 
 
-def _pass(ours: System, events: int, report: Report) -> _Passed:
+def _one_outage(ours: System, events: int, report: Report) -> _Outage:
     """Kafka goes, the events of an hour gather, Kafka comes back, and new events come in until all effects are there."""
     ours.empty()
     webhooks, billing = (Topic(ours.bootstrap, name) for name in (Name.WEBHOOKS_STRIPE, Name.BILLING_PAYMENTS))
@@ -124,7 +124,7 @@ def _pass(ours: System, events: int, report: Report) -> _Passed:
             _until_handled(ours, f"{_MARKS} and event_id <= '{last}'", events, checks)
             new = answered()
         _until_handled(ours, _MARKS, events + len(new), checks[:-1])
-        until_forgotten(ours)
+        until_none_pending(ours)
         memory = {each.name: peak_memory(each.pid) for each in processes}
     report("outage", "counting")
     relayed = _seen(webhooks, before[0], WEBHOOK, in_order=gathered)
@@ -133,12 +133,12 @@ def _pass(ours: System, events: int, report: Report) -> _Passed:
     return _measured(relayed, settled, gathered, new, back_at)._replace(memory=memory)
 
 
-def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict[str, Answered], back_at: float) -> _Passed:
+def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict[str, Answered], back_at: float) -> _Outage:
     last = max(settled.at[payment] for payment in gathered)
     until = max(last, min(each.at for each in new.values()))  # a small backlog may be settled before the first answer
     meanwhile = {payment: each for payment, each in new.items() if each.at <= until}
     waited = [relayed.at[payment] for payment in gathered]
-    return _Passed(
+    return _Outage(
         first=min(waited) - back_at,
         drained=max(waited) - back_at,
         settled=last - back_at,
@@ -165,7 +165,7 @@ def _new_events(ours: System) -> Iterator[tuple[Callable[[], None], Callable[[],
     stop = ours.stack.data_dir / "stop"
     stop.unlink(missing_ok=True)
     secret = ours.settings["STRIPE_WEBHOOK_SECRET"]
-    with beside(hour.send_until, stop, ours.public, secret) as answered_within:
+    with in_other_process(hour.send_until, stop, ours.public, secret) as answered_within:
 
         def end() -> dict[str, Answered]:
             stop.touch()

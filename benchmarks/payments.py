@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import psycopg
 from psycopg import Connection, sql
 
-from benchmarks.beside import beside
 from benchmarks.figures import Aim, Figure, Result, Void, expect, median, peak_memory, ratio
+from benchmarks.other_process import in_other_process
 from benchmarks.preload import preload
 from benchmarks.system import Running, System, system
 
@@ -124,7 +124,7 @@ def run(scale: Scale, report: Report) -> Result:
             report("payments", f"round {number} of {scale.rounds}: worker, {events:,} events")
             worked.append(_work(ours, events))
             report("payments", f"round {number} of {scale.rounds}: the same rows by a bare loop")
-            with beside(write_again, ours.database_url) as rate_within:
+            with in_other_process(write_again, ours.database_url) as rate_within:
                 bare.append(rate_within(_LIMIT))
     rates = [each.rate for each in worked]
     figures = [
@@ -139,7 +139,7 @@ def run(scale: Scale, report: Report) -> Result:
 def _work(ours: System, events: int) -> Worked:
     """A worker is started on a backlog of webhooks that is there."""
     ours.empty()
-    with beside(preload, ours.bootstrap, events) as acknowledged_within:
+    with in_other_process(preload, ours.bootstrap, events) as acknowledged_within:
         expect("webhooks on Kafka", acknowledged_within(_LIMIT), events)
     with ours.connect() as connection:
         start = last_id(connection)

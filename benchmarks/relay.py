@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from benchmarks import backlog, debezium
 from benchmarks.backlog import TOPIC, number_in, write_paced
-from benchmarks.beside import beside
 from benchmarks.figures import Aim, Figure, Result, Void, cpu_seconds, expect, median, peak_memory, percentiles, ratio
+from benchmarks.other_process import in_other_process
 from benchmarks.producer import produce_backlog, produce_backlog_with_aiokafka
 from benchmarks.system import System, system
 from benchmarks.topic import Offsets, Topic, header
@@ -137,7 +137,7 @@ def _drain(ours: System, topic: Topic, rows: int) -> Drained:
     before, started = topic.ends(), time.monotonic()
     with ours.running("relay") as [relay]:
         span = topic.until_readable(before, rows, _LIMIT, relay.check)
-        until_forgotten(ours)
+        until_none_pending(ours)
         memory = peak_memory(relay.pid)
     check_records(topic, before, rows, "ce_id")
     return Drained(span.rate, span.first - started, memory)
@@ -149,7 +149,7 @@ def _bare(ours: System, topic: Topic, rows: int, produce: Callable[[str, str, in
     with ours.connect() as connection:
         backlog.fill(connection, rows)
     before = topic.ends()
-    with beside(produce, ours.database_url, ours.bootstrap, rows) as acknowledged_within:
+    with in_other_process(produce, ours.database_url, ours.bootstrap, rows) as acknowledged_within:
         span = topic.until_readable(before, rows, _LIMIT, lambda: None)
         expect("records that the bare producer had acknowledged", acknowledged_within(_LIMIT), rows)
     check_records(topic, before, rows, "ce_id")
@@ -186,7 +186,9 @@ def _latencies(system: System, topic: Topic, relay: Process, seconds: float) -> 
     wanted = _WRITERS * int(RATE / _WRITERS * seconds)
     with ExitStack() as writers:
         each = [
-            writers.enter_context(beside(write_paced, system.database_url, RATE / _WRITERS, seconds, start_at + place / RATE))
+            writers.enter_context(
+                in_other_process(write_paced, system.database_url, RATE / _WRITERS, seconds, start_at + place / RATE)
+            )
             for place in range(_WRITERS)
         ]
         arrived = _arrivals(topic, before, wanted, start_at + seconds + 30)
@@ -208,7 +210,7 @@ def _arrivals(topic: Topic, before: Offsets, wanted: int, deadline: float) -> di
     return arrived
 
 
-def until_forgotten(ours: System) -> None:
+def until_none_pending(ours: System) -> None:
     deadline = time.monotonic() + _LIMIT
     while ours.count("outbox_pending"):
         if time.monotonic() > deadline:

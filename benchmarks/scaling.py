@@ -13,11 +13,11 @@ import requests
 
 from benchmarks import backlog
 from benchmarks.backlog import TOPIC
-from benchmarks.beside import beside
 from benchmarks.figures import Figure, Result, Void, expect, median, ratio
+from benchmarks.other_process import in_other_process
 from benchmarks.payments import WORKER, last_id, until_done
 from benchmarks.preload import preload
-from benchmarks.relay import check_records, until_forgotten
+from benchmarks.relay import check_records, until_none_pending
 from benchmarks.system import Running, System, system
 from benchmarks.topic import Topic
 
@@ -81,12 +81,12 @@ def _relay(ours: System, names: Sequence[str], rows: int) -> Shared:
     before = topic.ends()
     with ours.running(*names) as relays:
         shards = _SHARDS // len(relays)
-        _await(lambda: all(_told(relay, "tallyhook_relay_shards") == shards for relay in relays), "shards are not shared out")
-        with _held(relays), ours.connect() as connection:
+        _await(lambda: all(_metric(relay, "tallyhook_relay_shards") == shards for relay in relays), "shards are not shared out")
+        with _paused(relays), ours.connect() as connection:
             backlog.fill(connection, rows)
         span = topic.until_readable(before, rows, _LIMIT, relays[0].check)
-        until_forgotten(ours)
-        done = [_told(relay, "tallyhook_relay_relayed_total") for relay in relays]
+        until_none_pending(ours)
+        done = [_metric(relay, "tallyhook_relay_relayed_total") for relay in relays]
     check_records(topic, before, rows, "ce_id")
     expect("events that the relays have relayed", sum(done), rows)
     return Shared(span.rate, done)
@@ -100,10 +100,10 @@ def _work(ours: System, names: Sequence[str], events: int) -> Shared:
         _await(lambda: all(_partitions(each) == share for each in workers), "partitions are not shared out")
         with ours.connect() as connection:
             start = last_id(connection)
-        with beside(preload, ours.bootstrap, events) as acknowledged_within, _held(workers):
+        with in_other_process(preload, ours.bootstrap, events) as acknowledged_within, _paused(workers):
             expect("webhooks on Kafka", acknowledged_within(_LIMIT), events)
         seconds, counted = until_done(ours, workers[0], start, events)
-        done = [_told(each, "tallyhook_worker_handled_total") for each in workers]
+        done = [_metric(each, "tallyhook_worker_handled_total") for each in workers]
         time.sleep(3)  # until the offsets are committed, so that the next round begins behind them
     expect("rows of consumed", ours.count("consumed"), events)
     expect("rows of outbox", ours.count("outbox"), 2 * events)
@@ -112,7 +112,7 @@ def _work(ours: System, names: Sequence[str], events: int) -> Shared:
 
 
 @contextmanager
-def _held(processes: Sequence[Running]) -> Iterator[None]:
+def _paused(processes: Sequence[Running]) -> Iterator[None]:
     """Stop the processes where they are, and let them go on together."""
     for each in processes:
         os.kill(each.pid, signal.SIGSTOP)
@@ -123,7 +123,7 @@ def _held(processes: Sequence[Running]) -> Iterator[None]:
             os.kill(each.pid, signal.SIGCONT)
 
 
-def _told(process: Running, metric: str) -> int:
+def _metric(process: Running, metric: str) -> int:
     """The sum of a metric over its labels, as the process exports it."""
     text = requests.get(f"{process.web}/metrics", timeout=10).text
     return int(sum(float(value) for value in re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 import msgspec
 from elasticsearch import AsyncElasticsearch, helpers
 
-from benchmarks.beside import beside
 from benchmarks.figures import Aim, Result, Void, expect, median, ratio
+from benchmarks.other_process import in_other_process
 from benchmarks.producer import Ready, produce
 from benchmarks.system import Running, System, system
 from runtime.ids import new_id
@@ -103,7 +103,7 @@ def _work(ours: System, documents: int) -> float:
         connection.execute("insert into tasks (id, kind) select id, 'search.index' from unnest(%s::uuid[]) as t(id)", (ids,))
         connection.execute("vacuum (analyze) tasks")
     asyncio.run(_clear(ours))
-    with beside(preload, ours.bootstrap, ids) as acknowledged_within:
+    with in_other_process(preload, ours.bootstrap, ids) as acknowledged_within:
         expect("documents on Kafka", acknowledged_within(_LIMIT), documents)
     with ours.running(WORKER) as [worker]:
         seconds, counted = _until_done(ours, worker, documents)
@@ -139,7 +139,7 @@ def _number(connection: Connection, query: LiteralString) -> float:
 
 def _work_bare(ours: System, documents: int) -> float:
     """The same documents by the helper alone, in a process of its own."""
-    with beside(bulk, ours.stack.elasticsearch.url, documents) as rate_within:
+    with in_other_process(bulk, ours.stack.elasticsearch.url, documents) as rate_within:
         rate = rate_within(_LIMIT)
     expect("documents that the helper wrote", asyncio.run(_found(ours, _BARE)), documents)
     return rate

@@ -88,14 +88,14 @@ class Topic:
         missing = sum(self.ends().values()) - sum(after.values())
         if not missing:
             return
-        heard = time.monotonic()
+        last_arrival = time.monotonic()
         for message in self.arriving(after):
             if message is None:
-                if time.monotonic() - heard > _SILENT:
+                if time.monotonic() - last_arrival > _SILENT:
                     raise Void(f"{missing:,} records of {self.name} could not be read within {_SILENT:.0f} s")
                 continue
             yield message
-            heard = time.monotonic()
+            last_arrival = time.monotonic()
             missing -= 1
             if not missing:
                 return

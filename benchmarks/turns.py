@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Result, Scale, Turn, Void, median, ratio
-from benchmarks.kept import IN_TURN
+from benchmarks.saved import IN_TURN
 from benchmarks.system import measuring
 from ops.dev.processes import TALLYHOOK
 from tests.release import last_release

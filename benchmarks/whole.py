@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks import load
-from benchmarks.beside import beside
 from benchmarks.bodies import write_requests
 from benchmarks.figures import Aim, Result, expect, median, ratio
 from benchmarks.mail_server import mail_server
 from benchmarks.meter import Meter
+from benchmarks.other_process import in_other_process
 from benchmarks.system import System, system
 from benchmarks.topic import Topic
 from ops.dev.processes import TALLYHOOK
@@ -88,7 +88,7 @@ class _Side:
             self._report("whole", f"{self.name}: sending, {begin:,} of {events:,} events")
             payments = write_requests(path, number, self._ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
             self._make_users(payments)
-            with beside(load.send, load.Plan(path, self._ours.public, _CONNECTIONS)) as answers_within:
+            with in_other_process(load.send, load.Plan(path, self._ours.public, _CONNECTIONS)) as answers_within:
                 expect("events acknowledged", answers_within(_LIMIT).acknowledged, number)
 
     def _make_users(self, payments: Sequence[str]) -> None:

@@ -18,11 +18,11 @@ import requests
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from benchmarks import capacity, kept
+from benchmarks import capacity, saved
 from benchmarks.__main__ import Name, app
-from benchmarks.beside import Work, WorkFailed, beside
 from benchmarks.capacity import Costs
 from benchmarks.figures import Result, Void, cpu_seconds_of_all
+from benchmarks.other_process import Work, WorkFailed, in_other_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,19 +36,19 @@ _COSTS: Final = Costs(
 
 
 def test_the_page_has_the_tables_of_the_measured_costs() -> None:
-    assert capacity.written() == capacity.tables(capacity.measured())
+    assert capacity.tables_on_page() == capacity.tables(capacity.measured_costs())
 
 
 @pytest.mark.parametrize(("load", "share", "counts"), [(0.1, 1, True), (4.0, 1, False), (0.1, 0.1, False)])
 def test_the_page_states_that_figures_of_a_busy_machine_do_not_count(load: float, share: float, counts: bool) -> None:
-    run = kept.kept("whole")
+    run = saved.load("whole")
     assert run is not None
     changed = replace(run, share=share, machine=replace(run.machine, load=load))
-    assert ("do not rely" not in capacity.tables(capacity.measured(changed))) is counts
+    assert ("do not rely" not in capacity.tables(capacity.measured_costs(changed))) is counts
 
 
 def test_the_readme_has_the_figures_that_are_kept() -> None:
-    assert kept.written() == kept.tables(Name)
+    assert saved.figures_in_readme() == saved.tables(Name)
 
 
 def test_processes_are_so_many_that_each_uses_seven_tenths_of_a_core() -> None:
@@ -76,7 +76,7 @@ def test_the_limits_come_in_their_order() -> None:
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Copies of the files that `--write` writes."""
-    for module, name in ((kept, "RESULTS"), (kept, "README"), (capacity, "PAGE")):
+    for module, name in ((saved, "RESULTS"), (saved, "README"), (capacity, "PAGE")):
         place = getattr(module, name)
         copy = tmp_path / place.name
         shutil.copytree(place, copy) if place.is_dir() else shutil.copy(place, copy)
@@ -92,7 +92,7 @@ def _bench(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Result], *words: s
 
 
 def _measured() -> Result:
-    run = kept.kept("whole")
+    run = saved.load("whole")
     assert run is not None
     [result] = run.results
     return Result("whole", [replace(figure, value=figure.value * 2) for figure in result.figures])
@@ -100,10 +100,10 @@ def _measured() -> Result:
 
 @pytest.mark.usefixtures("places")
 def test_costs_that_are_kept_go_into_the_page_of_the_model_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = capacity.written()
+    before = capacity.tables_on_page()
     assert _bench(monkeypatch, _measured) == 0
-    assert capacity.written() == capacity.tables(capacity.measured()) != before
-    assert kept.written() == kept.tables(Name)
+    assert capacity.tables_on_page() == capacity.tables(capacity.measured_costs()) != before
+    assert saved.figures_in_readme() == saved.tables(Name)
 
 
 @pytest.mark.parametrize("error", [Void("lost"), WorkFailed("ended"), psycopg.OperationalError("gone"), requests.Timeout()])
@@ -125,7 +125,7 @@ def test_a_small_run_keeps_nothing(monkeypatch: pytest.MonkeyPatch, places: Path
 
 
 def test_a_load_that_ends_by_itself_is_noticed() -> None:
-    with beside(max, 1, 2) as outcome_within, pytest.raises(WorkFailed, match="ended before"):
+    with in_other_process(max, 1, 2) as outcome_within, pytest.raises(WorkFailed, match="ended before"):
         _check_for(outcome_within, 60)
 
 

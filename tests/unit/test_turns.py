@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import kept, turns
+from benchmarks import saved, turns
 from benchmarks.figures import Aim, Figure, Result, Scale, Void
 from benchmarks.system import measured
 from ops.dev.processes import TALLYHOOK
@@ -64,10 +64,10 @@ def test_a_round_that_does_not_count_ends_it_and_names_the_release() -> None:
 
 
 def test_what_is_kept_has_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kept, "RESULTS", tmp_path)
+    monkeypatch.setattr(saved, "RESULTS", tmp_path)
     values = iter((20.0, 10.0))
     result = turns.run("idle", lambda *_: Result("idle", [Figure("relay", next(values), "MiB")]), Scale(1), quiet)
-    kept.keep(kept.Report(kept.this_machine(), 1, 1.0, [result]))
-    table = kept.tables(["idle"])
+    saved.save(saved.Report(saved.this_machine(), 1, 1.0, [result]))
+    table = saved.tables(["idle"])
     assert table.startswith("### idle, in turn with the last release\n")
     assert "\n| relay | 20.00 MiB | 10.00 MiB | 0.50 |  |  |  |\n" in table

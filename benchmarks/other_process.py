@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that what measures does not share an interpreter with what makes the load."""
+"""Runs work in another process, so that the measurement does not share an interpreter with the load."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _END_LIMIT = 5.0  # seconds
 
 
 class WorkFailed(Exception):
-    """The work in the other process raised; its words are the message."""
+    """The work in the other process raised an exception; its text is the message."""
 
     reason = "work_failed"
 
 
 class Work(Generic[Outcome]):
-    """The work in the other process: a call waits so many seconds for its outcome."""
+    """The work in the other process: a call waits for its outcome, at most the given seconds."""
 
     def __init__(self, reader: Connection) -> None:
         self._reader = reader
@@ -34,15 +34,17 @@ class Work(Generic[Outcome]):
         return found
 
     def check(self) -> None:
-        """Raise WorkFailed if it has ended, where nobody has told it to."""
+        """Raise WorkFailed if the work has ended by itself."""
         if self._reader.poll(0):
             _outcome(self._reader, 0)
-            raise WorkFailed("it ended before it was told to")
+            raise WorkFailed("it ended before it was stopped")
 
 
 @contextmanager
-def beside(work: Callable[Arguments, Outcome], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Work[Outcome]]:
-    """Run `work` beside us; what is yielded waits for its outcome. The process ends with the block."""
+def in_other_process(
+    work: Callable[Arguments, Outcome], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Iterator[Work[Outcome]]:
+    """Run `work` in another process, and yield a handle that waits for its outcome. The process ends with the block."""
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(writer, work, args, kwargs), daemon=True)
@@ -58,10 +60,10 @@ def beside(work: Callable[Arguments, Outcome], *args: Arguments.args, **kwargs: 
 
 
 def _run(writer: Connection, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent process handles it
     try:
         outcome = (True, work(*args, **kwargs))
-    except Exception as error:  # noqa: BLE001  # whatever it was, the other side must hear of it
+    except Exception as error:  # noqa: BLE001  # the parent process reports any exception
         outcome = (False, f"{work.__module__}.{work.__name__}: {type(error).__name__}: {error}")
     writer.send(outcome)
 
@@ -72,7 +74,7 @@ def _outcome(reader: Connection, seconds: float) -> Any:
     try:
         succeeded, value = reader.recv()
     except EOFError:
-        raise WorkFailed("it ended without a word") from None
+        raise WorkFailed("it ended without an outcome") from None
     if not succeeded:
         raise WorkFailed(value)
     return value

@@ -91,13 +91,13 @@ def _speed() -> float:
     return round(_ADDITIONS / 1e6 / (time.process_time() - began), 1)
 
 
-def kept(name: str) -> Report | None:
+def load(name: str) -> Report | None:
     """The last run of a benchmark that was kept."""
     path = RESULTS / f"{name}.json"
     return msgspec.json.decode(path.read_bytes(), type=Report) if path.exists() else None
 
 
-def keep(report: Report) -> None:
+def save(report: Report) -> None:
     """Keep a run of one benchmark, in place of the one before."""
     [result] = report.results
     path = RESULTS / f"{result.benchmark}.json"
@@ -105,22 +105,22 @@ def keep(report: Report) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
 
-def write(names: Iterable[str]) -> None:
+def write_readme(names: Iterable[str]) -> None:
     """Put the kept figures of these benchmarks into README.md, between their markers."""
     before, _, rest = README.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
     README.write_text(f"{before}{_BEGIN}\n{tables(names)}{_END}{after}")
 
 
-def written() -> str:
+def figures_in_readme() -> str:
     """The part of README.md that `write` writes."""
     return README.read_text().partition(_BEGIN)[2].partition(_END)[0].removeprefix("\n")
 
 
 def tables(names: Iterable[str]) -> str:
     """A table for each benchmark and each of its runs in turn with the last release, as Markdown, with its notes."""
-    runs = ((name, kept_as) for name in names for kept_as in (name, f"{name}{IN_TURN}"))
-    return "\n".join(_table(name, report) for name, kept_as in runs if (report := kept(kept_as)))
+    runs = ((name, saved_as) for name in names for saved_as in (name, f"{name}{IN_TURN}"))
+    return "\n".join(_table(name, report) for name, saved_as in runs if (report := load(saved_as)))
 
 
 def _table(name: str, report: Report) -> str:
