@@ -44,7 +44,7 @@ on conflict (user_id) do update set email = excluded.email, phone = excluded.pho
   opt_outs = excluded.opt_outs, locale = excluded.locale, updated_at = now()
 returning {_COLUMNS}
 """
-_NAMED: Final = f"""
+_FIND: Final = f"""
 select {_COLUMNS} from contacts
 where user_id = any(%(names)s) or email = any(%(names)s) or phone = any(%(names)s) or push = any(%(names)s)
 order by user_id
@@ -65,8 +65,8 @@ async def read(connection: AsyncConnection, user_id: str) -> Contact | None:
     return await cursor.fetchone()
 
 
-async def named(connection: AsyncConnection, names: Sequence[str]) -> list[Contact]:
+async def find(connection: AsyncConnection, names: Sequence[str]) -> list[Contact]:
     """Read every contact whose user id or one of whose addresses is among the names."""
     cursor = connection.cursor(row_factory=class_row(Contact))
-    await cursor.execute(_NAMED, {"names": list(names)})
+    await cursor.execute(_FIND, {"names": list(names)})
     return await cursor.fetchall()

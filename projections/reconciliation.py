@@ -52,7 +52,7 @@ where r.payment_id is null or r.payment_id > excluded.payment_id
 returning reference, payment_id, paid_amount, paid_currency, outcome, expected_amount, expected_currency, user_id
 """
 
-_FREE: Final = """
+_RELEASE: Final = """
 with v as (select * from unnest(%b::text[], %b::text[]) as v(reference, payment_id)),
 dropped as (
   delete from reconciliations r using v
@@ -77,10 +77,10 @@ async def settle(connection: AsyncConnection, payments: Iterable[Paid]) -> Async
     return cursor
 
 
-async def free(connection: AsyncConnection, claims: Iterable[tuple[str, str]]) -> None:
+async def release(connection: AsyncConnection, claims: Iterable[tuple[str, str]]) -> None:
     """Remove the paid halves from references that payments no longer name; `claims` are pairs of reference and payment id."""
     references, payments = zip(*claims, strict=True)
-    await connection.execute(_FREE, (list(references), list(payments)), prepare=True)
+    await connection.execute(_RELEASE, (list(references), list(payments)), prepare=True)
 
 
 async def expected_users(connection: AsyncConnection, references: Iterable[str]) -> AsyncCursor[tuple[str, str]]:

@@ -48,7 +48,7 @@ class NotificationsHandler:
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         commands = [(event, command_of(event)) for event in events]
-        known = await contacts.named(connection, sorted({name for _, command in commands for name in names_of(command)}))
+        known = await contacts.find(connection, sorted({name for _, command in commands for name in names_of(command)}))
         by_name = _by_name(known)
         queued: list[Notification] = []
         refused: list[tuple[Notification, NotificationFailed | NotificationSuppressed]] = []

@@ -69,7 +69,7 @@ class Total(NamedTuple):
     after_failures: bool = False
 
 
-class Returned(NamedTuple):
+class StatedRefund(NamedTuple):
     """One refund of a payment, as an event states it; `gone` if the refund failed or was canceled."""
 
     id: str
@@ -94,8 +94,8 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
 
     `requested` is the amount that the payer should pay, and `hinted` the same as another object (its invoice) states it, which
     counts only until the payment states its own; `captured` is the received amount, and `vouched` the same as another object
-    states it, which again counts only until the payment states its own. `refunded` is the provider's running total, `returned`
-    are single refunds. `witnessed` is true if `progress` is stated by a part of the payment; the payment itself states it too.
+    states it, which again counts only until the payment states its own. `refunded` is the provider's running total, `refunds`
+    are single ones. `witnessed` is true if `progress` is stated by a part of the payment; the payment itself states it too.
     """
 
     progress: Progress | None = None
@@ -105,7 +105,7 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
     captured: Money | None = None
     vouched: Money | None = None
     refunded: Total | None = None
-    returned: tuple[Returned, ...] = ()
+    refunds: tuple[StatedRefund, ...] = ()
     reference: str | None = None
     customer_id: str | None = None
     user_id: str | None = None

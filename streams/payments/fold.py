@@ -22,7 +22,7 @@ from streams.payments.facts import (
     Stamp,
     SubscriptionFact,
 )
-from streams.payments.refunds import latest, merged
+from streams.payments.refunds import latest, merge
 from streams.payments.states import (
     DisputeState,
     Fate,
@@ -55,7 +55,7 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         captured=_best(known.captured, _stated(stamp, fact.captured)),
         vouched=_best(known.vouched, _stated(stamp, fact.vouched)),
         refunded=latest(known.refunded, fact.refunded),
-        refunds=merged(known.refunds, stamp, fact.returned) if fact.returned else known.refunds,
+        refunds=merge(known.refunds, stamp, fact.refunds) if fact.refunds else known.refunds,
         refunded_before=known.refunded_before,
         requested=_best(known.requested, _stated(stamp, fact.requested)),
         hinted=_best(known.hinted, _stated(stamp, fact.hinted)),

@@ -17,8 +17,8 @@ from streams.payments.facts import (
     PaymentFact,
     Progress,
     RefundFact,
-    Returned,
     Stamp,
+    StatedRefund,
     SubscriptionFact,
     Total,
     money,
@@ -123,7 +123,7 @@ def _of_refund(event: Event, name: str) -> list[Fact]:
                 fact,
                 stamp=Stamp(event.created_at, _STEPS["refunded"][0], name),
                 refunded=None if total is None else Total(event.created_at, total),
-                returned=(Returned(refund.id, refund.amount or 0, refund.created_at, status in _GONE),) if refund else (),
+                refunds=(StatedRefund(refund.id, refund.amount or 0, refund.created_at, status in _GONE),) if refund else (),
             )
         )
     return facts

@@ -10,10 +10,10 @@ state when a refund was made, both are possible, and the sum of the refunds deci
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from streams.payments.facts import Returned, Stamp, Total
+from streams.payments.facts import Stamp, StatedRefund, Total
 
 
-class Given(NamedTuple):
+class MergedRefund(NamedTuple):
     """
     One refund of a payment, by all events together.
 
@@ -28,11 +28,11 @@ class Given(NamedTuple):
     gone: int | None = None
 
 
-def merged(known: Mapping[str, Given], stamp: Stamp, returned: Iterable[Returned]) -> dict[str, Given]:
+def merge(known: Mapping[str, MergedRefund], stamp: Stamp, stated: Iterable[StatedRefund]) -> dict[str, MergedRefund]:
     """Return the refunds after one more event that states some of them; the same for every order and any repetition."""
     refunds = dict(known)
-    for each in returned:
-        given = Given(
+    for each in stated:
+        given = MergedRefund(
             stamp,
             each.amount,
             created=each.created,
@@ -40,7 +40,7 @@ def merged(known: Mapping[str, Given], stamp: Stamp, returned: Iterable[Returned
             gone=stamp.at if each.gone else None,
         )
         before = refunds.get(each.id, given)
-        refunds[each.id] = Given(
+        refunds[each.id] = MergedRefund(
             *max(before[:2], given[:2]),
             created=_earlier(before.created, given.created),
             seen=_earlier(before.seen, given.seen),
@@ -78,7 +78,7 @@ def latest(known: Totals | None, total: Total | None) -> Totals | None:
     return Totals(one.at, max(made, default=None), min(left, default=None))
 
 
-def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: int = 0) -> int:
+def refunded_amount(totals: Totals | None, refunds: Iterable[MergedRefund], total_before: int = 0) -> int:
     """Return the amount whose refunds did not fail; `total_before` is a total of unknown time, used if there is no other."""
     given = list(refunds)
     refunded = sum(refund.amount for refund in given if refund.gone is None)
@@ -89,7 +89,7 @@ def given_back(totals: Totals | None, refunds: Iterable[Given], total_before: in
     return max(min(max(refunded, low), high), 0)
 
 
-def _candidates(totals: Totals, given: list[Given]) -> list[Total]:
+def _candidates(totals: Totals, given: list[MergedRefund]) -> list[Total]:
     """The possible values of the last total: if a refund was made in its second and none failed, another change came before."""
     candidates = [] if totals.made is None else [Total(totals.at, totals.made)]
     if totals.left is not None and (totals.made is None or any(refund.gone == totals.at for refund in given)):
@@ -97,12 +97,12 @@ def _candidates(totals: Totals, given: list[Given]) -> list[Total]:
     return candidates
 
 
-def _bounds(total: Total, given: list[Given]) -> tuple[int, int]:
+def _bounds(total: Total, given: list[MergedRefund]) -> tuple[int, int]:
     changes = [_change(refund, total) for refund in given]
     return total.amount + sum(least for least, _ in changes), total.amount + sum(most for _, most in changes)
 
 
-def _change(refund: Given, total: Total) -> tuple[int, int]:
+def _change(refund: MergedRefund, total: Total) -> tuple[int, int]:
     """The least and the most that this refund adds to the total."""
     amount = refund.amount
     made_later = refund.created is not None and refund.created > total.at

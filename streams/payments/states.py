@@ -12,7 +12,7 @@ import msgspec
 from schemas.billing import InvoiceStatus, PaymentStatus
 from schemas.providers import ProviderName
 from streams.payments.facts import UNSTATED, Before, InvoicePhase, Money, Progress, Stamp
-from streams.payments.refunds import Given, Totals, given_back
+from streams.payments.refunds import MergedRefund, Totals, refunded_amount
 
 
 class Known(NamedTuple):
@@ -100,7 +100,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     captured: Stated | None = None
     vouched: Stated | None = None
     refunded: Totals | None = None
-    refunds: dict[str, Given] = {}
+    refunds: dict[str, MergedRefund] = {}
     refunded_before: int = msgspec.field(default=0, name="amount_refunded")
     """The greatest total in a state that was written before refunds were kept one by one."""
     requested: Stated | None = msgspec.field(default=None, name="asked")
@@ -124,7 +124,7 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
         if settled is None:
             return 0
         most = max(self.money.amount, self.refunded.greatest if self.refunded else 0)
-        return min(given_back(self.refunded, self.refunds.values(), self.refunded_before), most)
+        return min(refunded_amount(self.refunded, self.refunds.values(), self.refunded_before), most)
 
     @cached_property
     def status(self) -> PaymentStatus:

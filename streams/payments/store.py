@@ -115,7 +115,7 @@ _STATEMENTS: Final[dict[Kind, _Statements]] = {
     "invoice": _statements(invoices),
 }
 
-_REMEMBER: Final = """
+_ADD_HISTORY: Final = """
 insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
 select * from unnest(%b::text[], %b::text[], %b::uuid[], %b::text[], %b::text[], %b::timestamptz[])
 on conflict do nothing
@@ -133,14 +133,14 @@ async def load(connection: AsyncConnection, pipeline: AsyncPipeline, keys: Itera
         for kind, wanted in ids.items()
         if wanted
     ]
-    remembered = await connection.execute(_REMEMBER, _columns(lines), prepare=True)
+    added = await connection.execute(_ADD_HISTORY, _columns(lines), prepare=True)
     await pipeline.sync()
     held = {
         Key(kind, provider, aggregate_id): Held(version, state)
         for kind, cursor in locked
         for provider, aggregate_id, version, state in await cursor.fetchall()
     }
-    return Loaded(held, await _repeated(remembered, lines))
+    return Loaded(held, await _repeated(added, lines))
 
 
 async def save(
@@ -166,7 +166,7 @@ async def save(
             inserted.append((len(new), await connection.execute(statements.insert, _columns(new), prepare=True)))
     settled = await reconciliation.settle(connection, claims.made) if claims.made else None
     if claims.dropped:
-        await reconciliation.free(connection, claims.dropped)
+        await reconciliation.release(connection, claims.dropped)
     expected = await reconciliation.expected_users(connection, claims.unnamed) if claims.unnamed else None
     await pipeline.sync()
     if any(cursor.rowcount != wanted for wanted, cursor in inserted):
@@ -176,10 +176,10 @@ async def save(
     return Saved(pairs, users | dict(await expected.fetchall() if expected else []))
 
 
-async def _repeated(remembered: AsyncCursor[Any], lines: Sequence[Line]) -> set[tuple[Kind, str, UUID]]:
-    if remembered.rowcount == len(lines):
+async def _repeated(added: AsyncCursor[Any], lines: Sequence[Line]) -> set[tuple[Kind, str, UUID]]:
+    if added.rowcount == len(lines):
         return set()
-    fresh = set(await remembered.fetchall())
+    fresh = set(await added.fetchall())
     return {line[:3] for line in lines if line[:3] not in fresh}
 
 

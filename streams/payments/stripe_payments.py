@@ -13,8 +13,8 @@ from streams.payments.facts import (
     PaymentFact,
     Progress,
     RefundFact,
-    Returned,
     Stamp,
+    StatedRefund,
     Total,
     money,
     reference_in,
@@ -79,7 +79,7 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         requested=_stated(charge.amount, charge.currency),
         captured=captured,
         refunded=_total_of(charge, kind, at) if captured else None,
-        returned=tuple(part for refund in refunds for part in _returned(refund, _status_of(refund, kind))),
+        refunds=tuple(part for refund in refunds for part in _stated_refunds(refund, _status_of(refund, kind))),
         reference=reference_in(charge.metadata),
         customer_id=named(charge.customer),
         user_id=user_in(charge.metadata),
@@ -157,7 +157,7 @@ def of_refund(refund: Refund, kind: str, at: int, event: str) -> list[Fact]:
     facts: list[Fact] = [_refund_fact(refund, status, payment, at, event)]
     if payment is not None:
         stamp = Stamp(at, _REFUND_RANK, event)
-        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, returned=_returned(refund, status)))
+        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, refunds=_stated_refunds(refund, status)))
     return facts
 
 
@@ -165,10 +165,10 @@ def _status_of(refund: Refund, kind: str) -> str:
     return "failed" if kind == "refund.failed" else refund.status or "pending"
 
 
-def _returned(refund: Refund, status: str) -> tuple[Returned, ...]:
+def _stated_refunds(refund: Refund, status: str) -> tuple[StatedRefund, ...]:
     if refund.id is None or refund.reason in _RELEASES:
         return ()
-    return (Returned(refund.id, refund.amount or 0, refund.created, status in _GONE),)
+    return (StatedRefund(refund.id, refund.amount or 0, refund.created, status in _GONE),)
 
 
 def _refund_fact(refund: Refund, status: str, payment: str | None, at: int, event: str) -> RefundFact:
