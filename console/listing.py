@@ -60,7 +60,7 @@ def of_state(which: lists.List[Any]) -> Callable[[AsyncConnection, StateQuery], 
     """Return the `read` of a list of current state."""
 
     async def read(connection: AsyncConnection, query: StateQuery) -> Found:
-        found = await lists.read(connection, which, query.asked(datetime.now(UTC)))
+        found = await lists.read(connection, which, query.list_query(datetime.now(UTC)))
         return Found(found.items, cursor_after(found.last))
 
     return read

@@ -40,7 +40,7 @@ class Setting(NamedTuple):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A change that a form asks for."""
+    """A change that a form requests."""
 
     key: ConfigKey
     value: Annotated[str, Meta(max_length=65_536)] | None = None  #: JSON, or a plain text; absent for the default.

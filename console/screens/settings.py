@@ -28,7 +28,7 @@ async def settings(request: web.Request) -> web.Response:
         secrets = await states.read(connection, request.app[SETTINGS].newest, request.app[SENDERS])
     async with reading(request) as connection:
         kept = await retention.read(connection)
-        alerts = await lists.read(connection, lists.NOTIFICATIONS, query.asked(datetime.now(UTC)))
+        alerts = await lists.read(connection, lists.NOTIFICATIONS, query.list_query(datetime.now(UTC)))
     fitting = [each for each in secrets.items if each.setting.casefold().startswith(begins.casefold())]
     return page(
         request,

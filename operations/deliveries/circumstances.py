@@ -15,7 +15,7 @@ from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.live import LiveSources
 from operations.deliveries.explanation import Circumstances, Explanation, Traits, explain, header_of, not_rejected, traits_of
 from operations.webhook_replay import store as work
-from operations.webhook_replay.store import Kept
+from operations.webhook_replay.store import StoredDelivery
 from operations.webhook_replay.verification import NotRecovered, Sources, verify_again
 from projections.senders import Senders
 from runtime.ids import first_id_of, time_of
@@ -66,7 +66,7 @@ async def explain_delivery(connection: AsyncConnection, delivery_id: UUID, input
     return await explain_refused(connection, refused, inputs)
 
 
-async def explain_refused(connection: AsyncConnection, refused: Kept, inputs: Inputs) -> Explanation:
+async def explain_refused(connection: AsyncConnection, refused: StoredDelivery, inputs: Inputs) -> Explanation:
     """Explain why it was refused; the guesses are tried in a thread, since they may take a second."""
     live = inputs.sources.get(refused.place)
     known = Circumstances(
@@ -104,7 +104,7 @@ async def explain_latest(
     return (row[0], found) if row and found else None
 
 
-def _is_recoverable(sources: Sources, refused: Kept) -> bool:
+def _is_recoverable(sources: Sources, refused: StoredDelivery) -> bool:
     try:
         verify_again(sources, refused)
     except NotRecovered:
@@ -112,7 +112,7 @@ def _is_recoverable(sources: Sources, refused: Kept) -> bool:
     return True
 
 
-async def _skew(connection: AsyncConnection, refused: Kept) -> float | None:
+async def _skew(connection: AsyncConnection, refused: StoredDelivery) -> float | None:
     first = first_id_of(time_of(refused.id) - _SKEW_OVER)
     rows = await (await connection.execute(_HEADERS, (refused.source, first, refused.id))).fetchall()
     signed = [(time_of(row[0]).timestamp(), timestamp_of(header_of(refused.source, row[1]))) for row in rows]

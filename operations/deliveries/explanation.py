@@ -18,7 +18,7 @@ from gateway.webhooks.sources.partner import SIGNATURE_HEADER as PARTNER_HEADER
 from operations.deliveries.bodies import bodies_of
 from operations.deliveries.keys import keys_of, likely_keys_of
 from operations.deliveries.signed import ALWAYS_TIMED, Signed
-from operations.webhook_replay.store import Kept
+from operations.webhook_replay.store import StoredDelivery
 from outbox.append import OTHER_MODE
 from runtime.settings import Secret
 from schemas.endpoints import place_of
@@ -66,7 +66,7 @@ class Traits(NamedTuple):
     account: str | None = None
 
 
-def explain(refused: Kept, known: Circumstances) -> Explanation:
+def explain(refused: StoredDelivery, known: Circumstances) -> Explanation:
     """
     Return the first cause that explains the refusal; frequent causes are tried first.
 
@@ -81,7 +81,7 @@ def explain(refused: Kept, known: Circumstances) -> Explanation:
     return _of_signature(refused, known, header_of(refused.source, refused.headers))
 
 
-def _of_signature(refused: Kept, known: Circumstances, header: str) -> Explanation:
+def _of_signature(refused: StoredDelivery, known: Circumstances, header: str) -> Explanation:
     if not header.strip():
         return _because("signature_missing", f"it came without {_SIGNATURES.get(refused.source, 'a signature')}")
     digests = digests_of(header)

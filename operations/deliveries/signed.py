@@ -10,7 +10,7 @@ import msgspec
 from gateway.secrets.uses import LiveSecret, setting_of
 from gateway.webhooks.signatures import timestamp_of
 from gateway.webhooks.sources.partner import NAME as PARTNER
-from operations.webhook_replay.store import Kept
+from operations.webhook_replay.store import StoredDelivery
 from runtime.ids import time_of
 from schemas.partners import key_of
 from schemas.providers import provider_of, providers
@@ -29,7 +29,7 @@ class Signed:
     `has_time` is true while most of it is left.
     """
 
-    def __init__(self, refused: Kept, header: str, digests: Sequence[bytes], secrets: Iterable[LiveSecret]) -> None:
+    def __init__(self, refused: StoredDelivery, header: str, digests: Sequence[bytes], secrets: Iterable[LiveSecret]) -> None:
         self.refused = refused
         self.body = refused.body or b""
         self.timestamp = timestamp_of(header) if refused.source in _TIMED else None

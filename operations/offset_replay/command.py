@@ -16,7 +16,7 @@ _LOOK_EVERY: Final = 0.5
 if TYPE_CHECKING:
     from operations.offset_replay.bounds import Start, Stop
     from operations.offset_replay.differences import Comparison
-    from operations.offset_replay.live import Asked, Outlook
+    from operations.offset_replay.live import Outlook, Target
     from outbox.offsets import Group, Offsets
 
 
@@ -63,18 +63,18 @@ def offsets(
     from operations.offset_replay.bounds import start_of, stop_of
 
     now = datetime.now(UTC)
-    asked = live.Asked(worker, topic)
-    live.check(asked)
+    target = live.Target(worker, topic)
+    live.check(target)
     start = start_of(from_offset or [], from_time, beginning=from_start, now=now)
     stop = stop_of(to or [], now)
     if shadow:
         _refuse_together({"--with-side-effects": with_side_effects, "--wait": wait, "--dry-run": dry_run}, "--shadow")
-        raise typer.Exit(_shadow(asked, start, stop, keep=keep, as_json=as_json))
+        raise typer.Exit(_shadow(target, start, stop, keep=keep, as_json=as_json))
     _refuse_together({"--keep": keep}, "a replay without --shadow")
     if to and not dry_run:
         raise CommandError("--to: a group always reads to the end of the log; use it with --dry-run or --shadow")
     _live(
-        asked, start, stop, effects="allowed" if with_side_effects else "suppressed", dry_run=dry_run, wait=wait, as_json=as_json
+        target, start, stop, effects="allowed" if with_side_effects else "suppressed", dry_run=dry_run, wait=wait, as_json=as_json
     )
 
 
@@ -83,7 +83,7 @@ def _refuse_together(flags: dict[str, bool], other: str) -> None:
         raise CommandError(f"{' and '.join(given)} cannot be combined with {other}")
 
 
-def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run: bool, wait: bool, as_json: bool) -> None:
+def _live(target: "Target", start: "Start", stop: "Stop", *, effects: Any, dry_run: bool, wait: bool, as_json: bool) -> None:
     from operations.offset_replay import live, outcomes, report
     from operations.offset_replay.plan import refuse_live
     from outbox.offsets import Offsets
@@ -93,36 +93,36 @@ def _live(asked: "Asked", start: "Start", stop: "Stop", *, effects: Any, dry_run
     kafka = KafkaSettings.load(environment()).kafka
     broker = Offsets(kafka)
     if not dry_run:
-        refuse_live(broker.group(group_of(asked.worker)))
+        refuse_live(broker.group(group_of(target.worker)))
     with database() as connection:
         with bar("reading the records that would be read again") as shown:
-            outlook = live.survey(broker, kafka, connection, asked, start, stop, lambda number: shown(advance=number))
+            outlook = live.survey(broker, kafka, connection, target, start, stop, lambda number: shown(advance=number))
         moving = not dry_run and bool(outlook.back)
-        settling = moving and asked.worker == outcomes.WORKER and effects == "suppressed"
+        settling = moving and target.worker == outcomes.WORKER and effects == "suppressed"
         settled = outcomes.settle(broker, kafka, connection, start) if settling else 0
-        replay = live.begin(kafka, connection, asked, outlook, effects) if moving else None
-    data = report.moved(asked, outlook, effects, replay, settled)
+        replay = live.begin(kafka, connection, target, outlook, effects) if moving else None
+    data = report.moved(target, outlook, effects, replay, settled)
     show(data, report.moved_text(data), as_json=as_json)
     if replay and wait:
-        _follow(broker, asked, outlook)
+        _follow(broker, target, outlook)
 
 
-def _follow(broker: "Offsets", asked: "Asked", outlook: "Outlook") -> None:
+def _follow(broker: "Offsets", target: "Target", outlook: "Outlook") -> None:
     from operations.offset_replay import live
 
     total = sum(move.until - move.target for move in outlook.back)
     started = datetime.now(UTC)
-    with bar(f"waiting for a worker: tallyhook worker {asked.worker}", total) as shown:
+    with bar(f"waiting for a worker: tallyhook worker {target.worker}", total) as shown:
 
         def progress(read: int, group: "Group") -> None:
-            state = "reading again" if group.members else f"waiting for a worker: tallyhook worker {asked.worker}"
+            state = "reading again" if group.members else f"waiting for a worker: tallyhook worker {target.worker}"
             shown(completed=read, description=state)
 
-        ended = live.follow(broker, asked, outlook.back, progress)
+        ended = live.follow(broker, target, outlook.back, progress)
     print(f"{total} records read again in {(ended - started).total_seconds():.0f} s", file=sys.stderr)
 
 
-def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json: bool) -> int:
+def _shadow(target: "Target", start: "Start", stop: "Stop", *, keep: bool, as_json: bool) -> int:
     import uvloop
 
     from operations.offset_replay import differences, report, schema, shadow
@@ -132,15 +132,15 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
     from runtime.logs import configure_logs
     from streams.settings import StreamSettings
 
-    shadow.refuse_unbuildable(asked.worker)
+    shadow.refuse_unbuildable(target.worker)
     settings = StreamSettings.load(environment())
     configure_logs("shadow", "CRITICAL")  # dead letters are counted in the summary
-    stretches = shadow.stretches_of(Offsets(settings.kafka), asked, start, stop)
-    total = sum(stretch.length for stretch in stretches.values())
+    ranges = shadow.ranges_of(Offsets(settings.kafka), target, start, stop)
+    total = sum(each.length for each in ranges.values())
     with database() as connection:
         for name in schema.drop_abandoned(connection):
             print(f"dropped {name}, which a killed run had left", file=sys.stderr)
-        tables = shadow.BUILDABLE[asked.worker].tables
+        tables = shadow.BUILDABLE[target.worker].tables
         with (
             Lease(settings.database_url, "shadow", settings.lock_lease, Heartbeat("shadow")) as lease,
             schema.shadow_schema(connection, lease.connection, tables, keep=keep) as made,
@@ -148,24 +148,24 @@ def _shadow(asked: "Asked", start: "Start", stop: "Stop", *, keep: bool, as_json
             with bar("building the shadow", total) as shown:
                 built = uvloop.run(
                     shadow.build(
-                        shadow.BUILDABLE[asked.worker].role, settings, made, stretches, lambda number: shown(advance=number)
+                        shadow.BUILDABLE[target.worker].role, settings, made, ranges, lambda number: shown(advance=number)
                     )
                 )
-            found = _settled(connection, made, asked)
+            found = _settled(connection, made, target)
             emitted, letters = differences.emitted(connection, made), differences.dead_letters(connection, made)
-    data = report.compared(asked, built, found, emitted=emitted, letters=letters, kept=made if keep else None)
+    data = report.compared(target, built, found, emitted=emitted, letters=letters, kept=made if keep else None)
     show(data, report.compared_text(data), as_json=as_json)
     return 0 if found.equal else 1
 
 
-def _settled(connection: Any, schema: str, asked: "Asked") -> "Comparison":
+def _settled(connection: Any, schema: str, target: "Target") -> "Comparison":
     """Compare until the live worker has handled every event of the shadow, or makes no progress any more."""
     from operations.offset_replay.differences import compare
 
     least, deadline = sys.maxsize, 0.0
     with bar("comparing"):
         while True:
-            found = compare(connection, schema, asked.worker, asked.topic.rpartition(".")[2])
+            found = compare(connection, schema, target.worker, target.topic.rpartition(".")[2])
             if found.behind < least:
                 least, deadline = found.behind, time.monotonic() + _PATIENCE
             if not found.behind or time.monotonic() >= deadline:

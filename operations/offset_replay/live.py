@@ -14,7 +14,7 @@ from psycopg import Connection
 from operations.errors import OperationError, Reason
 from operations.offset_replay import log, scan, store
 from operations.offset_replay.bounds import End, Moment, Start, Stop
-from operations.offset_replay.log import Stretch
+from operations.offset_replay.log import OffsetRange
 from operations.offset_replay.plan import Move, Positions, moves_of, stops_of
 from operations.offset_replay.scan import Count
 from outbox.errors import BrokerError
@@ -30,7 +30,7 @@ _LOOK_EVERY: Final = 0.5  # seconds
 Progress = Callable[[int], object]
 
 
-class Asked(NamedTuple):
+class Target(NamedTuple):
     """The worker, and one of its topics."""
 
     worker: str
@@ -54,67 +54,71 @@ class Outlook(NamedTuple):
         return [move for move in self.moves if move.target < move.until]
 
 
-def check(asked: Asked) -> None:
+def check(target: Target) -> None:
     """Check that the worker reads the topic. Raises OperationError `worker_unknown`, `topic_not_read`."""
     known = {worker.name: worker for worker in topology.workers()}
-    if asked.worker not in known:
-        raise OperationError(Reason.WORKER_UNKNOWN, f"there is no worker {asked.worker!r}; there are: {', '.join(sorted(known))}")
-    topics = known[asked.worker].consumes
-    if asked.topic not in topics:
-        raise OperationError(Reason.TOPIC_NOT_READ, f"{asked.worker} reads {' and '.join(topics)}, not {asked.topic!r}")
+    if target.worker not in known:
+        raise OperationError(
+            Reason.WORKER_UNKNOWN, f"there is no worker {target.worker!r}; there are: {', '.join(sorted(known))}"
+        )
+    topics = known[target.worker].consumes
+    if target.topic not in topics:
+        raise OperationError(Reason.TOPIC_NOT_READ, f"{target.worker} reads {' and '.join(topics)}, not {target.topic!r}")
 
 
 def read_positions(
-    offsets: Offsets, asked: Asked, start: Start | Stop, unfinished: Mapping[Place, int] | None = None
+    offsets: Offsets, target: Target, start: Start | Stop, unfinished: Mapping[Place, int] | None = None
 ) -> Positions:
     """Read the offsets of the log and of the group, and those of the bound. Raises BrokerError, OperationError."""
-    group = topology.group_of(asked.worker)
-    seen = offsets.look((asked.topic,), (group,))
+    group = topology.group_of(target.worker)
+    seen = offsets.look((target.topic,), (group,))
     if not seen.spans:
-        raise OperationError(Reason.TOPIC_MISSING, f"Kafka has no topic {asked.topic}: tallyhook topics ensure")
-    at = offsets.at(start.at, (asked.topic,)) if isinstance(start, Moment) else {}
-    return Positions(asked.topic, seen.spans, seen.groups[group], at, unfinished or {})
+        raise OperationError(Reason.TOPIC_MISSING, f"Kafka has no topic {target.topic}: tallyhook topics ensure")
+    at = offsets.at(start.at, (target.topic,)) if isinstance(start, Moment) else {}
+    return Positions(target.topic, seen.spans, seen.groups[group], at, unfinished or {})
 
 
 def survey(  # noqa: PLR0917  # the connections and the request, in one call of the command
-    offsets: Offsets, kafka: Cluster, connection: Connection, asked: Asked, start: Start, stop: Stop, progress: Progress
+    offsets: Offsets, kafka: Cluster, connection: Connection, target: Target, start: Start, stop: Stop, progress: Progress
 ) -> Outlook:
     """Count the records that a replay would read again. Raises BrokerError, OperationError."""
-    positions = read_positions(offsets, asked, start, store.unfinished(connection, asked.worker, asked.topic))
+    positions = read_positions(offsets, target, start, store.unfinished(connection, target.worker, target.topic))
     moves = moves_of(start, positions)
-    stops = {} if isinstance(stop, End) else stops_of(stop, read_positions(offsets, asked, stop))
-    stretches = {
-        move.place: Stretch(max(move.target, move.span.begin), min(move.until, move.span.end, stops.get(move.place, move.until)))
+    stops = {} if isinstance(stop, End) else stops_of(stop, read_positions(offsets, target, stop))
+    ranges = {
+        move.place: OffsetRange(
+            max(move.target, move.span.begin), min(move.until, move.span.end, stops.get(move.place, move.until))
+        )
         for move in moves
     }
     days = store.marked_days(connection)
-    batches = log.read(kafka, stretches)
-    counts = scan.count(batches, lambda ids: store.marked(connection, asked.worker, ids), days, progress)
+    batches = log.read(kafka, ranges)
+    counts = scan.count(batches, lambda ids: store.marked(connection, target.worker, ids), days, progress)
     scan.refuse_unmarkable(counts, days)
     fresh = {event_id for of in counts.values() for event_id in of.ids}
     return Outlook(moves, counts, store.remembered(connection, fresh))
 
 
-def begin(kafka: Cluster, connection: Connection, asked: Asked, outlook: Outlook, effects: Effects) -> UUID:
+def begin(kafka: Cluster, connection: Connection, target: Target, outlook: Outlook, effects: Effects) -> UUID:
     """
     Store the ranges for the workers, then move the offsets. In this order no worker reads from moved offsets without the range.
 
     Raises BrokerError, OperationError.
     """
     replay = new_id()
-    superseded = store.write(connection, replay, asked.worker, outlook.back, effects)
+    superseded = store.write(connection, replay, target.worker, outlook.back, effects)
     try:
-        move(kafka, topology.group_of(asked.worker), {move.place: move.target for move in outlook.back})
+        move(kafka, topology.group_of(target.worker), {move.place: move.target for move in outlook.back})
     except Exception:
         store.undo_write(connection, replay, superseded)
         raise
     return replay
 
 
-def follow(offsets: Offsets, asked: Asked, moves: Sequence[Move], progress: Callable[[int, Group], object]) -> datetime:
+def follow(offsets: Offsets, target: Target, moves: Sequence[Move], progress: Callable[[int, Group], object]) -> datetime:
     """Wait until the group has read everything again; `progress` gets the number of records read, and the group."""
     while True:
-        group = offsets.group(topology.group_of(asked.worker), (asked.topic,))
+        group = offsets.group(topology.group_of(target.worker), (target.topic,))
         read = sum(min(group.committed.get(move.place, 0), move.until) - move.target for move in moves)
         progress(max(0, read), group)
         if read >= sum(move.until - move.target for move in moves):

@@ -19,7 +19,7 @@ _FETCHED_KIB: Final = 16 * 1024  # the read-ahead of the client over all partiti
 _PATIENCE: Final = 30.0  # seconds without a record
 
 
-class Stretch(NamedTuple):
+class OffsetRange(NamedTuple):
     """Offsets from `start` up to `stop`, excluding `stop`."""
 
     start: int
@@ -31,25 +31,25 @@ class Stretch(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """The stretch of a partition; the topic may have another name on the cluster."""
+    """The range of a partition; the topic may have another name on the cluster."""
 
     place: Place
-    stretch: Stretch
+    offsets: OffsetRange
 
 
 _Left = dict[tuple[str, int], _Wanted]
 
 
-def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH) -> Iterator[list[Record]]:
+def read(kafka: Cluster, ranges: Mapping[Place, OffsetRange], batch: int = _BATCH) -> Iterator[list[Record]]:
     """
-    Yield every record of the stretches in batches, in the order of each partition.
+    Yield every record of the ranges in batches, in the order of each partition.
 
     Raises BrokerError if Kafka becomes unavailable.
     """
     left = {
-        (kafka.named(place.topic), place.partition): _Wanted(place, stretch)
-        for place, stretch in stretches.items()
-        if stretch.length
+        (kafka.named(place.topic), place.partition): _Wanted(place, offsets)
+        for place, offsets in ranges.items()
+        if offsets.length
     }
     consumer = Consumer(
         kafka.client
@@ -66,7 +66,7 @@ def read(kafka: Cluster, stretches: Mapping[Place, Stretch], batch: int = _BATCH
         }
     )
     try:
-        consumer.assign([TopicPartition(*place, wanted.stretch.start) for place, wanted in left.items()])
+        consumer.assign([TopicPartition(*place, wanted.offsets.start) for place, wanted in left.items()])
         yield from _rounds(consumer, left, batch)
     finally:
         consumer.close()
@@ -98,7 +98,7 @@ def _consume(consumer: Consumer, batch: int) -> list[Any]:
 
 
 def _take(consumer: Consumer, left: _Left, message: Any) -> Record | None:
-    """Return the record if it is in a stretch; stop reading a partition at the end of its stretch."""
+    """Return the record if it is in a range; stop reading a partition at the end of its range."""
     place = message.topic(), message.partition()
     error = message.error()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # the client's name for it
@@ -108,7 +108,7 @@ def _take(consumer: Consumer, left: _Left, message: Any) -> Record | None:
     wanted = left.get(place)
     if wanted is None:
         return None
-    stop = wanted.stretch.stop
+    stop = wanted.offsets.stop
     if error is not None or message.offset() >= stop - 1:
         del left[place]
         consumer.incremental_unassign([TopicPartition(*place)])

@@ -13,7 +13,7 @@ from psycopg import Connection
 
 from operations.offset_replay import log, store
 from operations.offset_replay.bounds import Moment, Start
-from operations.offset_replay.log import Stretch
+from operations.offset_replay.log import OffsetRange
 from operations.offset_replay.store import Outcome
 from outbox.offsets import Offsets
 from runtime.kafka import Cluster
@@ -30,8 +30,8 @@ def settle(offsets: Offsets, kafka: Cluster, connection: Connection, start: Star
     """Set waiting messages to the outcome that the log states, and return how many. Raises BrokerError."""
     spans = offsets.spans([Topic.NOTIFICATIONS])
     begins = offsets.at(start.at, [Topic.NOTIFICATIONS]) if isinstance(start, Moment) else {}
-    stretches = {place: Stretch(begins.get(place, span.begin), span.end) for place, span in spans.items()}
-    return sum(store.settle(connection, list(outcomes_in(batch).values())) for batch in log.read(kafka, stretches))
+    ranges = {place: OffsetRange(begins.get(place, span.begin), span.end) for place, span in spans.items()}
+    return sum(store.settle(connection, list(outcomes_in(batch).values())) for batch in log.read(kafka, ranges))
 
 
 def outcomes_in(batch: Sequence[Record]) -> dict[UUID, Outcome]:

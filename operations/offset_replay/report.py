@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from operations.offset_replay.differences import Comparison
-from operations.offset_replay.live import Asked, Outlook
+from operations.offset_replay.live import Outlook, Target
 from operations.offset_replay.scan import Count
 from operations.offset_replay.shadow import Built
 from schemas.topology import group_of
@@ -15,7 +15,7 @@ _HEADS: Final = ("partition", "log", "committed", "from", "records", "marked", "
 _VALUE_MAX: Final = 300
 
 
-def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, settled: int) -> dict[str, Any]:
+def moved(target: Target, outlook: Outlook, effects: str, replay: UUID | None, settled: int) -> dict[str, Any]:
     """Report the moved partitions, or those to move if `replay` is None; `settled` messages got their outcome from the log."""
     partitions = [
         {
@@ -34,9 +34,9 @@ def moved(asked: Asked, outlook: Outlook, effects: str, replay: UUID | None, set
         for of in [outlook.counts.get(move.place, Count())]
     ]
     return {
-        "worker": asked.worker,
-        "topic": asked.topic,
-        "group": group_of(asked.worker),
+        "worker": target.worker,
+        "topic": target.topic,
+        "group": group_of(target.worker),
         "replayId": replay,
         "moved": replay is not None,
         "sideEffects": effects,
@@ -86,12 +86,12 @@ def moved_text(data: Mapping[str, Any]) -> str:
 
 
 def compared(
-    asked: Asked, built: Built, found: Comparison, *, emitted: Mapping[str, int], letters: Mapping[str, int], kept: str | None
+    target: Target, built: Built, found: Comparison, *, emitted: Mapping[str, int], letters: Mapping[str, int], kept: str | None
 ) -> dict[str, Any]:
     """The comparison of the shadow with the live tables."""
     return {
-        "worker": asked.worker,
-        "topic": asked.topic,
+        "worker": target.worker,
+        "topic": target.topic,
         "equal": found.equal,
         "records": built.records,
         "seconds": round(built.seconds, 3),

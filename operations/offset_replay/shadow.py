@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from operations.errors import OperationError, Reason
 from operations.offset_replay import log
 from operations.offset_replay.bounds import End, Start, Stop
-from operations.offset_replay.live import Asked, Progress, read_positions
-from operations.offset_replay.log import Stretch
+from operations.offset_replay.live import Progress, Target, read_positions
+from operations.offset_replay.log import OffsetRange
 from operations.offset_replay.plan import stops_of, wanted_of
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
@@ -61,19 +61,19 @@ def refuse_unbuildable(worker: str) -> None:
         )
 
 
-def stretches_of(offsets: Offsets, asked: Asked, start: Start, stop: Stop) -> dict[Place, Stretch]:
-    """Return the stretches to build from, up to the present end of the log. Raises BrokerError, OperationError."""
-    positions = read_positions(offsets, asked, start)
+def ranges_of(offsets: Offsets, target: Target, start: Start, stop: Stop) -> dict[Place, OffsetRange]:
+    """Return the ranges to build from, up to the present end of the log. Raises BrokerError, OperationError."""
+    positions = read_positions(offsets, target, start)
     beginnings = wanted_of(start, positions)
-    stops = stops_of(stop, positions if isinstance(stop, End) else read_positions(offsets, asked, stop))
+    stops = stops_of(stop, positions if isinstance(stop, End) else read_positions(offsets, target, stop))
     ends = {place: min(span.end, stops.get(place, span.end)) for place, span in positions.spans.items()}
-    return {place: Stretch(begin, max(begin, ends[place])) for place, begin in beginnings.items()}
+    return {place: OffsetRange(begin, max(begin, ends[place])) for place, begin in beginnings.items()}
 
 
 async def build(
-    role: Role, settings: StreamSettings, schema: str, stretches: Mapping[Place, Stretch], progress: Progress
+    role: Role, settings: StreamSettings, schema: str, ranges: Mapping[Place, OffsetRange], progress: Progress
 ) -> Built:
-    """Handle every record of the stretches in the schema; the next batch is read meanwhile."""
+    """Handle every record of the ranges in the schema; the next batch is read meanwhile."""
     path = f"{schema}, pg_catalog"
     pool = make_pool(
         settings.database_url, size=_LANES + 1, name=f"shadow {role.name}", lease=settings.lock_lease, search_path=path
@@ -81,7 +81,7 @@ async def build(
     began, records = time.monotonic(), 0
     async with pool, role.opened(settings, pool) as running:
         processor = Processor(running.handler, pool, lanes=_LANES, retry_max=settings.streams_retry_max)
-        batches = log.read(settings.kafka, stretches)
+        batches = log.read(settings.kafka, ranges)
         coming = asyncio.ensure_future(asyncio.to_thread(_next, batches))
         while batch := await coming:
             coming = asyncio.ensure_future(asyncio.to_thread(_next, batches))

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from operations.erasure.erase import without_contact
 from operations.offset_replay import log
-from operations.offset_replay.log import Stretch
+from operations.offset_replay.log import OffsetRange
 from operations.rebuild.compare import live_table
 from outbox.erased import is_marker
 from outbox.offsets import Offsets
@@ -149,7 +149,7 @@ class Builder:
     async def _read_topic(self, topic: str, gone: set[UUID | None]) -> None:
         kafka = self._settings.kafka
         spans = await asyncio.to_thread(Offsets(kafka).spans, [topic])
-        batches = log.read(kafka, {place: Stretch(span.begin, span.end) for place, span in spans.items()})
+        batches = log.read(kafka, {place: OffsetRange(span.begin, span.end) for place, span in spans.items()})
         while batch := await asyncio.to_thread(next, batches, list[Record]()):
             found = [(record, event_id) for record in batch if (event_id := id_of(record)) in gone]
             gone -= {event_id for _, event_id in found}

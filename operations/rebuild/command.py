@@ -63,7 +63,7 @@ def rebuild(
         for source in wanted:
             outcome = _rebuild(source, timedelta(seconds=lock_limit), dry_run=dry_run, yes=yes)
             outcomes.append(outcome)
-        index = _index_again(index_settings, dry_run=dry_run) if index_settings else None
+        index = _reindex(index_settings, dry_run=dry_run) if index_settings else None
     finally:  # report also the sources that were done before one was refused
         data = report.report_of(outcomes, index, dry_run=dry_run)
         if outcomes:
@@ -71,13 +71,13 @@ def rebuild(
     raise typer.Exit(0 if data["ok"] else 1)
 
 
-def _index_again(settings: "ElasticsearchSettings", *, dry_run: bool) -> "Indexed":
+def _reindex(settings: "ElasticsearchSettings", *, dry_run: bool) -> "Indexed":
     import asyncio
 
-    from operations.rebuild.search import index_again
+    from operations.rebuild.search import reindex
 
     with database() as connection, bar("checking the index"):
-        return asyncio.run(index_again(connection, settings, dry_run=dry_run))
+        return asyncio.run(reindex(connection, settings, dry_run=dry_run))
 
 
 def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Outcome":

@@ -35,7 +35,7 @@ _DELETE: Final = "delete from public.{table} l using {verdicts} r where {live_ke
 
 
 def judge(connection: Connection, schema: str, part: Part) -> Counted:
-    """Compare a part in the open transaction; the verdicts stay in a temporary table for `put_right`."""
+    """Compare a part in the open transaction; the verdicts stay in a temporary table for `correct`."""
     words = _words(connection, schema, part)
     connection.execute(sql.SQL("drop table if exists {}").format(words["verdicts"]))
     connection.execute(sql.SQL(_JUDGE).format(**words))
@@ -54,7 +54,7 @@ def judge(connection: Connection, schema: str, part: Part) -> Counted:
     )
 
 
-def put_right(connection: Connection, schema: str, counted: Counted) -> int:
+def correct(connection: Connection, schema: str, counted: Counted) -> int:
     """
     Change the live rows to those that the log makes, by their verdicts, and return the number of changed rows.
 

@@ -19,7 +19,7 @@ from psycopg import Connection, sql
 from operations.errors import OperationError, Reason
 from operations.offset_replay.schema import create, shadow_schema, table_exists
 from operations.rebuild.builder import Builder, Progress
-from operations.rebuild.compare import judge, put_right
+from operations.rebuild.compare import correct, judge
 from operations.rebuild.sources import UNEXPLAINED, Counted, Source
 from outbox.tables import metadata
 from runtime.heartbeat import Heartbeat
@@ -153,7 +153,7 @@ class Rebuild:
             outcome = Outcome(source.name, parts)
             if outcome.unexplained and not yes:
                 return outcome
-            outcome.changed = sum(put_right(self._connection, schema, part) for part in parts)
+            outcome.changed = sum(correct(self._connection, schema, part) for part in parts)
             after = [judge(self._connection, schema, part.part) for part in parts]
             if left := sum(part.number(*_TO_CHANGE) for part in after):
                 raise OperationError(Reason.REBUILD_INCOMPLETE, f"{left} rows would still differ; nothing was changed")

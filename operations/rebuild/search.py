@@ -75,7 +75,7 @@ class Indexed:
     lost: int
 
 
-async def index_again(connection: Connection, settings: ElasticsearchSettings, *, dry_run: bool) -> Indexed:
+async def reindex(connection: Connection, settings: ElasticsearchSettings, *, dry_run: bool) -> Indexed:
     """
     Write every document that the index does not have in its latest version; a later version in the index stays.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from operations.reconcile.lists import StripeLists
-    from operations.reconcile.run import Asked, Difference, Report
+    from operations.reconcile.run import Difference, Options, Report
 
 app = typer.Typer(no_args_is_help=True, help="Compare our rows with the objects of a provider, and correct our rows.")
 
@@ -52,7 +52,7 @@ def stripe(
     from operations.reconcile.lists import StripeLists
     from operations.reconcile.run import Report
 
-    asked = _asked(since, until, wait, account, apply=apply)
+    options = _options(since, until, wait, account, apply=apply)
     settings = StripeSettings.load(environment())
     if not settings.stripe_api_key:
         raise CommandError("STRIPE_API_KEY is not set: set it to a secret or restricted key that may read the compared objects")
@@ -61,15 +61,15 @@ def stripe(
     )
     if settings.stripe_mode != "any" and lists.livemode is not None and lists.livemode != (settings.stripe_mode == "live"):
         raise CommandError(f"STRIPE_API_KEY is not a key of the mode of STRIPE_MODE={settings.stripe_mode}")
-    report = Report(since=asked.since, until=asked.until, apply=apply)
-    _run(lists, asked, report)
+    report = Report(since=options.since, until=options.until, apply=apply)
+    _run(lists, options, report)
     _print_report(report, as_json=as_json)
     if not report.equal:
         raise typer.Exit(1)
 
 
-def _asked(since: str, until: str, wait: str, account: str | None, *, apply: bool) -> "Asked":
-    from operations.reconcile.run import Asked
+def _options(since: str, until: str, wait: str, account: str | None, *, apply: bool) -> "Options":
+    from operations.reconcile.run import Options
 
     begin, end = parse_period(("--from", since), ("--to", until), datetime.now(UTC))
     try:
@@ -77,16 +77,16 @@ def _asked(since: str, until: str, wait: str, account: str | None, *, apply: boo
     except ValueError as error:
         raise CommandError(f"--wait: {error}") from error
     assert isinstance(patience, timedelta)  # noqa: S101  # narrows the type
-    return Asked(begin, end, apply, account, patience, operator())
+    return Options(begin, end, apply, account, patience, operator())
 
 
-def _run(lists: "StripeLists", asked: "Asked", report: "Report") -> None:
+def _run(lists: "StripeLists", options: "Options", report: "Report") -> None:
     from operations.reconcile.run import reconcile as go
 
     with bar("reading from Stripe") as shown:
 
         async def work(connection: "AsyncConnection") -> None:
-            await go(connection, lists, asked, report, lambda at: shown(description=at))
+            await go(connection, lists, options, report, lambda at: shown(description=at))
 
         with_database(work)
 

@@ -95,7 +95,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
         return not self.remaining and not self.uncompared
 
 
-class Asked(NamedTuple):
+class Options(NamedTuple):
     """The options of a reconciliation; `wait` is the time to wait for the workers after `apply`."""
 
     since: datetime
@@ -120,16 +120,16 @@ Progress = Callable[[str], None]
 
 
 async def reconcile(
-    connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, progress: Progress = lambda _: None
+    connection: AsyncConnection, lists: StripeLists, options: Options, report: Report, progress: Progress = lambda _: None
 ) -> Report:
     """
     Compare all kinds, on a connection in autocommit mode; a kind that Stripe does not return is reported, and the others go on.
 
     Raises StripeApiError if Stripe returns none of them.
     """
-    if asked.apply:
-        await note_command(connection, "tallyhook reconcile stripe", asked.operator)
-    work = _Work(connection, lists, asked, report, progress)
+    if options.apply:
+        await note_command(connection, "tallyhook reconcile stripe", options.operator)
+    work = _Work(connection, lists, options, report, progress)
     failures = [failure for compared in COMPARED if (failure := await work.compare_kind(compared))]
     if len(failures) == len(COMPARED):
         raise failures[0]
@@ -138,10 +138,12 @@ async def reconcile(
 
 
 class _Work:
-    def __init__(self, connection: AsyncConnection, lists: StripeLists, asked: Asked, report: Report, progress: Progress) -> None:
+    def __init__(
+        self, connection: AsyncConnection, lists: StripeLists, options: Options, report: Report, progress: Progress
+    ) -> None:
         self._connection = connection
         self._lists = lists
-        self._asked = asked
+        self._options = options
         self._report = report
         self._progress = progress
         self._handed: list[_Handed] = []
@@ -150,13 +152,13 @@ class _Work:
         """Compare both sides of all objects of a kind; return the error if Stripe does not return them."""
         seen: set[str] = set()
         self._report.compared.setdefault(compared.kind, 0)
-        pages = self._lists.pages(compared.kind, self._asked.since, self._asked.until)
+        pages = self._lists.pages(compared.kind, self._options.since, self._options.until)
         try:
             while (page := await asyncio.to_thread(next, pages, None)) is not None:
                 seen.update(found.id for found in page)
                 await self._compare(compared, page)
-            scope = Scope(self._asked.account, self._lists.livemode)
-            ours = await store.first_seen(self._connection, compared, scope, self._asked.since, self._asked.until)
+            scope = Scope(self._options.account, self._lists.livemode)
+            ours = await store.first_seen(self._connection, compared, scope, self._options.since, self._options.until)
             for object_id in (each for each in ours if each not in seen):
                 found = await asyncio.to_thread(self._lists.one, compared.kind, object_id)
                 if found is None:
@@ -175,7 +177,7 @@ class _Work:
             self._report.compared[compared.kind] += 1
             if (difference := _difference(compared, ours.get(theirs.id), theirs)) is not None:
                 self._note(difference)
-                if self._asked.apply:
+                if self._options.apply:
                     await self._hand_in(compared, difference, theirs)
         self._progress(f"{compared.kind}: {self._report.compared[compared.kind]:,} compared, {self._report.remaining:,} differ")
 
@@ -187,8 +189,8 @@ class _Work:
             return
         difference = Difference(kind=compared.kind, id=object_id, what="missing_there")
         self._note(difference)
-        theirs = deleted(compared, object_id, ours, datetime.now(UTC), self._asked.account)
-        if theirs is not None and self._asked.apply:
+        theirs = deleted(compared, object_id, ours, datetime.now(UTC), self._options.account)
+        if theirs is not None and self._options.apply:
             await self._hand_in(compared, difference, theirs)
 
     async def _theirs(self, compared: Compared, found: Found) -> Theirs | None:
@@ -198,7 +200,7 @@ class _Work:
                 return None
             name = unexpanded_charge(found)
             charge = await asyncio.to_thread(self._lists.one, "charge", name) if name else None
-            theirs = theirs_of(compared, found, charge, self._asked.account)
+            theirs = theirs_of(compared, found, charge, self._options.account)
         except (*UNREADABLE, Poison) as error:
             self._note(Difference(kind=compared.kind, id=found.id, what="unreadable", fields={"error": (None, str(error)[:200])}))
             return None
@@ -229,7 +231,7 @@ class _Work:
     async def confirm(self) -> None:
         """Wait for the workers, and count the differences that have disappeared."""
         events = {event for handed in self._handed for event in handed.events}
-        deadline = asyncio.get_running_loop().time() + self._asked.wait.total_seconds()
+        deadline = asyncio.get_running_loop().time() + self._options.wait.total_seconds()
         while events:
             self._progress(f"waiting for the worker to handle {len(events):,} events")
             events -= await store.handled(self._connection, list(events))

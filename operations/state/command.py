@@ -60,7 +60,7 @@ async def _read(connection: AsyncConnection, which: List[Any], query: StateQuery
     from projections import lists
 
     found: list[Any] = []
-    asked = query.asked(datetime.now(UTC))
+    asked = query.list_query(datetime.now(UTC))
     while True:
         page = await lists.read(connection, which, asked._replace(limit=min(limit - len(found), _PAGE)))
         found += page.items

@@ -24,7 +24,7 @@ _NAMES: Final = 2  # parts of a cursor of payments, subscriptions or invoices be
 class StateQuery(Paged, frozen=True, kw_only=True):
     """Narrows a list of current state."""
 
-    def asked(self, now: datetime) -> ListQuery:
+    def list_query(self, now: datetime) -> ListQuery:
         """Return the requested page. Raises GatewayError `query_malformed`."""
         raise NotImplementedError
 
@@ -37,7 +37,7 @@ class _OfMoney(StateQuery, frozen=True, kw_only=True):
     mode: Annotated[Mode, Meta(description="Only those whose events state this mode.")] | None = None
     account: Annotated[Filter, Meta(description="Only those of this account of the provider.")] | None = None
 
-    def asked(self, now: datetime) -> ListQuery:
+    def list_query(self, now: datetime) -> ListQuery:
         del now
         # The provider's clock may be ahead of ours, so without an end the period is unlimited.
         begin, end = self.period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -87,7 +87,7 @@ class InvoicesQuery(_OfMoney, frozen=True, kw_only=True):
 class _OfIds(StateQuery, frozen=True, kw_only=True):
     """A list in the order of its ids, which include the time of arrival."""
 
-    def asked(self, now: datetime) -> ListQuery:
+    def list_query(self, now: datetime) -> ListQuery:
         begin, end = self.period(EPOCH, up_to(now))
         last = None if self.last is None else (self.last,)
         return ListQuery(first_id_of(begin), first_id_of(end), self.limit, last, self._values())

@@ -97,7 +97,7 @@ def _list(summary: str, description: str, which: lists.List[Any], query: type[St
     """Return the handler of a page of the list; its texts are published in the OpenAPI document."""
 
     async def view(request: web.Request) -> web.Response:
-        asked = query_of(request, query).asked(datetime.now(UTC))
+        asked = query_of(request, query).list_query(datetime.now(UTC))
         async with reading(request) as connection:
             found = await lists.read(connection, which, asked)
         return answer(page(found.items, cursor_after(found.last)))

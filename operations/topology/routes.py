@@ -28,7 +28,7 @@ class TopologyQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The origin of the figures."""
 
     source: Annotated[
-        Source, Meta(description="`declared` returns the topology without asking Kafka: it has no offsets, and never fails.")
+        Source, Meta(description="`declared` returns the topology without querying Kafka: it has no offsets, and never fails.")
     ] = msgspec.field(default="kafka", name="from")
 
 

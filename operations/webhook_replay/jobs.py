@@ -160,7 +160,7 @@ async def create(connection: AsyncConnection, replay_id: UUID, asked: ReplayWebh
 
 async def preview(connection: AsyncConnection, filters: Filters) -> list[Group]:
     """
-    Count what a replay would match, in the caller's transaction; nothing is changed.
+    Count the deliveries that a replay would match, in the caller's transaction; nothing is changed.
 
     Raises OperationError.
     """

@@ -52,7 +52,7 @@ class Pace:
 log = structlog.get_logger()
 
 ITEMS = prometheus_client.Counter(
-    "tallyhook_replay_items_total", "Deliveries that a replay has taken up, by their new state.", ["state"]
+    "tallyhook_replay_items_total", "Deliveries that replays have processed, by their new state.", ["state"]
 )
 
 BATCH: Final = 50
@@ -158,19 +158,19 @@ class Replays:
     async def _commit(self, connection: AsyncConnection, job: Job, judged: Judged) -> None:
         """Write the rows of the outbox and the progress in one transaction."""
         async with connection.transaction():
-            if not await work.hold(connection, job.id):
+            if not await work.lock_running(connection, job.id):
                 return
             sent = await work.send(connection, job.id, judged.again)
             passed, stopped = await claim(connection, judged.recovered, self.sources)
             recorded = await work.recover(connection, job.id, passed)
             verdicts = [*judged.verdicts, *sent, *stopped, *recorded]
-            await work.note(connection, job.id, verdicts)
+            await work.store_verdicts(connection, job.id, verdicts)
         for verdict in verdicts:
             ITEMS.labels(verdict.state).inc()
 
     async def _settle(self, connection: AsyncConnection, job: Job, progress: _Progress) -> None:
         async with connection.transaction():
-            if not await work.hold(connection, job.id):
+            if not await work.lock_running(connection, job.id):
                 return
             progress.settled_to = await settling.settle(connection, job.id, progress.settled_to, _SETTLE_BATCH)
             state = await settling.finish(connection, job.id)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from operations.webhook_replay.store import OUTSIDE_RETENTION, Verdict, events_of, marked, note
+from operations.webhook_replay.store import OUTSIDE_RETENTION, Verdict, events_of, marked, store_verdicts
 
 
 async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit: int) -> int:
@@ -18,7 +18,7 @@ async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit
                where replay_id = %s and state = 'sent' and n > %s order by n limit %s"""
     sent: list[tuple[int, UUID]] = await (await connection.execute(query, (replay_id, after, limit))).fetchall()
     if sent:
-        await note(connection, replay_id, await _settled(connection, replay_id, sent))
+        await store_verdicts(connection, replay_id, await _settled(connection, replay_id, sent))
     return sent[-1][0] if len(sent) == limit else 0
 
 

@@ -36,7 +36,7 @@ class Job(NamedTuple):
     rate: float
 
 
-class Kept(NamedTuple):
+class StoredDelivery(NamedTuple):
     """
     A delivery as stored in the log; `n` is its number in the replay. A delivery past retention has no `trace_id`.
 
@@ -63,7 +63,7 @@ class Kept(NamedTuple):
         return place_of(self.source, self.endpoint)
 
 
-Recovery = tuple[Kept, Received]
+Recovery = tuple[StoredDelivery, Received]
 """A rejected delivery that verifies now, and the record to store for it."""
 
 
@@ -89,7 +89,7 @@ async def running(connection: AsyncConnection) -> list[Job]:
         return await (await cursor.execute("select id, rate from webhook_replays where state = 'running' order by id")).fetchall()
 
 
-async def hold(connection: AsyncConnection, replay_id: UUID) -> bool:
+async def lock_running(connection: AsyncConnection, replay_id: UUID) -> bool:
     """Lock the replay so that it cannot be cancelled before the transaction ends. Returns false if it has ended."""
     query = "select id from webhook_replays where id = %s and state = 'running' for update"
     return await (await connection.execute(query, (replay_id,))).fetchone() is not None
@@ -103,7 +103,7 @@ _KEPT: Final = """coalesce(d.reason, '') as reason, coalesce(d.trace_id, '') as 
   d.body, d.recovered_as, d.livemode, d.endpoint"""
 
 
-async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[Kept]:
+async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> list[StoredDelivery]:
     """Return the next items in their order; their bodies have at most `BATCH_BYTES`, unless there is only one."""
     query = f"""with i as (
                   select n, delivery_id, source, type, outcome, event_id from webhook_replay_items
@@ -113,7 +113,7 @@ async def waiting(connection: AsyncConnection, replay_id: UUID, limit: int) -> l
                   from i left join webhook_deliveries d on d.id = i.delivery_id)
                 select n, delivery_id as id, source, type, outcome, event_id, reason, trace_id, headers, body, recovered_as,
                   livemode, endpoint from s where total <= %s or n = (select min(n) from i) order by n"""
-    async with connection.cursor(row_factory=class_row(Kept)) as cursor:
+    async with connection.cursor(row_factory=class_row(StoredDelivery)) as cursor:
         return await (await cursor.execute(query, (replay_id, limit, BATCH_BYTES))).fetchall()
 
 
@@ -136,18 +136,18 @@ async def portions(connection: AsyncConnection, ids: Sequence[UUID], limit: int)
     return found
 
 
-async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Kept]:
+async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, StoredDelivery]:
     """Return the deliveries that were rejected, without those whose day is past retention."""
     query = f"""select d.id, d.source, {_KEPT} from webhook_deliveries d
                 where id = any(%s) and id >= %s and id <= %s and outcome = 'rejected'"""
     if not ids:
         return {}
-    async with connection.cursor(row_factory=class_row(Kept)) as cursor:
+    async with connection.cursor(row_factory=class_row(StoredDelivery)) as cursor:
         await cursor.execute(query, (list(ids), min(ids), max(ids)))
         return {found.id: found for found in await cursor.fetchall()}
 
 
-async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequence[Kept]) -> list[Verdict]:
+async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequence[StoredDelivery]) -> list[Verdict]:
     """Make the events pending for the relay again, in the open transaction; those that have had their effects are `unchanged`."""
     wanted = [(each, each.event_id) for each in deliveries if each.event_id is not None]
     found = await events_of(connection, [event_id for _, event_id in wanted], lock=True)
@@ -202,7 +202,7 @@ async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequ
     ]
 
 
-async def note(connection: AsyncConnection, replay_id: UUID, verdicts: Sequence[Verdict]) -> None:
+async def store_verdicts(connection: AsyncConnection, replay_id: UUID, verdicts: Sequence[Verdict]) -> None:
     """Store the verdicts on items, in the open transaction."""
     columns = [[getattr(verdict, field) for verdict in verdicts] for field in Verdict._fields]
     await connection.execute(

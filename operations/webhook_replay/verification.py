@@ -18,7 +18,7 @@ from gateway.webhooks.sources import Arrival, Headers
 from gateway.webhooks.sources.live import LiveSource
 from operations.errors import Reason
 from operations.webhook_replay import store as work
-from operations.webhook_replay.store import Kept, Recovery, Verdict
+from operations.webhook_replay.store import Recovery, StoredDelivery, Verdict
 from outbox.append import Received
 from outbox.erased import is_erased
 from runtime.errors import Failure
@@ -40,12 +40,12 @@ class NotRecovered(Failure[GatewayReason | Reason]):
 class Judged(NamedTuple):
     """A sorted batch: events to send again, deliveries that verify now, and final verdicts."""
 
-    again: list[Kept]
+    again: list[StoredDelivery]
     recovered: list[Recovery]
     verdicts: list[Verdict]
 
 
-async def judge(deliveries: Sequence[Kept], sources: Sources) -> Judged:
+async def judge(deliveries: Sequence[StoredDelivery], sources: Sources) -> Judged:
     """Sort a batch outside of a transaction; it yields between deliveries, since signatures take time and requests come first."""
     judged = Judged([], [], [])
     for each in deliveries:
@@ -75,7 +75,7 @@ async def claim(
     return passed, verdicts
 
 
-def verify_again(sources: Sources, refused: Kept) -> Received:
+def verify_again(sources: Sources, refused: StoredDelivery) -> Received:
     """
     Return the delivery as intake would receive it, in its own trace, with a new id.
 
@@ -104,7 +104,7 @@ def verify_again(sources: Sources, refused: Kept) -> Received:
         raise NotRecovered(GatewayReason.INTERNAL_ERROR) from error
 
 
-def _judge_event(kept: Kept, sources: Sources, judged: Judged) -> None:
+def _judge_event(kept: StoredDelivery, sources: Sources, judged: Judged) -> None:
     """Leave out an event that no worker handles: if it got a mark, a later release that handles it would skip it."""
     live = sources.get(kept.place)
     if live and (reason := live.source.ignores(kept.type, kept.livemode)):
@@ -113,7 +113,7 @@ def _judge_event(kept: Kept, sources: Sources, judged: Judged) -> None:
         judged.again.append(kept)
 
 
-def _judge_rejected(kept: Kept, sources: Sources, judged: Judged) -> None:
+def _judge_rejected(kept: StoredDelivery, sources: Sources, judged: Judged) -> None:
     if not kept.trace_id:
         judged.verdicts.append(Verdict(kept.n, "failed", work.OUTSIDE_RETENTION))
     elif kept.recovered_as is not None:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from operations.reconcile.lists import StripeLists
-from operations.reconcile.run import Asked, Report, reconcile
+from operations.reconcile.run import Options, Report, reconcile
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.envelope import Event
@@ -89,7 +89,7 @@ def worker(database_url: str) -> Iterator[None]:
 
 
 async def run(connection: psycopg.AsyncConnection, api: StripeApi, key: str = KEY, **changes: Any) -> Report:
-    asked = Asked(**{"since": SINCE, "until": datetime.now(UTC), "wait": timedelta(seconds=10), **changes})
+    asked = Options(**{"since": SINCE, "until": datetime.now(UTC), "wait": timedelta(seconds=10), **changes})
     report = Report(since=asked.since, until=asked.until, apply=asked.apply)
     lists = StripeLists(key, api.url, rate=100, pauses=(0.0, 0.0), retries=0, account=asked.account)
     return await reconcile(connection, lists, asked, report)

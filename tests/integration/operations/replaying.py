@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from psycopg.rows import dict_row
 
 from operations.offset_replay import log
-from operations.offset_replay.log import Stretch
+from operations.offset_replay.log import OffsetRange
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
 from runtime.ids import new_id
@@ -111,8 +111,8 @@ class World:
     def handle(self, since: dict[Place, int], handler: Handler | None = None, topic: str = STRIPE) -> None:
         """Handle, mark and commit the new events, as a worker does."""
         until = self.ends(topic)
-        stretches = {place: Stretch(since[place], until[place]) for place in until}
-        asyncio.run(self._handle(handler or PaymentsHandler(), stretches))
+        ranges = {place: OffsetRange(since[place], until[place]) for place in until}
+        asyncio.run(self._handle(handler or PaymentsHandler(), ranges))
         self.commit((handler or PaymentsHandler()).consumer, until)
 
     def read_on(self, handler: Handler | None = None, topic: str = STRIPE) -> None:
@@ -175,11 +175,11 @@ class World:
         assert out, (code, err)
         return {**msgspec.json.decode(out), "exit": code}
 
-    async def _handle(self, handler: Handler, stretches: dict[Place, Stretch]) -> None:
+    async def _handle(self, handler: Handler, ranges: dict[Place, OffsetRange]) -> None:
         pool = make_pool(self.database_url, size=4, name="test")
         async with pool:
             processor = Processor(handler, pool, lanes=2, retry_max=timedelta(seconds=1))
-            for records in log.read(self.cluster, stretches):
+            for records in log.read(self.cluster, ranges):
                 await processor.process(records)
 
 

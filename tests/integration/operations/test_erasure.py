@@ -22,7 +22,7 @@ from operations.erasure.subjects import Subject, subject_of
 from operations.errors import OperationError
 from operations.ledger import books
 from operations.webhook_replay import store as replay_work
-from operations.webhook_replay.store import Kept
+from operations.webhook_replay.store import StoredDelivery
 from outbox.append import Received, append, event_of, record
 from runtime.ids import new_id
 from runtime.tracing import new_trace
@@ -122,8 +122,8 @@ async def test_a_replay_and_an_erasure_of_one_event_do_not_pass_each_other(
     assert EMAIL.encode() in await data_of(connection, ids[0])
 
 
-def kept(event_id: UUID, n: int = 0) -> Kept:
-    return Kept(event_id, "stripe", outcome="accepted", type="payment_intent.succeeded", event_id=event_id, n=n)
+def kept(event_id: UUID, n: int = 0) -> StoredDelivery:
+    return StoredDelivery(event_id, "stripe", outcome="accepted", type="payment_intent.succeeded", event_id=event_id, n=n)
 
 
 async def wait_for_a_waiter(database_url: str) -> None:

@@ -321,7 +321,7 @@ async def test_an_ignored_webhook_that_a_replay_sends_on_its_way_is_followed(boo
     now = datetime.now(UTC)
     event_id = await books.take("stripe", "ignored", at=now - timedelta(hours=2))
     await sweep(books.connection, GRACE, now)
-    kept = replay_work.Kept(event_id, "stripe", outcome="ignored", event_id=event_id, n=1)
+    kept = replay_work.StoredDelivery(event_id, "stripe", outcome="ignored", event_id=event_id, n=1)
     async with books.connection.transaction():
         await replay_work.send(books.connection, new_id(), [kept])
     assert figures(await books.of_day("stripe")) == (1, 0, 0, 0, 0, 1, 0)

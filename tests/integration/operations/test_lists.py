@@ -103,7 +103,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def test_a_page_of_a_large_table_walks_an_index_and_no_more_than_it_may(
     reader: psycopg.AsyncConnection, which: lists.List[Any], query: StateQuery, onward: bool
 ) -> None:
-    asked = query.asked(NOW)
+    asked = query.list_query(NOW)
     if onward:
         middle = await lists.read(reader, which, asked._replace(values={}, limit=40))
         asked = asked._replace(last=middle.last)
@@ -126,7 +126,7 @@ async def test_a_page_of_a_large_table_walks_an_index_and_no_more_than_it_may(
 
 
 async def test_joined_tables_are_read_for_matching_rows_only(reader: psycopg.AsyncConnection) -> None:
-    asked = PaymentsQuery(status="failed").asked(NOW)
+    asked = PaymentsQuery(status="failed").list_query(NOW)
     values = {
         **asked.values,
         "first": asked.first,
@@ -146,7 +146,7 @@ async def test_joined_tables_are_read_for_matching_rows_only(reader: psycopg.Asy
 
 async def test_every_row_is_listed_once_in_its_order_whatever_the_pages(reader: psycopg.AsyncConnection) -> None:
     seen: list[str] = []
-    asked = PaymentsQuery(customer="cus_7", limit=30).asked(NOW)
+    asked = PaymentsQuery(customer="cus_7", limit=30).list_query(NOW)
     pages = 0
     while True:
         found = await lists.read(reader, lists.PAYMENTS, asked)
@@ -165,7 +165,7 @@ async def test_every_row_is_listed_once_in_its_order_whatever_the_pages(reader: 
 
 
 async def test_a_page_without_a_fitting_row_leads_on_to_the_one_that_fits(reader: psycopg.AsyncConnection) -> None:
-    asked = PaymentsQuery(status="failed").asked(NOW)
+    asked = PaymentsQuery(status="failed").list_query(NOW)
     pages = [await lists.read(reader, lists.PAYMENTS, asked)]
     while pages[-1].last is not None:
         pages.append(await lists.read(reader, lists.PAYMENTS, asked._replace(last=pages[-1].last)))
@@ -174,7 +174,7 @@ async def test_a_page_without_a_fitting_row_leads_on_to_the_one_that_fits(reader
 
 
 async def test_a_payment_is_found_by_its_user_and_by_the_user_who_was_expected_to_pay(reader: psycopg.AsyncConnection) -> None:
-    found = await lists.read(reader, lists.PAYMENTS, PaymentsQuery(user="user-1").asked(NOW))
+    found = await lists.read(reader, lists.PAYMENTS, PaymentsQuery(user="user-1").list_query(NOW))
     assert [item.provider_payment_id for item in found.items] == [f"pi_{n}" for n in range(MANY, 0, -5000)] + ["pi_3"]
     assert {item.user_id for item in found.items} == {"user-1"}
     assert found.last is None
@@ -183,7 +183,7 @@ async def test_a_payment_is_found_by_its_user_and_by_the_user_who_was_expected_t
 async def test_payments_that_nobody_expected_or_of_another_amount_are_found(reader: psycopg.AsyncConnection) -> None:
     found: dict[str, list[str]] = {"mismatched": [], "unexpected": []}
     for outcome, ids in found.items():
-        asked = PaymentsQuery(reconciliation=outcome, limit=500).asked(NOW)  # type: ignore[arg-type]  # a word of the list
+        asked = PaymentsQuery(reconciliation=outcome, limit=500).list_query(NOW)  # type: ignore[arg-type]  # a word of the list
         page = await lists.read(reader, lists.PAYMENTS, asked)
         while page.last is not None:
             ids += [item.provider_payment_id for item in page.items]
@@ -263,7 +263,7 @@ async def test_the_lists_are_for_operators(gateway: Gateway) -> None:
 
 
 def test_the_times_of_ids_are_those_of_the_rows() -> None:
-    asked = LeadsQuery(since=NOW).asked(NOW)
+    asked = LeadsQuery(since=NOW).list_query(NOW)
     assert asked.first <= id_at(NOW) < asked.before
 
 

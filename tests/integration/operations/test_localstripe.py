@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from operations.reconcile.lists import StripeLists
-from operations.reconcile.run import Asked, Report, reconcile
+from operations.reconcile.run import Options, Report, reconcile
 from runtime.settings import Secret
 from runtime.tracing import new_trace
 from schemas.stripe_snapshots import Answer
@@ -48,7 +48,7 @@ async def test_its_payments_and_refunds_are_brought_in_and_are_then_the_same(str
     paid = stripe.pay(5000, "usd")["id"]
     refund = stripe.post("refunds", payment_intent=paid, amount="70")["id"]
     now = datetime.now(UTC)
-    asked = Asked(now - timedelta(hours=1), now + timedelta(minutes=1), apply=True, wait=timedelta(seconds=20))
+    asked = Options(now - timedelta(hours=1), now + timedelta(minutes=1), apply=True, wait=timedelta(seconds=20))
 
     async def run(connection: psycopg.AsyncConnection) -> Report:
         report = Report(since=asked.since, until=asked.until, apply=True)

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from operations.offset_replay import log
-from operations.offset_replay.log import Stretch
+from operations.offset_replay.log import OffsetRange
 from outbox.errors import BrokerError
 from outbox.offsets import Place
 from runtime.database import make_pool
@@ -162,7 +162,7 @@ async def test_before_a_batch_that_cannot_be_read_its_partition_waits_alone(own_
             assert "partition 3, offset 6: " in app.unreadable.detail
             for partition in (1, 2, 4):
                 with pytest.raises(BrokerError):
-                    _ = [*log.read(kafka, {Place(bench.topic, partition): Stretch(0, 12)})]
+                    _ = [*log.read(kafka, {Place(bench.topic, partition): OffsetRange(0, 12)})]
             wholes.pop(2)
             delete_records(kafka, bench.topic, {2: 12})
             disk.mend(wholes)
@@ -185,6 +185,6 @@ def gauge() -> float | None:
 async def test_other_readers_of_the_log_pass_over_no_record_either(bench: Bench) -> None:
     """This holds also after so many records that Python has specialised their code."""
     await write_batch(bench.kafka, bench.topic, batch_of(numbered(0, *[False, True] * 100)))
-    found = [record for records in log.read(bench.kafka, {Place(bench.topic, 0): Stretch(0, 200)}) for record in records]
+    found = [record for records in log.read(bench.kafka, {Place(bench.topic, 0): OffsetRange(0, 200)}) for record in records]
     assert [(record.offset, record.value) for record in found] == [(n, b"%d" % n) for n in range(200)]
     assert [isinstance(record.headers, OddHeaders) for record in found] == [False, True] * 100

@@ -12,7 +12,7 @@ import pytest
 from operations.backfill.stripe_api import StripeApiError, _listed, call_with_retries
 from operations.errors import Reason
 from operations.reconcile.lists import Found, StripeLists
-from operations.reconcile.run import Asked, Report, _Work
+from operations.reconcile.run import Options, Report, _Work
 from operations.reconcile.sides import COMPARED
 
 if TYPE_CHECKING:
@@ -51,6 +51,6 @@ def test_it_is_an_answer_that_failed(read: Callable[[pytest.MonkeyPatch], object
 async def test_an_object_that_is_compared_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
     report = Report(since=NOW, until=NOW, apply=False)
     [compared] = [each for each in COMPARED if each.kind == "payment_intent"]
-    work = _Work(cast("Any", None), lists(monkeypatch, ""), Asked(NOW, NOW), report, lambda _: None)
+    work = _Work(cast("Any", None), lists(monkeypatch, ""), Options(NOW, NOW), report, lambda _: None)
     assert await work._theirs(compared, Found("payment_intent", "pi_1", None, OBJECT.encode(), 0, None)) is None
     assert [(each.id, each.what) for each in report.differences] == [("pi_1", "unreadable")]

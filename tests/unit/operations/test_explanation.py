@@ -21,7 +21,7 @@ from gateway.webhooks.sources.razorpay import verify as verify_razorpay
 from gateway.webhooks.sources.stripe import verify as verify_stripe
 from operations.deliveries.bodies import bodies_of
 from operations.deliveries.explanation import Circumstances, Explanation, Traits, explain
-from operations.webhook_replay.store import Kept
+from operations.webhook_replay.store import StoredDelivery
 from runtime.ids import new_id, time_of
 from runtime.settings import Secret
 
@@ -55,29 +55,29 @@ def mac(key: bytes | str, signed: bytes) -> str:
 def stripe(
     arrived: bytes = BODY, key: bytes | str = STRIPE, *, sent: bytes | None = None, late: int = 0, header: str = "t={t},v1={v1}",
     reason: str = "signature_wrong",
-) -> Kept:  # fmt: skip
+) -> StoredDelivery:  # fmt: skip
     """A Stripe delivery that was signed as `sent` and arrived as `arrived`, so many seconds later."""
     delivery = new_id()
     moment = int(time_of(delivery).timestamp()) - late
     signature = mac(key, f"{moment}.".encode() + (arrived if sent is None else sent))
     headers = {"Stripe-Signature": header.format(t=moment, v1=signature, V1=signature.upper())}
-    return Kept(delivery, "stripe", reason, "0" * 32, headers, arrived, None)
+    return StoredDelivery(delivery, "stripe", reason, "0" * 32, headers, arrived, None)
 
 
-def razorpay(arrived: bytes, key: bytes | str = RAZORPAY, *, sent: bytes | None = None) -> Kept:
+def razorpay(arrived: bytes, key: bytes | str = RAZORPAY, *, sent: bytes | None = None) -> StoredDelivery:
     signature = mac(key, arrived if sent is None else sent)
-    return Kept(new_id(), "razorpay", "signature_wrong", "0" * 32, {"X-Razorpay-Signature": signature}, arrived, None)
+    return StoredDelivery(new_id(), "razorpay", "signature_wrong", "0" * 32, {"X-Razorpay-Signature": signature}, arrived, None)
 
 
-def partner(body: bytes, key: str, header: str = "sha256={}") -> Kept:
+def partner(body: bytes, key: str, header: str = "sha256={}") -> StoredDelivery:
     headers = {"X-Partner-Signature": header.format(mac(key, body))}
-    return Kept(new_id(), "partner", "signature_wrong", "0" * 32, headers, body, None)
+    return StoredDelivery(new_id(), "partner", "signature_wrong", "0" * 32, headers, body, None)
 
 
 COMPACT: Final = json.dumps(EVENT, separators=(",", ":"), ensure_ascii=False).encode()
 LEAD: Final = b'{"partnerId":"acme","externalLeadId":"1","payload":{}}'
 
-CASES: Final[dict[str, tuple[Kept, str]]] = {
+CASES: Final[dict[str, tuple[StoredDelivery, str]]] = {
     "compact": (stripe(COMPACT, sent=BODY), "body_reencoded"),
     "spaced": (stripe(json.dumps(EVENT).encode(), sent=BODY), "body_reencoded"),
     "unicode escaped": (stripe(BODY, sent=json.dumps(EVENT, indent=2, ensure_ascii=False).encode()), "body_reencoded"),
@@ -117,7 +117,7 @@ CASES: Final[dict[str, tuple[Kept, str]]] = {
     "early": (stripe(late=-4000, reason="timestamp_in_future"), "clock_skew"),
     "another endpoint": (stripe(key="whsec_of_another_endpoint"), "mode_or_endpoint"),
     "nobody's": (stripe(b"no event at all", key="x"), "unknown"),
-    "no signature": (Kept(new_id(), "stripe", "signature_missing", "0" * 32, {}, BODY, None), "signature_missing"),
+    "no signature": (StoredDelivery(new_id(), "stripe", "signature_missing", "0" * 32, {}, BODY, None), "signature_missing"),
     "no digest": (stripe(header="t={t},v1=abc", reason="signature_wrong"), "signature_malformed"),
     "no body": (stripe()._replace(body=None, reason="body_too_large"), "body_not_kept"),
     "not an event": (stripe()._replace(reason="event_malformed"), "event_malformed"),
@@ -128,7 +128,7 @@ CASES: Final[dict[str, tuple[Kept, str]]] = {
 
 
 @pytest.mark.parametrize(("refused", "cause"), CASES.values(), ids=list(CASES))
-def test_a_cause_is_found_by_its_word_with_what_to_change(refused: Kept, cause: str) -> None:
+def test_a_cause_is_found_by_its_word_with_what_to_change(refused: StoredDelivery, cause: str) -> None:
     found = explain(refused, KNOWN)
     assert found.cause == cause, found
     assert found.detail
@@ -176,7 +176,7 @@ def test_the_clock_skew_of_the_hour_is_reported() -> None:
 )
 def test_whatever_came_is_explained_without_an_error_and_never_as_ours(body: bytes, header: str, source: str) -> None:
     names = {"stripe": "Stripe-Signature", "razorpay": "X-Razorpay-Signature", "partner": "X-Partner-Signature"}
-    refused = Kept(new_id(), source, "signature_wrong", "0" * 32, {names.get(source, "X"): header}, body, None)
+    refused = StoredDelivery(new_id(), source, "signature_wrong", "0" * 32, {names.get(source, "X"): header}, body, None)
     assert explain(refused, KNOWN).secret_id is None
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.secrets.uses import LiveSecret
 from gateway.webhooks.signatures import digests_of, timestamp_of
 from operations.deliveries.explanation import Circumstances, explain
-from operations.webhook_replay.store import Kept
+from operations.webhook_replay.store import StoredDelivery
 from runtime.ids import new_id, time_of
 from runtime.settings import Secret
 from tests.unit.operations.test_explanation import (
@@ -52,7 +52,7 @@ def upper(text: str) -> str:
     return re.sub(r"\\u[0-9a-f]{4}", lambda found: f"\\u{found[0][2:].upper()}", text)
 
 
-def because(refused: Kept, **known: Any) -> Explanation:
+def because(refused: StoredDelivery, **known: Any) -> Explanation:
     found = explain(refused, Circumstances(secrets=ALL, api_keys=(Secret(API_KEY),), **known))
     for secret in (*(live.secret.value for live in ALL), API_KEY):
         assert secret not in str(found)
@@ -210,12 +210,12 @@ def test_the_time_is_known_again_as_it_was_signed(header: str, text: str, second
     assert timestamp_of("v1=t,at=5,t=x") is None
 
 
-def timed(signed: str, header: str = "t={t},v1={v1}", *, times: int = 1) -> Kept:
+def timed(signed: str, header: str = "t={t},v1={v1}", *, times: int = 1) -> StoredDelivery:
     """A partner's delivery; `signed` is the prefix of the body in the signed text."""
     delivery = new_id()
     moment = int(time_of(delivery).timestamp()) * times
     value = header.format(t=moment, v1=mac(ACME, signed.format(t=moment).encode() + LEAD))
-    return Kept(delivery, "partner", "signature_wrong", "0" * 32, {"X-Partner-Signature": value}, LEAD, None)
+    return StoredDelivery(delivery, "partner", "signature_wrong", "0" * 32, {"X-Partner-Signature": value}, LEAD, None)
 
 
 @pytest.mark.parametrize("signed", ["", "{t}", "{t}:", "{t}\n"])
@@ -255,7 +255,7 @@ def test_a_body_with_another_content_is_never_taken_for_the_same(sent: str) -> N
 
 def test_a_body_too_large_for_every_guess_is_reported() -> None:
     body = json.dumps({"partnerId": "acme", "externalLeadId": "1", "text": ["x" * 50, "/é"] * 60_000}).encode()
-    refused = Kept(
+    refused = StoredDelivery(
         new_id(), "partner", "signature_wrong", "0" * 32, {"X-Partner-Signature": f"sha256={mac('x', body)}"}, body, None
     )
     found = explain(refused, KNOWN)

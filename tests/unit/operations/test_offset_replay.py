@@ -166,10 +166,10 @@ def test_a_range_with_an_event_whose_marks_are_gone_is_refused_with_the_offset_a
 
 def test_a_worker_or_topic_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(OperationError, match="there are: alerts, cache, leads, notifications, payments, search"):
-        live.check(live.Asked("billing", "t"))
+        live.check(live.Target("billing", "t"))
     with pytest.raises(OperationError, match=r"payments reads webhooks\.stripe and webhooks\.razorpay"):
-        live.check(live.Asked("payments", "billing.payment.events"))
-    live.check(live.Asked("payments", worker("payments").consumes[0]))
+        live.check(live.Target("payments", "billing.payment.events"))
+    live.check(live.Target("payments", worker("payments").consumes[0]))
 
 
 @pytest.mark.parametrize("name", [each.name for each in workers() if each.name not in shadow.BUILDABLE])

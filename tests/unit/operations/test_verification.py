@@ -6,7 +6,7 @@ import pytest
 
 from gateway.webhooks.sources.live import LiveSource
 from gateway.webhooks.sources.stripe import STRIPE
-from operations.webhook_replay.store import Kept
+from operations.webhook_replay.store import StoredDelivery
 from operations.webhook_replay.verification import NotRecovered, verify_again
 from runtime.ids import new_id
 
@@ -18,7 +18,7 @@ def test_a_surprise_in_judging_is_that_deliverys_failure(step: str, error: Excep
         raise error
 
     source = STRIPE._replace(**{"verify": lambda *_: _Secret(), step: fail})
-    refused = Kept(new_id(), "stripe", "signature_wrong", "0" * 32, {}, b"{}", None)
+    refused = StoredDelivery(new_id(), "stripe", "signature_wrong", "0" * 32, {}, b"{}", None)
     with pytest.raises(NotRecovered) as caught:
         verify_again({"stripe": LiveSource(source, ())}, refused)
     assert caught.value.reason == "internal_error"
