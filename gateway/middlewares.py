@@ -77,7 +77,7 @@ def _require_schema(request: web.Request) -> None:
 
 
 async def _in_span(request: web.Request, handler: Handler) -> web.StreamResponse:
-    with tracing.unit({}, request[CALL].trace):
+    with tracing.transaction({}, request[CALL].trace):
         return await handler(request)
 
 

@@ -173,7 +173,7 @@ class Publisher:
             log.warning("records_unstamped", reason="timestamp_refused", seconds=_UNSTAMPED)
         return True
 
-    def log_in(self, kafka: Cluster) -> None:
+    def renew_login(self, kafka: Cluster) -> None:
         """Let new connections use this name and password; those that are open stay."""
         self._config |= kafka.client
         if kafka.login:

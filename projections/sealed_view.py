@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 from psycopg import AsyncConnection
 
 from projections.sealed_rows import Row, SealedRows, Terms, Vault
-from runtime.redaction import learn_stored
+from runtime.redaction import hide_stored_secrets
 from runtime.seals import SealError, Seals
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ class SealedView(Generic[Terms, Vault]):
         """Keep these secrets out of log lines; former ones may still be in use somewhere."""
         found = [self._secrets_of(vault) for vault in vaults]
         secrets = [secret for secrets, _ in found for secret in secrets]
-        learn_stored(self._table.table, secrets, [address for _, addresses in found for address in addresses])
+        hide_stored_secrets(self._table.table, secrets, [address for _, addresses in found for address in addresses])

@@ -1,1 +1,1 @@
-"""The tools of every process, without its business: settings, logs, metrics, traces, ids, Postgres. Imports nothing of ours."""
+"""The tools of every process, without its business: settings, logs, metrics, traces, ids, Postgres. Imports no other package."""

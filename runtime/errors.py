@@ -24,7 +24,7 @@ class Failure(Exception, Generic[WordT]):
     A failure that the code expects: its reason, and a detail for people.
 
     The reason is the same word in the answer, the log, the metric, the test and the runbook. Each package lists its reasons in a
-    StrEnum and has one base of its own, `class StreamError(Failure[Reason])`, so that mypy refuses a word that is not listed.
+    StrEnum and has its own base, `class StreamError(Failure[Reason])`, so that mypy refuses a word that is not listed.
     """
 
     def __init__(self, reason: WordT, detail: str) -> None:

@@ -1,4 +1,4 @@
-"""A small listener for a process that has no web server of its own: `/metrics`, `/health/live`, `/health/ready`."""
+"""A small listener for a process without a web server: `/metrics`, `/health/live`, `/health/ready`."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _JSON: Final = "application/json"
 
 
 class Exposition:
-    """The listener, in a thread of its own, between `start` and `stop`."""
+    """The listener, in its own thread, between `start` and `stop`."""
 
     def __init__(self, host: str, port: int, readiness: Readiness, loops: Sequence[Heartbeat] = ()) -> None:
         handler = type("Handler", (_Handler,), {"readiness": staticmethod(readiness), "loops": tuple(loops)})

@@ -1,8 +1,8 @@
 """
-Locks that a process holds only while its session with the server is known to be alive.
+Locks that a process holds only while its session with the server is certainly alive.
 
-The locks belong to a session of their own, which a thread of its own keeps alive while the loop that works under them runs. So a
-long statement or a busy interpreter does not lose them, and a loop that hangs loses them as a stopped process does.
+The locks belong to a separate session, which a separate thread keeps alive while the loop that works under them runs. So a long
+statement or a busy interpreter does not lose them, and a loop that hangs loses them as a stopped process does.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from runtime.sessions import readable
 
 class Listener:
     """
-    Listens to one channel between `open` and `close`, on a connection of its own that comes back by itself when it is lost.
+    Listens to one channel between `open` and `close`, on its own connection, which is opened again when it is lost.
 
     `on_notify` gets each payload. `on_connect` is called whenever listening begins, since earlier notifications are lost. Neither
     may block or raise.

@@ -14,7 +14,7 @@ from runtime.redaction import error_text, redacted_value
 from runtime.uncaught import redact_uncaught
 
 _FIXED: Final = frozenset({"time", "level", "process", "logger", "reason"})
-"""Keys whose values come from lists of our own; a password that is an ordinary word must not change them."""
+"""Keys whose values come from our own lists; a password that is an ordinary word must not change them."""
 _ERRORS: Final = frozenset({"error", "exception", "detail", "stack"})
 
 

@@ -29,7 +29,7 @@ _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
 class Recorder:
-    """Takes spans without waiting; the SDK's processor sends them from a thread of its own."""
+    """Takes spans without waiting; the SDK's processor sends them from its own thread."""
 
     def __init__(self, process: str, environ: Mapping[str, str], processor: SpanProcessor | None = None) -> None:
         # The SDK reads the process environment only; what `.env` sets counts too.

@@ -63,10 +63,10 @@ _TEREDO: Final = ip_network("2001::/32")
 _ISATAP: Final = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 # A host that ends in a number is an address, in one notation or another (https://url.spec.whatwg.org/#ends-in-a-number-checker).
 _NUMBER: Final = re.compile(r".*:.*|(?:.*[.])?(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
-INWARD: Final = "the address is in a private network, which OUTBOUND_ALLOW does not allow"
+REFUSED: Final = "the address is in a private network, which OUTBOUND_ALLOW does not allow"
 
 
-def is_inward(url: str, allowed: Sequence[Network]) -> bool:
+def is_refused(url: str, allowed: Sequence[Network]) -> bool:
     """Return whether the text of the address alone shows that it is not allowed; a name is checked when it is resolved."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     local = host == "localhost" or host.endswith(".localhost")
@@ -117,9 +117,9 @@ class OutboundSettings(Settings):
         yield from super().conflicts(given)
         allowed = cls.value("OUTBOUND_ALLOW", given)
         yield from (
-            f"{name}: {INWARD}"
+            f"{name}: {REFUSED}"
             for name in cls.destinations(given)
-            if allowed is not None and _can_be_read(given[name]) and is_inward(given[name], allowed)
+            if allowed is not None and _can_be_read(given[name]) and is_refused(given[name], allowed)
         )
 
 

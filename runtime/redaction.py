@@ -2,7 +2,7 @@
 Removes the secrets of this process from texts: a library's error may quote the address that it could not use.
 
 `environment` in `runtime/settings.py` makes the secrets known as it reads them; from then on `redacted` replaces them in
-whatever is logged, printed as an error, answered, or stored as the text of an error.
+everything that is logged, printed as an error, answered, or stored as the text of an error.
 """
 
 import base64
@@ -72,13 +72,13 @@ def _is_address(name: str) -> bool:
     return bool(_ADDRESS_NAME.fullmatch(name))
 
 
-def learn(*environs: Mapping[str, str]) -> None:
+def hide_secrets_of(*environs: Mapping[str, str]) -> None:
     """Let `redacted` replace the secrets among these settings from now on, and no longer the previous ones."""
     global _current  # noqa: PLW0603  # one a process, as with logging
     _current = Redaction.of(*environs)
 
 
-def learn_stored(table: str, secrets: Iterable[str], addresses: Iterable[str]) -> None:
+def hide_stored_secrets(table: str, secrets: Iterable[str], addresses: Iterable[str]) -> None:
     """Let `redacted` also replace these secrets, which are in a table and in no setting."""
     _stored[table] = Redaction(secrets, addresses)
 

@@ -35,7 +35,7 @@ def pool_at(url: str, **options: Any) -> ConnectionPool:
     return ConnectionPool(**options, **parts)
 
 
-def log_in(pool: ConnectionPool, url: str) -> None:
+def renew_login(pool: ConnectionPool, url: str) -> None:
     """Use the login of this address for new connections from now on; open connections stay."""
     login = pool.connection_kwargs.get("credential_provider")
     if isinstance(login, _Login):

@@ -125,7 +125,7 @@ def check_schema(connection: Connection[Any]) -> None:
 
 class SchemaWatch:
     """
-    Looks at the schema twice a minute, and more often while it does not fit, in a thread of its own between `start` and `stop`.
+    Looks at the schema twice a minute, and more often while it does not fit, in its own thread between `start` and `stop`.
 
     Each change is logged once.
 

@@ -136,7 +136,7 @@ class SecretWatch:
             yield from self._changes(changed, "refused", "; ".join(error.problems))
             return
         self._known.append(environ)
-        redaction.learn(*self._known)
+        redaction.hide_secrets_of(*self._known)
         for name in _OF_CONNECTIONS & changed.keys():
             if changed[name] and self._texts.get(name):
                 renewal.renew(self._texts[name], changed[name])

@@ -136,7 +136,7 @@ class Service:
         return self._closing.is_set() or task is None or task.cancelling() > 0
 
     def run_in_thread(self) -> None:
-        """Run in a daemon thread with an event loop of its own, for as long as the process lives."""
+        """Run in a daemon thread with its own event loop, for as long as the process lives."""
         threading.Thread(target=lambda: asyncio.run(self.run()), name=self.name, daemon=True).start()
 
 

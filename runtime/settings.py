@@ -284,6 +284,6 @@ def environment(directory: Path | None = None) -> Environ:
 def merged(file: env_file.EnvFile) -> Environ:
     """The process environment over this file; its secrets are redacted from then on."""
     found = Environ(file.values | dict(os.environ))
-    redaction.learn(found)
+    redaction.hide_secrets_of(found)
     outgoing.follow(found)
     return found

@@ -175,13 +175,13 @@ def record(
 
 
 def record_batch(name: str, began: int, traceparents: Sequence[str], **attributes: Any) -> None:
-    """Record work that was done for many traces at once: a trace of its own with a link to each of them that is sampled."""
+    """Record work that was done for many traces at once: a separate trace with a link to each of them that is sampled."""
     links = [trace for each in traceparents if (trace := parse_traceparent(each)) and trace.sampled]
     if links:
         record(name, new_trace()._replace(sampled=True), began, links=links, **attributes)
 
 
-class Unit:
+class _Transaction:
     """The events that one transaction writes; `causes` are their spans by causation id, `otherwise` the span of the others."""
 
     def __init__(self, causes: Mapping[UUID, Trace], otherwise: Trace | None) -> None:
@@ -200,32 +200,32 @@ class Unit:
                 )  # fmt: skip
 
 
-_unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
+_current: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
 
 @contextmanager
-def unit(causes: Mapping[UUID, Trace], otherwise: Trace | None = None) -> Iterator[None]:
+def transaction(causes: Mapping[UUID, Trace], otherwise: Trace | None = None) -> Iterator[None]:
     """Enclose a transaction: if it succeeds, the events that it wrote are recorded, each below its cause."""
     if _recorder is None:
         yield
         return
-    mine = Unit(causes, otherwise)
-    token = _unit.set(mine)
+    mine = _Transaction(causes, otherwise)
+    token = _current.set(mine)
     try:
         yield
     finally:
-        _unit.reset(token)
+        _current.reset(token)
     mine.record()
 
 
 def note_written(events: Sequence[Written]) -> None:
     """Note events that the open transaction has written."""
-    if _recorder and (mine := _unit.get()):
+    if _recorder and (mine := _current.get()):
         began = time.time_ns()
         mine.written += [(began, event) for event in events]
 
 
 def discard_written() -> None:
     """Forget the events of a transaction that is rolled back and starts again."""
-    if _recorder and (mine := _unit.get()):
+    if _recorder and (mine := _current.get()):
         mine.written.clear()

@@ -1,4 +1,4 @@
-"""Errors that nobody catches: their stack traces are printed as Python prints them, but without secrets."""
+"""Errors that are not caught: their stack traces are printed as Python prints them, but without secrets."""
 
 import sys
 import threading

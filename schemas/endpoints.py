@@ -1,5 +1,5 @@
 """
-Endpoints are data: rows of a table that operators change while everything runs, each with secrets of its own.
+Endpoints are data: rows of a table that operators change while everything runs, each with its own secrets.
 
 `place` is the name of an endpoint everywhere, `stripe/eu`: in the table, in logs, in alerts and in commands. A provider's plain
 path is named by the provider alone.

@@ -115,7 +115,7 @@ class StripeEvent(msgspec.Struct, frozen=True):
 
 
 def aggregate_of(event: StripeEvent) -> Aggregate:
-    """The aggregate whose history the event belongs to; an event of an unknown object is an aggregate of its own."""
+    """The aggregate whose history the event belongs to; an event of an unknown object is its own aggregate."""
     subject = event.data.object if event.data else None
     if subject is None or subject.object is None:
         return Aggregate("event", event.id)

@@ -130,7 +130,7 @@ class Answer(NamedTuple):
 
 
 def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
-    """The body of the event, under an id of ours; None if no event fits the object, or its kind is not folded."""
+    """The body of the event, under an id that we made; None if no event fits the object, or its kind is not folded."""
     kind = KINDS.get(answer.found.object)
     event_type = (_cause_if_current(answer.found, informative(cause)) or kind.type_of(answer.found)) if kind else None
     if event_type is None:

@@ -62,7 +62,7 @@ def is_fetched(kind: str) -> bool:
 
 
 def aggregate_of(event: ThinEvent) -> Aggregate:
-    """The object that the event names; an event without one is an aggregate of its own."""
+    """The object that the event names; an event without one is its own aggregate."""
     named = event.related_object
     if named is None or named.id is None or named.type is None:
         return Aggregate("event", event.id)

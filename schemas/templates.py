@@ -52,7 +52,7 @@ class TemplateError(SchemaError):
 
 
 def fields_of(template: Template, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data that the template's texts may use and no other; what is optional and absent is None."""
+    """The data that the template's texts may use, and no other; an absent optional field is None."""
     declared = {name: data[name] for name in template.data} | {name: data.get(name) for name in template.optional}
     return {name: value if (number := whole(value)) is None else number for name, value in declared.items()}
 

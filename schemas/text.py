@@ -56,9 +56,9 @@ Email = Annotated[str, Meta(max_length=254, pattern=ADDRESS, extra_json_schema={
 Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{5,14}\Z")]
 LocaleTag = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}\Z")]
 PushToken = Annotated[str, Meta(max_length=2048, pattern=r"^[\x21-\x7e]+\Z")]
-Why = Annotated[str, Meta(max_length=500, pattern=rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*\Z")]
+ReasonText = Annotated[str, Meta(max_length=500, pattern=rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*\Z")]
 """A reason in an operator's words: one line or several, and not blank."""
-LongWhy = Annotated[str, Meta(max_length=2000, pattern=rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*\Z")]
+LongReasonText = Annotated[str, Meta(max_length=2000, pattern=rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*\Z")]
 """A longer reason."""
 
 DEPTH_MAX: Final = 100
@@ -90,7 +90,7 @@ def storable(text: str) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """The beginning of the text that fits into so many bytes of UTF-8."""
+    """The beginning of the text that fits into this number of bytes in UTF-8."""
     return text if len(text) * 4 <= length else text.encode()[:length].decode(errors="ignore")
 
 

@@ -233,7 +233,7 @@ def handling(worker: str, items: Sequence[Handled], *, reason: str | None = None
         return
     began = tracing.now()
     steps = [(item, continue_trace(item.event.traceparent)) for item in items]
-    with tracing.unit({item.event.id: step for item, step in steps}):
+    with tracing.transaction({item.event.id: step for item, step in steps}):
         yield
     for item, step in steps:
         tracing.record(

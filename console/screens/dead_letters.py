@@ -23,7 +23,7 @@ from operations.dead_letters.query import FIRST_ID, DeadLettersQuery
 from operations.dead_letters.store import DeadLetter
 from operations.errors import OperationError
 from schemas.leads import EXHAUSTED, REJECTED
-from schemas.text import Cursor, Filter, LongWhy
+from schemas.text import Cursor, Filter, LongReasonText
 
 _LOOKED_AT: Final = 1000
 """The maximum number of dead letters that are grouped, newest first; a longer page would not be useful."""
@@ -61,7 +61,7 @@ class Settling(msgspec.Struct, frozen=True, kw_only=True):
     """The settlement of a dead letter: a retry, or a discard with a reason."""
 
     verb: Literal["retry", "discard"]
-    why: LongWhy | None = None
+    why: LongReasonText | None = None
 
 
 class SettlingGroup(Settling, frozen=True, kw_only=True):

@@ -33,9 +33,9 @@ class RateLimits(NamedTuple):
     addresses: Rates
     partners: Rates
 
-    def log_in(self, redis_url: str | None) -> None:
+    def renew_login(self, redis_url: str | None) -> None:
         for rates in self:
-            rates.log_in(redis_url)
+            rates.renew_login(redis_url)
 
 
 def limit_rates(app: web.Application, settings: GatewaySettings) -> RateLimits:
@@ -43,7 +43,7 @@ def limit_rates(app: web.Application, settings: GatewaySettings) -> RateLimits:
     defaults = {"rate_limit.webhooks": settings.rate_limit_webhooks, "rate_limit.partners": settings.rate_limit_partners}
     share = 1 / settings.gateway_processes
     limits = RateLimits(*(Rates(rate, settings.redis_url, settings.redis_options, share=share) for rate in defaults.values()))
-    settings.on_change(lambda newest: limits.log_in(newest.redis_url))
+    settings.on_change(lambda newest: limits.renew_login(newest.redis_url))
     clients = Clients(settings.trusted_proxies)
 
     @web.middleware

@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import CalledTooOften
-from runtime.redis_pool import log_in, pool_at
+from runtime.redis_pool import pool_at, renew_login
 
 log = structlog.get_logger()
 
@@ -98,10 +98,10 @@ class Rates:
         self._allowances: dict[str, _Allowance] = {}
         self._alone = _Buckets(max(1.0, self._rate.amount * self._share), self._window)
 
-    def log_in(self, redis_url: str | None) -> None:
+    def renew_login(self, redis_url: str | None) -> None:
         """Use the credentials in this address for new connections; only the start decides whether Redis is used at all."""
         if self._pool and redis_url:
-            log_in(self._pool, redis_url)
+            renew_login(self._pool, redis_url)
 
     async def close(self) -> None:
         for task in self._tasks:

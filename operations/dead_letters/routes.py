@@ -18,7 +18,7 @@ from operations.dead_letters import listing
 from operations.dead_letters.query import DeadLettersQuery
 from operations.dead_letters.store import DeadLetter
 from operations.errors import OperationError
-from schemas.text import LongWhy
+from schemas.text import LongReasonText
 
 _NOUN: Final = "dead letter"
 
@@ -40,7 +40,7 @@ class DeadLettersDetail(DeadLetter, frozen=True, kw_only=True, rename="camel", o
 class Discard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The reason for discarding a dead letter."""
 
-    reason: LongWhy  #: Why the dead letter is discarded.
+    reason: LongReasonText  #: Why the dead letter is discarded.
 
 
 class Discarded(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from operations.erasure.subjects import FORMS, Kind, Subject, SubjectId, subject
 from operations.errors import OperationError
 from runtime.sessions import DEFAULT_LEASE, connect_async
 from schemas.rules import Json, by_case
-from schemas.text import Why
+from schemas.text import ReasonText
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     kind: Kind  #: The kind of subject.
     id: SubjectId  #: The subject's id: a mail address, your user id, the provider's id, or `PARTNER/EXTERNAL_ID` of a lead.
-    reason: Why  #: Why it is erased; kept in the log, so it should name no person.
+    reason: ReasonText  #: Why it is erased; kept in the log, so it should name no person.
     dry_run: bool = False  #: True to count the rows and change nothing.
 
     rules: ClassVar[Json] = by_case(

@@ -16,7 +16,7 @@ from operations.sealed import SECRETS_MAX, NewState, SealedTable, check_version
 from projections.partner_store import PARTNERS, NamedTerms, PartnerRow, SecretKind, Terms, Vault
 from projections.sealed_rows import Kept
 from runtime.endpoints import check_http, has_login
-from runtime.outbound import INWARD, Network, is_inward
+from runtime.outbound import REFUSED, Network, is_refused
 from runtime.seals import Seals
 from runtime.settings import Secret
 from schemas.credentials import fresh_signing_secret, fresh_token
@@ -161,8 +161,8 @@ class Registry(NamedTuple):
         except ValueError as error:
             yield Fault(Reason.CRM_URL_REFUSED, str(error))
             return
-        if is_inward(url, self.allowed):
-            yield Fault(Reason.CRM_URL_REFUSED, INWARD)
+        if is_refused(url, self.allowed):
+            yield Fault(Reason.CRM_URL_REFUSED, REFUSED)
         if has_login(url) and any(name.lower() == "authorization" for name in asked.crm_headers):
             yield Fault(Reason.CRM_URL_REFUSED, _TWO_LOGINS)
 

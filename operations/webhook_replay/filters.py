@@ -10,7 +10,7 @@ from msgspec import Meta
 from operations.errors import OperationError, Reason
 from schemas.providers import SOURCES, Mode, either
 from schemas.rules import Json, never
-from schemas.text import Why, Word
+from schemas.text import ReasonText, Word
 
 Outcome = Literal["accepted", "duplicate", "ignored", "rejected"]
 
@@ -84,7 +84,7 @@ class ReplayWebhooks(Filters, frozen=True, kw_only=True, forbid_unknown_fields=T
         float, Meta(gt=0, le=RATE_MAX), Meta(description="The maximum number of deliveries per second; 100 by default.")
     ] = RATE_DEFAULT
     dry_run: Annotated[bool, Meta(description="Count the deliveries only, and change nothing.")] = False
-    reason: Annotated[Why, Meta(description="The reason for the replay; it is kept with it.")] | None = None
+    reason: Annotated[ReasonText, Meta(description="The reason for the replay; it is kept with it.")] | None = None
 
     rules: ClassVar[Json] = never(
         {"type": "object", "properties": {name: {"type": "null"} for name in _NARROWING}},

@@ -38,7 +38,7 @@ def partner_secret(known: Mapping[str, str]) -> str:
 
 
 def lead() -> bytes:
-    """A new lead, with an id of its own."""
+    """A new lead, with a new id."""
     payload = {"name": "Ada Lovelace", "email": "ada@example.com", "interest": "a flat with a view"}
     return orjson.dumps({"partnerId": PARTNER, "externalLeadId": f"crm-{secrets.token_hex(6)}", "payload": payload})
 

@@ -14,7 +14,7 @@ USER: Final = "demo-user"
 
 
 def payment_succeeded(at: int) -> bytes:
-    """A `payment_intent.succeeded` for 49.90 EUR, with ids of its own; `at` is Unix seconds."""
+    """A `payment_intent.succeeded` for 49.90 EUR, with new ids; `at` is Unix seconds."""
     return orjson.dumps(
         {
             "id": _id("evt"),

@@ -156,7 +156,7 @@ def run_tests(
         bool, typer.Option("--coverage", help="Measure these two, and print the lines that they do not reach.")
     ] = False,
 ) -> None:
-    """Run the test suite on real servers of its own, or pytest with the arguments that are given."""
+    """Run the test suite on its own real servers, or pytest with the arguments that are given."""
     if context.args:
         _become("-m", "pytest", *context.args)
     raise typer.Exit(run_suite(CHECKOUT, fast=fast or coverage, coverage=coverage))

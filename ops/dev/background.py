@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _POLL = 0.1  # seconds
 _LEFTOVER_LIMIT = timedelta(seconds=20)
-_STOP_LIMIT = timedelta(seconds=120)  # gateway, workers, relay and servers, each with a limit of its own
+_STOP_LIMIT = timedelta(seconds=120)  # gateway, workers, relay and servers, each with its own limit
 
 
 def up_detached(command: Sequence[str], checkout: Path, data_dir: Path, print_line: Callable[[str], None]) -> None:
-    """Start this `up` in a session of its own and return once everything is ready; raise its error otherwise."""
+    """Start this `up` in its own session and return once everything is ready; raise its error otherwise."""
     before = StateFile(data_dir).read()
     if before.running:
         raise before.already_running(data_dir)

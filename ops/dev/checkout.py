@@ -29,7 +29,7 @@ BUILD: Final = (
 
 
 def build_docs(checkout: Path) -> Path | None:
-    """Build the site and return its folder, or None after Sphinx has printed what is wrong."""
+    """Build the site and return its folder, or None after Sphinx has printed the faults."""
     done = subprocess.run(BUILD, cwd=checkout, check=False)
     return None if done.returncode else checkout / _SITE
 
@@ -77,7 +77,7 @@ def run_checks(checkout: Path, print_line: Callable[[str], None], checks: Mappin
 FAST: Final = ("tests/unit", "tests/integration")
 WHOLE: Final = (*FAST, "tests/e2e", "tests/faults")
 _PYTEST: Final = (sys.executable, "-m", "pytest")
-_MOST: Final = 4  # processes; each brings servers of its own, of about 1.5 GB
+_MOST: Final = 4  # processes; each brings its own servers, of about 1.5 GB
 
 
 def run_suite(checkout: Path, *, fast: bool, coverage: bool) -> int:

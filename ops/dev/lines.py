@@ -9,7 +9,7 @@ WIDTH: Final = 80
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Wrap each line of the text to the width; a longer word is kept whole on a line of its own."""
+    """Wrap each line of the text to the width; a longer word is kept whole on its own line."""
     return "\n".join(
         textwrap.fill(
             line,

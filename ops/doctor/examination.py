@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ops.doctor.findings import Finding
 
-LIMIT: Final = 15.0  # seconds; every query has a shorter limit of its own, and few run one after the other
+LIMIT: Final = 15.0  # seconds; every query has its own shorter limit, and few run one after the other
 
 
 def examine(environ: Mapping[str, str], folder: Path, *, limit: float = LIMIT) -> list[Finding]:

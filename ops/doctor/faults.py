@@ -32,7 +32,7 @@ _POSTGRES: Final[_Signs] = (
     ("certificate verify failed", "its certificate is not trusted", "correct sslrootcert in DATABASE_URL"),
     ("does not match host name", "its certificate is of another host", "correct the host in DATABASE_URL, or the certificate"),
     ("root certificate file .* does not exist", "the file of sslrootcert does not exist", "correct sslrootcert in DATABASE_URL"),
-    ("server does not support SSL", "it speaks no TLS", "correct sslmode or the port in DATABASE_URL, or switch its TLS on"),
+    ("server does not support SSL", "it does not use TLS", "correct sslmode or the port in DATABASE_URL, or switch its TLS on"),
     ("TLS only|no encryption", "it takes connections with TLS only", "put sslmode=verify-full and sslrootcert into DATABASE_URL"),
     ("client certificate", "it requires a certificate of the client", "put sslcert and sslkey into DATABASE_URL"),
     ("no pg_hba.conf entry", "its pg_hba.conf does not admit this user from here", "correct pg_hba.conf, or DATABASE_URL"),
@@ -55,7 +55,11 @@ _REDIS: Final[_Signs] = (
         "correct the host in REDIS_URL, or the certificate",
     ),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "correct REDIS_SSL_CA"),
-    ("WRONG_VERSION_NUMBER|wrong version number", "it speaks no TLS there", "correct the port in REDIS_URL, or write redis://"),
+    (
+        "WRONG_VERSION_NUMBER|wrong version number",
+        "it does not use TLS there",
+        "correct the port in REDIS_URL, or write redis://",
+    ),
     (
         "Connection closed by server|Connection reset",
         "it closes the connection, as a server does that expects TLS",
@@ -78,7 +82,7 @@ _ELASTICSEARCH: Final[_Signs] = (
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "correct ELASTICSEARCH_SSL_CA"),
     (
         "WRONG_VERSION_NUMBER|wrong version number|record layer failure",
-        "it speaks no TLS there",
+        "it does not use TLS there",
         "correct the port or the scheme in ELASTICSEARCH_URL",
     ),
     (

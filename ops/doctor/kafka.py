@@ -97,9 +97,9 @@ def _check_replicas(there: Mapping[Topic, Any], copies: int, brokers: int) -> It
 
 def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic], insync: int | None) -> Iterator[Finding]:
     resources = [ConfigResource(ResourceType.TOPIC, kafka.named(topic)) for topic in topics]
-    asked = admin.describe_configs(resources, request_timeout=_LIMIT)
+    requested = admin.describe_configs(resources, request_timeout=_LIMIT)
     try:
-        found = {resource.name: future.result(_LIMIT) for resource, future in asked.items()}
+        found = {resource.name: future.result(_LIMIT) for resource, future in requested.items()}
     except (KafkaException, TimeoutError) as error:
         yield warn(
             AREA,

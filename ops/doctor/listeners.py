@@ -101,7 +101,7 @@ def _silent(where: str, reason: object, *, secure: bool) -> Finding:
     if isinstance(reason, ConnectionRefusedError):
         return ok(LISTENERS, f"{where}: nothing listens there, it is free")
     if isinstance(reason, TimeoutError):
-        act = "a process of ours that hangs or was stopped (`ps -o stat` shows T): read its log, end it and start it again"
+        act = "our process hangs or was stopped (`ps -o stat` shows T): read its log, end it and start it again"
         return fail(LISTENERS, f"{where}: accepts the connection and does not answer within {_LIMIT:.0f} s", act, "process-down")
     if secure and isinstance(reason, ssl.SSLError):
         return ok(LISTENERS, f"{where}: answers by TLS, and requires a client's certificate")

@@ -1,4 +1,4 @@
-"""Examines Postgres: whether it answers, keeps what is committed, has the schema and its days, and what waits in it."""
+"""Examines Postgres: whether it answers, keeps its commits, has the schema and its days, and what waits in it."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def check_postgres(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _check_server(connection: Connection, where: str) -> Iterator[Finding]:
-    asked = datetime.now(UTC)
+    before = datetime.now(UTC)
     vitals = store.vitals(connection)
-    skew = vitals.now - asked - (datetime.now(UTC) - asked) / 2
+    skew = vitals.now - before - (datetime.now(UTC) - before) / 2
     yield ok(AREA, f"{where} serves, version {vitals.version_text}")
     if vitals.version < _TESTED:
         act = "upgrade it: everything here is tested on 18, and queries of the runbooks need it"
@@ -74,7 +74,7 @@ def _check_durability(vitals: Vitals) -> Iterator[Finding]:
     for name in weak:
         yield fail(AREA, f"{name} is off: a crash loses events that were acknowledged", f"set {name} = on", "postgres-down")
     if not weak:
-        yield ok(AREA, "what is committed survives a crash")
+        yield ok(AREA, "commits survive a crash")
 
 
 def _check_clock(skew: timedelta) -> Finding:

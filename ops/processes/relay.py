@@ -43,7 +43,7 @@ def main(environ: Mapping[str, str], *deletions: Deletion) -> int:
     stop = Stop(_PATIENCE)
     stop.on_signals()
     publisher = Publisher(settings.kafka, settings.lock_lease)
-    settings.on_change(lambda newest: publisher.log_in(newest.kafka))
+    settings.on_change(lambda newest: publisher.renew_login(newest.kafka))
     relay = Relay(settings, publisher, stop)
     watch = SecretWatch((settings,), environ, report_to_audit_log("relay", settings.database_url))
     watch.start()
@@ -67,7 +67,7 @@ def main(environ: Mapping[str, str], *deletions: Deletion) -> int:
 
 
 def services(settings: RelaySettings, deletions: Sequence[Deletion]) -> list[Service]:
-    """Return the services beside the relay, each in a thread of its own, for as long as the process lives."""
+    """Return the services beside the relay, each in its own thread, for as long as the process lives."""
     return [keeping_days(settings, deletions), recovering(settings), sweeping(settings)]
 
 

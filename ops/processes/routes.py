@@ -90,7 +90,7 @@ def _endpoints(provider: Provider) -> Route:
     plain = _webhooks(provider)
     text = (
         f"Receive events of {provider.title} by one of several endpoints.\n\n"
-        "Each endpoint has secrets, a mode and a label of its own (`/v1/admin/endpoints`). The same event by two of them, or by "
+        "Each endpoint has its own secrets, mode and label (`/v1/admin/endpoints`). The same event by two of them, or by "
         f"one and the plain path, is one event. Otherwise it is as `{provider.path}`."
     )
     return plain._replace(

@@ -52,7 +52,7 @@ class Unread(NamedTuple):
 
 
 def unread(names: Iterable[str], *, families: bool) -> Iterator[Unread]:
-    """Names that look like settings of ours and are none; with `families` also those that only begin like ours."""
+    """Names that look like our settings and are none; with `families` also those that only begin like ours."""
     for name in names:
         if _is_known(name):
             continue

@@ -114,7 +114,7 @@ def spawn(
     stop_signal: int = signal.SIGTERM,
     cwd: Path | None = None,
 ) -> Child:
-    """Start a child in a session of its own (Ctrl-C stays ours), which gets its stop signal if we are killed."""
+    """Start a child in its own session (Ctrl-C stays ours), which gets its stop signal if we are killed."""
     tether = [sys.executable, "-I", "-S", _TETHER, os.getpid(), stop_signal, account or "-"]
     private_folder(log.parent)
     with log.open("ab") as output:

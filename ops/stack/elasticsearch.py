@@ -1,4 +1,4 @@
-"""One Elasticsearch node, run from its published jars by a Python process of ours (`elasticsearch_node`)."""
+"""One Elasticsearch node, run from its published jars by our Python program `elasticsearch_node`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Become another program that ends when its parent does: `tether.py PARENT SIGNAL ACCOUNT COMMAND…`.
 
-Run as a script in an isolated interpreter, so it imports nothing of ours. PARENT is the pid that must still be the
+Run as a script in an isolated interpreter, so it imports none of our modules. PARENT is the pid that must still be the
 parent, SIGNAL the number the kernel sends when that parent dies (Linux), ACCOUNT `-` or `uid:gid` to run under.
 """
 

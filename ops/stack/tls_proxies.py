@@ -1,4 +1,4 @@
-"""The TLS proxies of a stack's servers, which have no TLS: each proxy is a process of its own, on a port of its own."""
+"""The TLS proxies of a stack's servers, which have no TLS: each proxy is its own process, on its own port."""
 
 from __future__ import annotations
 

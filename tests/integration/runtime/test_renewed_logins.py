@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 
 from runtime import renewal
 from runtime.database import make_pool
-from runtime.redis_pool import log_in, pool_at
+from runtime.redis_pool import pool_at, renew_login
 from runtime.sessions import connect, connect_async
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def test_a_pool_of_redis_logs_in_with_its_current_address(redis_server: st
         admin.acl_setuser(name, enabled=True, passwords=[f"+{NEW}", f"-{OLD}"])
         admin.client_kill_filter(user=name)
         assert not await logs_in(client)
-        log_in(pool, f"redis://{name}:{NEW}@{server}")
+        renew_login(pool, f"redis://{name}:{NEW}@{server}")
         assert await logs_in(client)
         admin.acl_deluser(name)
     await client.aclose()

@@ -79,7 +79,7 @@ def test_a_password_in_an_address_is_hidden_quoted_or_not(name: str, secret: str
     "url", ["postgresql://app:p@ss%zz@h/x", "postgresql://app:se%zzcret@h/x", "postgresql://app:pa/sswo%zzrd@h/x"]
 )
 def test_what_libpq_quotes_of_a_password_that_it_takes_for_something_else_is_hidden(url: str) -> None:
-    redaction.learn({"DATABASE_URL": url})
+    redaction.hide_secrets_of({"DATABASE_URL": url})
     with pytest.raises(psycopg.ProgrammingError) as refused:
         conninfo_to_dict(url)
     shown = error_text(refused.value)
@@ -190,7 +190,7 @@ def test_an_address_that_can_be_read_is_taken(name: str, url: str) -> None:
 def test_no_line_of_a_log_has_a_secret_whichever_library_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
     secret = "gh%ij@ klmn"
     before = logging.getLogger().handlers[:], sys.excepthook, threading.excepthook, sys.unraisablehook
-    redaction.learn({"ADMIN_API_TOKEN": secret})
+    redaction.hide_secrets_of({"ADMIN_API_TOKEN": secret})
     try:
         configure_logs("test")
         log = structlog.get_logger()
@@ -214,7 +214,7 @@ def test_no_line_of_a_log_has_a_secret_whichever_library_writes_it(capsys: pytes
 
 
 def test_a_password_that_is_an_ordinary_word_changes_no_reason() -> None:
-    redaction.learn({"DATABASE_URL": "postgresql://postgres:postgres@db/x"})
+    redaction.hide_secrets_of({"DATABASE_URL": "postgresql://postgres:postgres@db/x"})
     assert redacted("FATAL: user postgres") == f"FATAL: user {HIDDEN}"
     event = {"event": "postgres_unavailable", "reason": "postgres_unavailable", "process": "relay"}
     from runtime.logs import _redact  # noqa: PLC0415  the one step of interest
@@ -224,6 +224,6 @@ def test_a_password_that_is_an_ordinary_word_changes_no_reason() -> None:
 
 @pytest.mark.parametrize("before", range(480, 505))
 def test_a_secret_at_the_end_of_an_excerpt_is_not_cut_in_two(before: int) -> None:
-    redaction.learn({"ADMIN_API_TOKEN": "opensesame-opensesame"})
+    redaction.hide_secrets_of({"ADMIN_API_TOKEN": "opensesame-opensesame"})
     assert "open" not in excerpt_of("x" * before + "opensesame-opensesame" + "y" * 100)
     assert "open" not in described(ValueError("x" * before + "opensesame-opensesame"))

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from gateway.settings import Tokens  # noqa: TC001  # pydantic reads it
 from runtime import renewal
-from runtime.redaction import learn, redacted
+from runtime.redaction import hide_secrets_of, redacted
 from runtime.secret_files import Environ
 from runtime.secret_watch import Change, SecretWatch, ids_of
 from runtime.settings import DatabaseUrl  # noqa: TC001  # likewise
@@ -55,7 +55,7 @@ class Watched:
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
     yield Watched(tmp_path)
-    learn({})
+    hide_secrets_of({})
 
 
 def value_of(metric: str) -> float:

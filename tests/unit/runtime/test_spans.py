@@ -127,7 +127,7 @@ def test_what_is_not_sampled_is_not_recorded(kept: InMemorySpanExporter) -> None
 
 def test_events_are_recorded_below_what_caused_them_once_their_transaction_has_ended_well(kept: InMemorySpanExporter) -> None:
     cause, other = new_id(), CAUSE.child()
-    with tracing.unit({cause: CAUSE}, other):
+    with tracing.transaction({cause: CAUSE}, other):
         tracing.note_written([Event("undone", CAUSE.child().traceparent, cause)])
         tracing.discard_written()
         tracing.note_written([Event("caused", CAUSE.child().traceparent, cause), Event("otherwise", CAUSE.child().traceparent)])
@@ -140,7 +140,7 @@ def test_events_are_recorded_below_what_caused_them_once_their_transaction_has_e
 
 
 def test_events_of_a_transaction_that_failed_are_not_recorded(kept: InMemorySpanExporter) -> None:
-    with suppress(ZeroDivisionError), tracing.unit({}, CAUSE):
+    with suppress(ZeroDivisionError), tracing.transaction({}, CAUSE):
         tracing.note_written([Event("lost", CAUSE.child().traceparent)])
         raise ZeroDivisionError
     tracing.note_written([Event("outside", CAUSE.child().traceparent)])

@@ -51,13 +51,13 @@ def test_what_is_cut_fits_and_is_the_beginning(line: str, length: int) -> None:
 
 
 def test_an_explanation_has_lines_and_is_not_blank() -> None:
-    assert accepts(text.Why, "two\nlines\n")
-    assert [odd for odd in ("", " ", "\n", "a\0", "x" * 501) if accepts(text.Why, odd)] == []
+    assert accepts(text.ReasonText, "two\nlines\n")
+    assert [odd for odd in ("", " ", "\n", "a\0", "x" * 501) if accepts(text.ReasonText, odd)] == []
 
 
 def test_every_text_of_the_module_is_tried_here() -> None:
     kinds = {name for name, value in vars(text).items() if get_args(value)[:1] == (str,)}
-    assert kinds == {*KINDS, "Why", "LongWhy"}
+    assert kinds == {*KINDS, "ReasonText", "LongReasonText"}
 
 
 def test_every_pattern_that_a_route_checks_ends_at_the_very_end() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from runtime.redaction import learn
+from runtime.redaction import hide_secrets_of
 from runtime.secret_files import Environ
 from runtime.secret_watch import SecretWatch
 from runtime.settings import SettingsError
@@ -66,4 +66,4 @@ def test_a_new_file_by_which_no_mail_could_leave_is_refused_whole(tmp_path: Path
         watch.look()
         assert [(change.setting, change.outcome) for change in watch.look()] == [("NOTIFY_EMAIL_URL", "refused")]
     assert (settings.newest.notify_email_url, followed) == (GOOD, [])
-    learn({})
+    hide_secrets_of({})
