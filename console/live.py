@@ -13,17 +13,17 @@ from outbox.append import WAKE_CHANNEL
 from runtime.heartbeat import now
 from runtime.listening import Listener
 
-_MOST: Final = 100
+_STREAMS_MAX: Final = 100
 """The maximum number of streams of one gateway. A page without a stream reloads its parts at their intervals."""
-_LIFE: Final = 300.0
+_LIFETIME: Final = 300.0
 """Seconds until a stream ends. The browser then connects again, and its session is checked again."""
-_BEAT: Final = 15.0
+_HEARTBEAT: Final = 15.0
 """Seconds after which a comment is sent, so that a disconnected browser is noticed."""
 _SPACING: Final = 5.0
 """Minimum seconds between two signals. Each one makes the parts of a page query Postgres again."""
 _BEGIN: Final = b"retry: 2000\n\n"
 _CHANGED: Final = b"data: changed\n\n"
-_BEATING: Final = b": nothing changed\n\n"
+_COMMENT: Final = b": nothing changed\n\n"
 
 
 class Live:
@@ -43,7 +43,7 @@ class Live:
     @property
     def full(self) -> bool:
         """True if there are as many streams as one gateway allows."""
-        return len(self._streams) >= _MOST
+        return len(self._streams) >= _STREAMS_MAX
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[asyncio.Event]:
@@ -107,12 +107,12 @@ async def follow(request: web.Request) -> web.StreamResponse:
 
 
 async def _send_changes(response: web.StreamResponse, live: Live, woken: asyncio.Event) -> None:
-    until = now() + _LIFE
+    until = now() + _LIFETIME
     while not live.ended.is_set() and now() < until:
         try:
-            await asyncio.wait_for(woken.wait(), _BEAT)
+            await asyncio.wait_for(woken.wait(), _HEARTBEAT)
         except TimeoutError:
-            await response.write(_BEATING)
+            await response.write(_COMMENT)
             continue
         woken.clear()
         await response.write(_CHANGED)

@@ -20,8 +20,8 @@ from schemas.currencies import NO_CURRENCY, text_of
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_WHOLE: Final = 16  # maximum number of characters of an id that is not shortened
-_END: Final = 6
+_ID_MAX: Final = 16  # maximum number of characters of an id that is not shortened
+_ID_END: Final = 6
 _REPEATED: Final = re.compile(r"((?<= value=\x22)[^\x22]*|(?<=\?)[^\x22<>\s]*(?=\x22))")
 """The value of a form field, and the query of a link."""
 
@@ -101,10 +101,10 @@ def _environment() -> "Environment":
 def shorten(text: object) -> str:
     """Return an id shortened in the middle: its beginning shows its kind or time, its end distinguishes it from similar ids."""
     whole = str(text)
-    if len(whole) > _WHOLE and "@" in whole:  # it has to stay recognizable as an address, since addresses are masked for readers
+    if len(whole) > _ID_MAX and "@" in whole:  # it has to stay recognizable as an address, since addresses are masked for readers
         name, _, host = whole.partition("@")
-        return f"{name[:_END]}…@…{host[-_END:]}"
-    return whole if len(whole) <= _WHOLE else f"{whole[: _WHOLE - _END - 1]}…{whole[-_END:]}"
+        return f"{name[:_ID_END]}…@…{host[-_ID_END:]}"
+    return whole if len(whole) <= _ID_MAX else f"{whole[: _ID_MAX - _ID_END - 1]}…{whole[-_ID_END:]}"
 
 
 def utc(moment: datetime) -> str:

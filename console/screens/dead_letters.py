@@ -25,10 +25,10 @@ from operations.errors import OperationError
 from schemas.leads import EXHAUSTED, REJECTED
 from schemas.text import Cursor, Filter, LongReasonText
 
-_LOOKED_AT: Final = 1000
+_GROUPED_MAX: Final = 1000
 """The maximum number of dead letters that are grouped, newest first; a longer page would not be useful."""
 _SHOWN: Final = 50
-_AT_ONCE: Final = 25
+_BATCH: Final = 25
 """The batch size for a group; the page requests each batch, so that it shows the progress and can be left."""
 
 
@@ -69,10 +69,10 @@ class SettlingGroup(Settling, frozen=True, kw_only=True):
 
     consumer: Filter
     reason: Filter
-    of: Annotated[int, Meta(ge=1, le=_LOOKED_AT)]  #: Number of dead letters in the group.
+    of: Annotated[int, Meta(ge=1, le=_GROUPED_MAX)]  #: Number of dead letters in the group.
     after: Cursor  #: The cursor before the next batch.
     until: Cursor  #: The cursor of the last one; later dead letters were not confirmed.
-    done: Annotated[int, Meta(ge=0, le=_LOOKED_AT)] = 0  #: Number of those that have been settled.
+    done: Annotated[int, Meta(ge=0, le=_GROUPED_MAX)] = 0  #: Number of those that have been settled.
 
 
 _Asked = TypeVar("_Asked", bound=Settling)
@@ -81,9 +81,9 @@ _Asked = TypeVar("_Asked", bound=Settling)
 async def groups(request: web.Request) -> web.Response:
     """Show the open dead letters by worker and reason."""
     async with reading(request) as connection:
-        found = await listing.find(connection, DeadLettersQuery(status="open"), _LOOKED_AT + 1)
-    letters = [_shown(request, letter) for letter in found[:_LOOKED_AT]]
-    return page(request, "dead_letters.html", groups=_grouped(letters), more=len(found) > _LOOKED_AT, looked_at=_LOOKED_AT)
+        found = await listing.find(connection, DeadLettersQuery(status="open"), _GROUPED_MAX + 1)
+    letters = [_shown(request, letter) for letter in found[:_GROUPED_MAX]]
+    return page(request, "dead_letters.html", groups=_grouped(letters), more=len(found) > _GROUPED_MAX, grouped_max=_GROUPED_MAX)
 
 
 async def members(request: web.Request) -> web.Response:
@@ -118,7 +118,7 @@ async def settle(request: web.Request) -> web.Response:
 async def settle_group(request: web.Request) -> web.Response:
     """Retry or discard the next batch of a group, oldest first; the page requests batches until none is left."""
     asked = await _asked(request, SettlingGroup)
-    limit = max(min(_AT_ONCE, asked.of - asked.done), 0)
+    limit = max(min(_BATCH, asked.of - asked.done), 0)
     async with reading(request) as connection:
         found = await listing.find(connection, _open_ones(asked), limit, oldest_first=True, after=last_of(asked.after))
     meant = [letter for letter in found if listing.place_of(letter) <= last_of(asked.until)]

@@ -1,6 +1,6 @@
 """`tallyhook partners`: the group, with the commands that its other modules add to it."""
 
-from operations.partners import changes, holding, importing, trial
+from operations.partners import changes, importing, pause_commands, trial
 from operations.partners.command import app
 
-__all__ = ["app", "changes", "holding", "importing", "trial"]
+__all__ = ["app", "changes", "importing", "pause_commands", "trial"]

@@ -91,7 +91,7 @@ async def test_one_is_given_up_with_a_reason_by_who_signed_in(gateway: Gateway, 
 async def test_all_of_a_group_are_settled_a_few_at_a_time(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch, button: str, state: str
 ) -> None:
-    monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
+    monkeypatch.setattr(dead_letters, "_BATCH", 2)
     set_aside(database_url, 5)
     set_aside(database_url, 1, reason="dataschema_unknown")
     async with signed_in(gateway, "/console/dead-letters") as looked:
@@ -127,7 +127,7 @@ async def test_what_was_confirmed_is_settled_and_nothing_that_came_later(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise letters that fail again at once would be sent for ever, and letters that the operator has not seen discarded."""
-    monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
+    monkeypatch.setattr(dead_letters, "_BATCH", 2)
     seen = set_aside(database_url, 5)
     operator = await visitor(gateway, database_url)
     fields = confirmed((await operator.get("/console/dead-letters")).text, verb="discard", why="a test")
@@ -142,7 +142,7 @@ async def test_what_was_confirmed_is_settled_and_nothing_that_came_later(
 async def test_only_the_ones_that_were_counted_are_settled(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "_LOOKED_AT", 3)
+    monkeypatch.setattr(dead_letters, "_GROUPED_MAX", 3)
     older, newest = set_aside(database_url, 4), set_aside(database_url, 3)
     operator = await visitor(gateway, database_url)
     await settled_by(operator, confirmed((await operator.get("/console/dead-letters")).text))
@@ -153,7 +153,7 @@ async def test_only_the_ones_that_were_counted_are_settled(
 async def test_letters_that_another_operator_settles_meanwhile_are_reported(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
+    monkeypatch.setattr(dead_letters, "_BATCH", 2)
     seen = set_aside(database_url, 3)
     operator = await visitor(gateway, database_url)
     fields = confirmed((await operator.get("/console/dead-letters")).text)
@@ -167,7 +167,7 @@ async def test_each_lead_of_a_group_is_sent_again_once(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lead stays open until its worker has tried it, so the status "open" does not show which ones are still to be sent."""
-    monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
+    monkeypatch.setattr(dead_letters, "_BATCH", 2)
     leads = [lead_in(database_url, "exhausted", external=f"crm-{n}") for n in range(5)]
     operator = await visitor(gateway, database_url)
     parts = await settled_by(operator, confirmed((await operator.get("/console/dead-letters")).text))

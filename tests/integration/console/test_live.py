@@ -71,7 +71,7 @@ async def test_a_stranger_follows_nothing(gateway: Gateway, database_url: str) -
 async def test_the_gateway_listens_while_somebody_follows(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_BEAT", 0.05)
+    monkeypatch.setattr(live, "_HEARTBEAT", 0.05)
     monkeypatch.setattr(live, "_SPACING", 0.0)
 
     async def listening(number: int) -> Any:
@@ -91,7 +91,7 @@ async def test_the_gateway_listens_while_somebody_follows(
 async def test_a_gateway_that_is_full_lets_a_page_look_by_the_clock(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MOST", 1)
+    monkeypatch.setattr(live, "_STREAMS_MAX", 1)
     async with following(gateway, database_url) as first, following(gateway, database_url) as second:
         await until_notified(first)
         assert (first.status, second.status) == (200, 204)
