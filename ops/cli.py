@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from runtime.lean import import_structlog
 from runtime.redaction import redacted
+from runtime.startup import import_structlog
 from runtime.uncaught import redact_uncaught
 from schemas.text import is_storable
 

@@ -6,7 +6,7 @@ Otherwise a short command spends a fifth of its time in collections during the i
 
 import gc
 
-from runtime.lean import collect_rarely
+from runtime.startup import collect_rarely
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def may_connect(text: str, allowed: Sequence[Network]) -> bool:
 
 
 def _inside(address: Address) -> tuple[IPv4Address, ...]:
-    """Return the IPv4 addresses that an IPv6 address may embed; none where it embeds none."""
+    """Return the IPv4 addresses that an IPv6 address may embed; none if it embeds none."""
     if isinstance(address, IPv4Address):
         return ()
     packed, last = address.packed, IPv4Address(address.packed[12:])

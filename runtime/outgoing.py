@@ -23,7 +23,7 @@ MIRROR: Final = "TALLYHOOK_MAVEN_MIRROR"
 _OURS: Final = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 
 
-def follow(environ: Mapping[str, str]) -> None:
+def configure_network(environ: Mapping[str, str]) -> None:
     """
     Set the certificates and proxies of `.env` in the process environment, from which libraries read them.
 
@@ -54,12 +54,12 @@ def _unless_empty(folder: str | None) -> str | None:
     return None
 
 
-def trusted() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return a TLS context for aiohttp, which makes its own when it is imported, before `.env` is read."""
     return ssl.create_default_context()
 
 
-def elastic_trust(url: str) -> dict[str, Any]:
+def elasticsearch_tls_options(url: str) -> dict[str, Any]:
     """Return the TLS options of a client of Elasticsearch for this address; it takes them for `https` alone."""
     bundle = ca_bundle() if url.startswith("https://") else None
     return {"ca_certs": bundle} if bundle else {}

@@ -80,7 +80,7 @@ class Service:
 
     async def close(self) -> None:
         """Ask the loop to end, and return when it has ended."""
-        # A flag besides the cancellation: one that meets the time-out of a connect or of a pool is lost (Python 3.11).
+        # A flag besides the cancellation, which is lost if it meets the time-out of a connect or of a pool (Python 3.11).
         self._closing.set()
         self._woken.set()
         if self._task is None:
@@ -149,7 +149,7 @@ class Opens(Protocol):
 
 @asynccontextmanager
 async def running(*services: Opens) -> AsyncIterator[None]:
-    """Open the services in this order, and close them in the opposite one when the block ends, also where one of them fails."""
+    """Open the services in this order, and close them in the opposite one when the block ends, also if one of them fails."""
     async with AsyncExitStack() as exits:
         for service in services:
             await service.open()

@@ -208,7 +208,7 @@ class Settings(BaseModel):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG003  # for subclasses
-        """Yield the faults of several variables together, each by itself right or wrong: `NAME: fault`."""
+        """Yield the faults of several variables in combination, as `NAME: fault`."""
         yield from ()
 
     @classmethod
@@ -285,5 +285,5 @@ def merged(file: env_file.EnvFile) -> Environ:
     """The process environment over this file; its secrets are redacted from then on."""
     found = Environ(file.values | dict(os.environ))
     redaction.hide_secrets_of(found)
-    outgoing.follow(found)
+    outgoing.configure_network(found)
     return found

@@ -12,7 +12,7 @@ from faust import SASLCredentials, SSLCredentials
 from faust.auth import Credentials, OAuthCredentials
 
 from runtime.kafka import Cluster, OAuth
-from runtime.outgoing import trusted
+from runtime.outgoing import tls_context
 from runtime.renewal import newest
 
 _RENEWED_AT: Final = 0.8
@@ -57,7 +57,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
         form = {"grant_type": "client_credentials"} | ({"scope": self._oauth.scope} if self._oauth.scope else {})
         client = aiohttp.encode_basic_auth(quote_plus(self._oauth.client_id), quote_plus(newest(self._oauth.client_secret.value)))
         async with (
-            aiohttp.ClientSession(timeout=_LIMIT, trust_env=True, connector=aiohttp.TCPConnector(ssl=trusted())) as session,
+            aiohttp.ClientSession(timeout=_LIMIT, trust_env=True, connector=aiohttp.TCPConnector(ssl=tls_context())) as session,
             session.post(self._oauth.token_url, data=form, headers={"Authorization": client}, raise_for_status=True) as answer,
         ):
             granted = msgspec.json.decode(await answer.read(), type=_Granted)

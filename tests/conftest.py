@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from runtime.lean import tune_gc
+from runtime.startup import tune_gc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -61,7 +61,7 @@ def _text(done: Upkeep, away: Sequence[Detached], grace: timedelta) -> str:
     kept = f"partitions: {len(done.created)} created, {len(done.restored)} back in use, {len(done.detached)} out of use"
     lines = [f"{kept}, {len(done.dropped)} dropped, {len(done.deferred)} due but in use"]
     if done.behind:
-        lines.append(f"{done.behind} more days are due and go one an hour; --yes takes them all out of use now")
+        lines.append(f"{done.behind} more days are due, and one goes out of use each hour; --yes takes them all out of use now")
     lines += [f"out of use: {each.partition}, to be dropped after {each.detached_at + grace:%Y-%m-%d %H:%M} UTC" for each in away]
     return "\n".join(lines)
 

@@ -26,7 +26,7 @@ _HTTP_LIMIT: Final = 5
 
 
 class Station(NamedTuple):
-    """One stop: how long after sending it was seen, what it is, and where it can be found."""
+    """One station: the milliseconds from sending to seeing it, its name, and the place where it can be found."""
 
     milliseconds: float
     what: str

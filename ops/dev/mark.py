@@ -33,7 +33,7 @@ class Mark(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Mark | None:
-        """The mark in this environment, if there is one that can be read."""
+        """The mark in this environment; None if there is none or it cannot be read."""
         try:
             return msgspec.json.decode(environ.get(NAME, ""), type=cls)
         except msgspec.DecodeError:

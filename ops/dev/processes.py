@@ -59,7 +59,7 @@ class Listeners:
     internal: tuple[str, int]
     relay: int
     workers: Mapping[tuple[str, ...], int]
-    """By the roles of each process."""
+    """The port of each worker process, by its roles."""
     sink: Sink
     internal_cert: str | None = None
 

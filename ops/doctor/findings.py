@@ -13,7 +13,7 @@ class Finding(NamedTuple):
     """
     One thing that was examined.
 
-    `text` is one line; `act` is the remedy where there is one, `runbook` the page with more. None holds a secret.
+    `text` is one line; `act` is the remedy if there is one, `runbook` the page with more. None holds a secret.
     """
 
     area: str

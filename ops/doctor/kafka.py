@@ -75,7 +75,7 @@ def _check_topics(kafka: Cluster, there: Mapping[Topic, Any], hidden: frozenset[
         yield warn(AREA, f"topics have too few partitions: {', '.join(short)}", act, "scale-out")
     if not missing and not short and not hidden:
         begin = f", named {kafka.prefix}…" if kafka.prefix else ""
-        yield ok(AREA, f"all {len(TOPICS)} topics are there with their partitions{begin}")
+        yield ok(AREA, f"all {len(TOPICS)} topics exist with their partitions{begin}")
 
 
 def _check_replicas(there: Mapping[Topic, Any], copies: int, brokers: int) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ def check_elasticsearch(environ: Mapping[str, str]) -> Iterator[Finding]:
 def _check_indexes(client: Elasticsearch) -> Iterator[Finding]:
     for name in INDEXES:
         if client.indices.exists_alias(name=name) and client.indices.exists_index_template(name=f"tallyhook-{name}"):
-            yield ok(ELASTICSEARCH, f"{name}: alias and template are there")
+            yield ok(ELASTICSEARCH, f"{name}: alias and template exist")
         else:
             act = "start a search worker: it makes them"
             yield warn(

@@ -99,7 +99,7 @@ class Resources(NamedTuple):
 
 @asynccontextmanager
 async def opened(settings: GatewaySettings, siblings: Siblings | None = None) -> AsyncIterator[Resources]:
-    """Open the resources, which connect by themselves; at the end commit what waits, and close everything."""
+    """Open the resources, which connect by themselves; at the end commit the waiting webhooks, and close everything."""
     intake = Intake(
         settings.database_url,
         waiting_max=settings.intake_waiting_max,
@@ -160,7 +160,7 @@ async def opened(settings: GatewaySettings, siblings: Siblings | None = None) ->
 
 
 def loops_of(resources: Resources) -> tuple[Heartbeat, ...]:
-    """Return the heartbeats of the loops that the process must not go on without: `/health/live` looks at them."""
+    """Return the heartbeats of the loops without which the process must not continue; `/health/live` checks them."""
     return (*resources.intake.heartbeats, resources.replays.heartbeat)
 
 

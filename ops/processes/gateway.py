@@ -25,10 +25,10 @@ from ops.processes.siblings import Place, divide
 from outbox.secret_changes import report_to_audit_log
 from runtime.build import register_build
 from runtime.certificates import expiry_of
-from runtime.lean import tune_gc
 from runtime.logs import configure_logs
 from runtime.process import leave_within, stop_signals
 from runtime.secret_watch import SecretWatch
+from runtime.startup import tune_gc
 from runtime.tracing import configure_spans
 
 log = structlog.get_logger()

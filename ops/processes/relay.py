@@ -16,12 +16,12 @@ from outbox.settings import RelaySettings
 from outbox.upkeep import Deletion, keeping_days
 from runtime.build import register_build
 from runtime.exposition import Exposition
-from runtime.lean import tune_gc
 from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
 from runtime.service import Service
+from runtime.startup import tune_gc
 from runtime.tracing import configure_spans
 
 log = structlog.get_logger()

@@ -16,11 +16,11 @@ from outbox.secret_changes import report_to_audit_log
 from runtime.build import register_build
 from runtime.exposition import Exposition
 from runtime.kafka import Cluster
-from runtime.lean import tune_gc
 from runtime.logs import configure_logs
 from runtime.process import Stop
 from runtime.schema import SchemaWatch
 from runtime.secret_watch import SecretWatch
+from runtime.startup import tune_gc
 from runtime.tracing import configure_spans
 from schemas.topology import process_of
 from streams.app import run

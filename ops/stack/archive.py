@@ -27,7 +27,7 @@ def archive_in(jars: Path, train: Callable[[Path], None]) -> Path | None:
 
 def kept_in(jars: Path, name: str, make: Callable[[Path], None]) -> Path | None:
     """
-    Return the file or folder of this name beside the jars; where there is none yet, `make` makes it at the path that it is given.
+    Return the file or folder of this name beside the jars; if there is none yet, `make` makes it at the path that it gets.
 
     None while another process makes it, or if it cannot be made: a server starts without it as well.
     """

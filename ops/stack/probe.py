@@ -12,7 +12,7 @@ def answers(url: str, *, timeout: float = 1.0) -> bool:
 
 
 def status_of(url: str, *, timeout: float = 1.0) -> int | None:
-    """The status that a GET of this http URL gives, or None where nothing answers."""
+    """The status that a GET of this http URL gives, or None if nothing answers."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
     try:

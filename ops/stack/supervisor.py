@@ -30,7 +30,7 @@ STEADY_AFTER: Final = timedelta(seconds=30)
 HUNG_AFTER: Final = timedelta(minutes=1)
 _LAST_CHANCE: Final = timedelta(seconds=5)
 """The time between SIGTERM and SIGKILL for a process that hangs; one that SIGSTOP has stopped reacts only to the latter."""
-_PROBE_READY_EVERY = 5.0  # seconds; each costs a process at rest a tenth of what it costs by itself
+_PROBE_READY_EVERY = 5.0  # seconds; a probe costs an idle process a tenth of its own load
 _PROBE_STARTING_EVERY = 0.1
 _DEATHS_AT_START = 3
 

@@ -22,7 +22,7 @@ from standardwebhooks import Webhook
 
 from runtime.build import release
 from runtime.outbound import Network, may_connect
-from runtime.outgoing import trusted
+from runtime.outgoing import tls_context
 from runtime.redaction import redacted
 from schemas.leads import RECEIVED
 from schemas.partners import Partner
@@ -196,7 +196,7 @@ class _Checked(aiohttp.TCPConnector):
 async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable[[], datetime]) -> AsyncIterator[Crm]:
     """Open a client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
     options: dict[str, Any] = {
-        "connector": _Checked(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=trusted()),
+        "connector": _Checked(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=tls_context()),
         "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),
         "cookie_jar": aiohttp.DummyCookieJar(),
         "auto_decompress": False,

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from runtime.outgoing import trusted
+from runtime.outgoing import tls_context
 from runtime.settings import Secret
 from schemas.foreign_json import UNREADABLE, Decoder
 from schemas.providers import account_of
@@ -169,7 +169,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
 async def opened_api(base: str, key: Secret, limit: timedelta) -> AsyncIterator[StripeApi]:
     """Yield a client that connects at its first request; like the SDK it uses the proxies of the environment."""
     options: dict[str, Any] = {
-        "connector": aiohttp.TCPConnector(ssl=trusted()),
+        "connector": aiohttp.TCPConnector(ssl=tls_context()),
         "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),
         "cookie_jar": aiohttp.DummyCookieJar(),
         "trust_env": True,

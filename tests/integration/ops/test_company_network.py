@@ -25,7 +25,7 @@ from operations.backfill.stripe_api import StripeApiError, StripeEvents
 from operations.reconcile.lists import StripeLists
 from ops.stack.maven import ensure_jars
 from runtime.ids import new_id
-from runtime.outgoing import VARIABLES, elastic_trust, follow
+from runtime.outgoing import VARIABLES, configure_network, elasticsearch_tls_options
 from runtime.settings import Secret
 from schemas.partners import Partner
 from schemas.stripe_snapshots import KINDS
@@ -219,13 +219,13 @@ def search(_: BaseHTTPRequestHandler) -> Answer:
 async def test_elasticsearch_is_trusted_by_the_settings_of_the_machine_and_reached_directly(
     network: Company, trusted: bool
 ) -> None:
-    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    configure_network({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = search
     url = f"https://{network.web.host}"
     answered: list[Any] = []
-    with Elasticsearch(url, max_retries=0, **elastic_trust(url)) as client, suppress(TransportError):
+    with Elasticsearch(url, max_retries=0, **elasticsearch_tls_options(url)) as client, suppress(TransportError):
         answered.append(client.info())
-    async with AsyncElasticsearch(url, max_retries=0, **elastic_trust(url)) as client:
+    async with AsyncElasticsearch(url, max_retries=0, **elasticsearch_tls_options(url)) as client:
         with suppress(TransportError):
             answered.append(await client.info())
     assert len(answered) == (2 if trusted else 0)
@@ -237,7 +237,7 @@ async def test_elasticsearch_is_trusted_by_the_settings_of_the_machine_and_reach
 def test_stripe_is_trusted_by_the_settings_of_the_machine_and_reached_through_the_proxy(
     network: Company, trusted: bool, reason: str
 ) -> None:
-    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    configure_network({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
     events = StripeEvents("rk_test_x", f"https://{NAME}", pauses=(), retries=0)
     now = datetime.now(UTC)
@@ -250,7 +250,7 @@ def test_stripe_is_trusted_by_the_settings_of_the_machine_and_reached_through_th
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("trusted", "reason"), [(True, "stripe_key_refused"), (False, "stripe_unreachable")])
 def test_the_lists_of_stripe_are_reached_likewise(network: Company, trusted: bool, reason: str) -> None:
-    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    configure_network({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
     lists = StripeLists("rk_test_x", f"https://{NAME}", pauses=(), retries=0)
     now = datetime.now(UTC)
@@ -263,7 +263,7 @@ def test_the_lists_of_stripe_are_reached_likewise(network: Company, trusted: boo
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("trusted", "reason"), [(True, "stripe_key_refused"), (False, "stripe_unreachable")])
 async def test_the_object_of_a_thin_event_is_fetched_likewise(network: Company, trusted: bool, reason: str) -> None:
-    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    configure_network({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = lambda _: Answer(401, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
     wanted = Wanted(new_id(), next(iter(KINDS)), "x_1", "thin", "evt_1", 0, None, None, None, "", 1)
     async with opened_api(f"https://{NAME}", Secret("rk_test_x"), timedelta(seconds=10)) as api:
@@ -275,7 +275,7 @@ async def test_the_object_of_a_thin_event_is_fetched_likewise(network: Company, 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_provider_of_messages_is_trusted_and_reached_likewise(network: Company, trusted: bool) -> None:
-    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    configure_network({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = lambda _: Answer(200)
     sender = ProviderSender(f"jsons://{NAME}/sms", 10, 1)
     message = Message("<1@x>", "+15550100", Text("body", "subject"))
@@ -294,7 +294,7 @@ async def test_a_provider_of_messages_is_trusted_and_reached_likewise(network: C
 async def test_a_crm_is_trusted_by_the_settings_of_the_machine_and_reached_directly_by_name(
     network: Company, trusted: bool, outcome: Answered
 ) -> None:
-    follow({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
+    configure_network({"HTTPS_PROXY": network.proxy.url} | ({"SSL_CERT_FILE": str(network.ca)} if trusted else {}))
     network.web.answer = lambda _: Answer(204)
     now = datetime.now(UTC)
     partner = Partner.model_validate({"crm_url": f"https://{network.web.host}/leads", "crm_secret": "whsec_Y3JtLXNlY3JldA=="})

@@ -60,7 +60,7 @@ def test_more_copies_than_brokers_are_refused_in_words(kafka: Cluster) -> None:
 def test_the_doctor_names_topics_that_fall_short_of_the_settings(cluster: Cluster) -> None:
     environ = settings_of(cluster)
     found = [finding.text for finding in check_kafka(environ) if finding.area == "kafka"]
-    assert f"all {len(TOPICS)} topics are there with their partitions, named {cluster.prefix}…" in found
+    assert f"all {len(TOPICS)} topics exist with their partitions, named {cluster.prefix}…" in found
     assert not any("copies" in text for text in found)
     wanted = {"KAFKA_REPLICATION_FACTOR": "3", "KAFKA_MIN_INSYNC_REPLICAS": "2"}
     short = [finding for finding in check_kafka(environ | wanted) if "copies" in finding.text]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests.utils
 
-from runtime.outgoing import VARIABLES, ca_bundle, elastic_trust, follow
+from runtime.outgoing import VARIABLES, ca_bundle, configure_network, elasticsearch_tls_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +28,13 @@ def goes_through(url: str) -> bool:
 
 def test_a_value_that_only_the_settings_have_counts_and_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://first:3128")
-    follow({"HTTPS_PROXY": "http://second:3128", "HTTP_PROXY": "http://third:3128", "DATABASE_URL": "postgresql://x"})
+    configure_network({"HTTPS_PROXY": "http://second:3128", "HTTP_PROXY": "http://third:3128", "DATABASE_URL": "postgresql://x"})
     assert (os.environ["HTTPS_PROXY"], os.environ["HTTP_PROXY"]) == ("http://first:3128", "http://third:3128")
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
 def test_the_loopback_is_reached_directly_and_the_rest_is_not(name: str) -> None:
-    follow({name: "http://proxy:3128"})
+    configure_network({name: "http://proxy:3128"})
     for host in ("127.0.0.1", "127.0.0.1:8025", "127.1.2.3", "localhost", "localhost:9200"):
         assert not goes_through(f"https://{host}/"), host
     assert goes_through("https://maven.example.com/")
@@ -43,31 +43,31 @@ def test_the_loopback_is_reached_directly_and_the_rest_is_not(name: str) -> None
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
 def test_hosts_that_are_to_be_reached_directly_stay_so(name: str) -> None:
     for _ in range(2):  # each reading of the settings follows them again
-        follow({"HTTPS_PROXY": "http://proxy:3128", name: "internal.example.com"})
+        configure_network({"HTTPS_PROXY": "http://proxy:3128", name: "internal.example.com"})
     assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "internal.example.com,localhost,127.0.0.1,127.0.0.0/8,::1"
     assert not goes_through("https://internal.example.com/")
     assert not goes_through("https://127.0.0.1:8080/")
 
 
 def test_where_nothing_goes_through_a_proxy_that_is_left_alone() -> None:
-    follow({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "*"})
+    configure_network({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "*"})
     assert os.environ["NO_PROXY"] == "*"
     assert not goes_through("https://maven.example.com/")
 
 
 def test_without_a_proxy_no_proxy_is_reported() -> None:
-    follow({})
+    configure_network({})
     assert not {"NO_PROXY", "no_proxy"} & os.environ.keys()
 
 
 def test_the_certificates_are_those_that_openssl_goes_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ca.pem").write_text("")
-    follow({"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+    configure_network({"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
     assert os.environ["REQUESTS_CA_BUNDLE"] == ca_bundle() == str(tmp_path / "ca.pem")
-    assert elastic_trust("https://search.example.com") == {"ca_certs": str(tmp_path / "ca.pem")}
-    assert elastic_trust("http://search.example.com") == {}
+    assert elasticsearch_tls_options("https://search.example.com") == {"ca_certs": str(tmp_path / "ca.pem")}
+    assert elasticsearch_tls_options("http://search.example.com") == {}
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/one/of/its/own.pem")
-    follow({})
+    configure_network({})
     assert ca_bundle() == "/one/of/its/own.pem"
 
 
