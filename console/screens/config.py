@@ -39,7 +39,7 @@ class Setting(NamedTuple):
     ignored: bool
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class ChangeForm(msgspec.Struct, frozen=True, kw_only=True):
     """A change that a form requests."""
 
     key: ConfigKey
@@ -79,7 +79,7 @@ async def history(request: web.Request) -> web.Response:
 
 async def show_change(request: web.Request) -> web.Response:
     """Show the effect of a change without making it."""
-    asked, change = await _asked(request)
+    asked, change = await _form_of(request)
     async with reading(request) as connection:
         current = await config.read(connection, asked.key)
     now = _text(request, current.value) if current else ""
@@ -96,15 +96,15 @@ async def show_change(request: web.Request) -> web.Response:
 
 async def change(request: web.Request) -> web.Response:
     """Set the key if it still has the version that the page showed."""
-    asked, wanted = await _asked(request)
+    asked, wanted = await _form_of(request)
     entry = await change_key(request, wanted, request[CALL].id, request[SESSION].holder.secret_id)
     value = "" if entry.value is None else msgspec.json.encode(entry.value).decode()
     return page(request, "_config_set.html", key=asked.key, value=value, version=entry.version)
 
 
-async def _asked(request: web.Request) -> tuple[Asked, ChangeConfig]:
+async def _form_of(request: web.Request) -> tuple[ChangeForm, ChangeConfig]:
     """Return the fields of the form, and the change that they request. Raises GatewayError if it cannot be made."""
-    asked = parse_query(Asked, await form_fields(request))
+    asked = parse_query(ChangeForm, await form_fields(request))
     if asked.value is None and asked.default is None:
         raise GatewayError(Reason.FIELD_INVALID, "the value is empty; write an empty text as two quotation marks")
     value = None if asked.default else _value_of(asked.value or "")

@@ -75,7 +75,7 @@ class SettlingGroup(Settling, frozen=True, kw_only=True):
     done: Annotated[int, Meta(ge=0, le=_GROUPED_MAX)] = 0  #: Number of those that have been settled.
 
 
-_Asked = TypeVar("_Asked", bound=Settling)
+_Form = TypeVar("_Form", bound=Settling)
 
 
 async def groups(request: web.Request) -> web.Response:
@@ -107,7 +107,7 @@ async def detail(request: web.Request) -> web.Response:
 
 async def settle(request: web.Request) -> web.Response:
     """Retry or discard a dead letter, and show its new state."""
-    item_id, asked = id_of(request.match_info["id"], "dead letter"), await _asked(request, Settling)
+    item_id, asked = id_of(request.match_info["id"], "dead letter"), await _form_of(request, Settling)
     with refusing(OperationError):
         sent = await _settle(request, item_id, asked)
     async with reading(request) as connection:
@@ -117,7 +117,7 @@ async def settle(request: web.Request) -> web.Response:
 
 async def settle_group(request: web.Request) -> web.Response:
     """Retry or discard the next batch of a group, oldest first; the page requests batches until none is left."""
-    asked = await _asked(request, SettlingGroup)
+    asked = await _form_of(request, SettlingGroup)
     limit = max(min(_BATCH, asked.of - asked.done), 0)
     async with reading(request) as connection:
         found = await listing.find(connection, _open_ones(asked), limit, oldest_first=True, after=last_of(asked.after))
@@ -142,7 +142,7 @@ async def _one(request: web.Request, template: str) -> web.Response:
     return page(request, template, letter=_shown(request, letter), body=body, sent=None, page_of=page_of)
 
 
-async def _asked(request: web.Request, record: type[_Asked]) -> _Asked:
+async def _form_of(request: web.Request, record: type[_Form]) -> _Form:
     """Return the fields of the form. Raises GatewayError `query_malformed`."""
     asked = parse_query(record, await form_fields(request))
     if (asked.verb == "discard") != bool(asked.why):

@@ -60,7 +60,7 @@ class PartnerNow(NamedTuple):
         return "waiting" if self.view.waiting else None
 
     @property
-    def asked_at(self) -> datetime | None:
+    def probe_requested_at(self) -> datetime | None:
         """The time at which a probe was requested that was not made yet."""
         asked, tried = self.view.asked_at, self.view.tried_at
         return asked if asked and (tried is None or tried < asked) else None

@@ -74,7 +74,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def show_preview(request: web.Request) -> web.Response:
     """Show the effect of a replay without beginning it."""
-    given, asked = await _asked(request)
+    given, asked = await _form_of(request)
     with refusing(OperationError):
         asked.filters.check()
         async with transaction(request) as connection:
@@ -84,7 +84,7 @@ async def show_preview(request: web.Request) -> web.Response:
 
 async def begin(request: web.Request) -> web.Response:
     """Begin the replay that was shown, and show its progress."""
-    _, asked = await _asked(request)
+    _, asked = await _form_of(request)
     replay_id = request[CALL].id
     with refusing(OperationError):
         async with transaction(request) as connection:
@@ -114,7 +114,7 @@ async def _read(request: web.Request) -> jobs.Replay:
         return require(await jobs.read(connection, asked), _ABSENT)
 
 
-async def _asked(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWebhooks]:
+async def _form_of(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWebhooks]:
     """Return the form's fields, one for each item of a list, and the requested replay. Raises GatewayError `query_malformed`."""
     fields = [
         (name, each)

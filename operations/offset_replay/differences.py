@@ -79,13 +79,13 @@ def compare(connection: Connection, schema: str, consumer: str, provider: str) -
 
 
 def emitted(connection: Connection, schema: str) -> dict[str, int]:
-    """The events that the shadow would have emitted, by type."""
+    """Return the numbers of events that the shadow would have emitted, by type."""
     query = sql.SQL("select type, count(*) from {}.outbox group by type order by type").format(sql.Identifier(schema))
     return dict(connection.execute(query).fetchall())
 
 
 def dead_letters(connection: Connection, schema: str) -> dict[str, int]:
-    """The dead letters of the shadow, by reason."""
+    """Return the numbers of dead letters of the shadow, by reason."""
     query = sql.SQL("select reason, count(*) from {}.dead_letters group by reason order by reason")
     return dict(connection.execute(query.format(sql.Identifier(schema))).fetchall())
 

@@ -88,7 +88,7 @@ def moved_text(data: Mapping[str, Any]) -> str:
 def compared(
     target: Target, built: Built, found: Comparison, *, emitted: Mapping[str, int], letters: Mapping[str, int], kept: str | None
 ) -> dict[str, Any]:
-    """The comparison of the shadow with the live tables."""
+    """Report the comparison of the shadow with the live tables."""
     return {
         "worker": target.worker,
         "topic": target.topic,
