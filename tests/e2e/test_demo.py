@@ -61,7 +61,7 @@ def test_the_demo_prints_why_it_was_refused(gateway: Gateway) -> None:
         follow(gateway, PATH, body, {"Stripe-Signature": sign(body, "whsec_of_somebody_else")}, set())
 
 
-def test_the_demo_shows_what_became_of_its_commands(system: System, admin: requests.Session) -> None:
+def test_the_demo_shows_the_results_of_its_commands(system: System, admin: requests.Session) -> None:
     with redis.Redis.from_url(system.stack.redis.url) as cache:
         assert invalidate_cache(admin, system.internal, cache, CACHE_PREFIX).where == "Redis: 3 of 3 keys removed, 0 left"
     with Elasticsearch(system.stack.elasticsearch.url) as index:

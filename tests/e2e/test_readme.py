@@ -86,7 +86,7 @@ def test_the_commands_of_the_readme_work_in_their_order(after_the_readme: str) -
     assert "signature_wrong" in after_the_readme
 
 
-def test_what_is_printed_fits_80_columns_and_every_url_opens(newcomer: Newcomer, after_the_readme: str) -> None:
+def test_the_output_fits_80_columns_and_every_url_opens(newcomer: Newcomer, after_the_readme: str) -> None:
     started, _, rest = after_the_readme.partition("\nA Stripe payment\n")
     demonstrated = rest.partition('{"')[0]  # then come the answers of the gateway
     for output in (started, demonstrated, newcomer.output_of("./dev status")):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.system import System
 
 
-async def test_a_thin_event_has_the_effects_of_what_it_names(
+async def test_a_thin_event_has_the_effects_of_its_object(
     system: System, http: aiohttp.ClientSession, stripe_list: StripeApi
 ) -> None:
     payment, now = stripe.Payment(amount=4200, currency="eur"), time.time()
@@ -46,7 +46,7 @@ async def test_a_thin_event_has_the_effects_of_what_it_names(
     assert len(records_about(system, "billing.payment.events", payment.id, 1)) == 1
 
 
-async def test_a_reconciliation_brings_what_never_came(
+async def test_a_reconciliation_restores_events_that_never_arrived(
     system: System, http: aiohttp.ClientSession, stripe_list: StripeApi
 ) -> None:
     invoice = stripe.Invoice(amount=700)

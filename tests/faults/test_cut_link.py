@@ -138,7 +138,7 @@ def wait_shared(system: System) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_what_was_held_over_a_link_that_is_cut_is_soon_the_others(empty_stack: Stack, tmp_path: Path) -> None:
+async def test_work_held_behind_a_cut_link_is_soon_taken_over(empty_stack: Stack, tmp_path: Path) -> None:
     if why := _why_not():
         missing(why)
     served = Served()

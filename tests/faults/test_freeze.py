@@ -73,7 +73,7 @@ def send(system: System, number: signal.Signals, names: Sequence[str]) -> None:
 
 
 @pytest.mark.timeout(400)
-async def test_what_a_stopped_process_held_is_soon_its_twins(empty_stack: Stack) -> None:
+async def test_work_held_by_a_frozen_process_is_soon_taken_over_by_its_twin(empty_stack: Stack) -> None:
     served = Served()
     with mail_server() as mail:
         async with running_crm() as crm, aiohttp.ClientSession() as http:

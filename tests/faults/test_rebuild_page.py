@@ -115,7 +115,7 @@ async def live_through_a_day(system: System, http: aiohttp.ClientSession) -> Non
     await eventually(quiet, every=0.5)
 
 
-async def test_the_page_brings_back_what_it_promises(system: System, http: aiohttp.ClientSession) -> None:
+async def test_the_page_restores_what_it_promises(system: System, http: aiohttp.ClientSession) -> None:
     await live_through_a_day(system, http)
     before, emitted_before = dump(system), events_emitted(system)
     assert {table: len(rows) for table, rows in before.items() if not rows} == {}

@@ -97,7 +97,7 @@ def wait_taken_up(system: System, number: int) -> None:
 
 
 @pytest.mark.timeout(280)
-async def test_what_a_wrong_secret_refused_is_recovered_exactly_once_although_the_gateway_is_killed(
+async def test_deliveries_refused_by_a_wrong_secret_are_recovered_exactly_once_despite_a_kill(
     system: System, refused: Load
 ) -> None:
     """The same provider keeps delivering meanwhile."""

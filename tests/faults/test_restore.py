@@ -65,7 +65,7 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.mark.timeout(300)
-async def test_what_was_lost_comes_back_and_nothing_is_notified_twice(empty_stack: Stack, mail: MailServer) -> None:
+async def test_lost_data_comes_back_and_nothing_is_notified_twice(empty_stack: Stack, mail: MailServer) -> None:
     # The runbook begins "a little before the backup": what is on Kafka by then may not have been read.
     moment = datetime.now(UTC)
     async with running_crm() as crm:

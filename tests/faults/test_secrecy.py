@@ -113,7 +113,7 @@ def stack(empty_stack: Stack) -> Stack:
     return stack
 
 
-async def test_nobody_ever_shows_or_stores_a_secret(stack: Stack, tmp_path: Path) -> None:
+async def test_no_process_shows_or_stores_a_secret(stack: Stack, tmp_path: Path) -> None:
     dead = free_port()
     right = settings_with(quote(PASSWORD, safe=""), stack, crm=dead)
     with running_system(stack, together=True, **right) as system:

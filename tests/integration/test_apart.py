@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("test", ["first", "second"])
-def test_what_a_test_leaves_in_redis_and_elasticsearch_is_gone_for_the_next(
+def test_data_of_a_test_in_redis_and_elasticsearch_is_gone_for_the_next(
     redis_server: str, elasticsearch_server: str, test: str
 ) -> None:
     with redis.Redis.from_url(redis_server) as client:

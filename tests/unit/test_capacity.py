@@ -136,7 +136,7 @@ def _check_for(work: Work[int], seconds: float) -> None:
         time.sleep(0.01)
 
 
-def test_a_child_that_has_ended_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_has_ended_adds_no_more_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [SimpleNamespace(pid=gone.pid)])

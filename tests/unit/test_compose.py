@@ -209,7 +209,7 @@ def answering(status: int | None) -> Iterator[int]:
         thread.join()
 
 
-def test_what_is_taken_from_the_environment_is_in_env_example_with_its_default() -> None:
+def test_variables_taken_from_the_environment_are_in_env_example_with_their_defaults() -> None:
     taken = {(match["name"], match["rule"], match["rest"]) for match in VARIABLE.finditer(FILE.read_text())}
     assert {rule for _, rule, _ in taken} == {":-", ":?"}
     assert {name for name, rule, _ in taken if rule == ":?"} == {*SECRETS}

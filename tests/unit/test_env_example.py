@@ -76,7 +76,7 @@ REQUIRED: Final = {
 }
 
 
-def test_exactly_what_is_read_is_listed() -> None:
+def test_exactly_the_settings_that_are_read_are_listed() -> None:
     assert set(ENTRIES) == set(FIELDS) | READ_ELSEWHERE | OPTIONAL_ELSEWHERE
 
 
@@ -94,7 +94,7 @@ def test_each_has_one_comment_line_above_it() -> None:
     assert [name for name, before in above.items() if not before.startswith("# ")] == []
 
 
-def test_what_must_be_set_is_empty_and_the_rest_is_commented_out() -> None:
+def test_required_settings_are_empty_and_the_rest_is_commented_out() -> None:
     required = {name for name, field in FIELDS.items() if field.is_required()} | READ_ELSEWHERE
     assert {name for name, entry in ENTRIES.items() if not entry["default"]} == required
     assert all(not ENTRIES[name]["value"] for name in required)

@@ -44,7 +44,7 @@ def test_an_alert_states_what_it_is_how_urgent_and_where_to_read_on(alert: dict[
 
 
 @each_alert
-def test_whoever_has_the_name_of_an_alert_finds_its_page_in_the_index(alert: dict[str, Any]) -> None:
+def test_the_index_has_the_page_of_every_alert_name(alert: dict[str, Any]) -> None:
     index = (ROOT / "runbooks/README.md").read_text()
     [line] = [line for line in index.splitlines() if f"`{alert['alert']}`" in line]
     assert f"({Path(alert['annotations']['runbook']).name})" in line
@@ -101,7 +101,7 @@ def test_panels_do_not_overlap() -> None:
         taken |= cells
 
 
-def test_the_page_of_metrics_is_what_the_code_declares() -> None:
+def test_the_page_of_metrics_equals_the_declarations_in_the_code() -> None:
     assert metrics_page.PAGE.read_text() == metrics_page.page(), "stale: run `python -m ops.metrics_page`"
 
 

@@ -44,7 +44,7 @@ def test_each_is_run_once_with_two_rounds_of_a_hundredth(monkeypatch: pytest.Mon
     assert [*command[3:]] == ["relay", "--rounds", "2", "--share", "0.01", "--no-peer", "--json"]
 
 
-def test_what_is_void_is_run_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_void_benchmark_is_run_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     run = printing(monkeypatch, VOID, GOOD)
     [result] = results("relay")
     assert (len(run), result.void) == (2, [])
@@ -53,7 +53,7 @@ def test_what_is_void_is_run_again_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("output", "void"), [(VOID, "rows: 2 where 1 went in"), (EMPTY, "it measures nothing"), ("", "it failed: why")]
 )
-def test_what_is_void_alone_too_is_void(monkeypatch: pytest.MonkeyPatch, output: str, void: str) -> None:
+def test_a_benchmark_that_is_void_alone_too_is_void(monkeypatch: pytest.MonkeyPatch, output: str, void: str) -> None:
     printing(monkeypatch, output, output)
     assert [result.void for result in results("relay")] == [[void]]
 

@@ -71,7 +71,7 @@ async def test_one_is_looked_at_and_sent_again(gateway: Gateway, database_url: s
     assert await states(gateway) == ["retried"]
 
 
-async def test_one_is_given_up_with_a_reason_by_who_signed_in(gateway: Gateway, database_url: str) -> None:
+async def test_one_is_discarded_with_a_reason_in_the_name_of_the_signed_in_operator(gateway: Gateway, database_url: str) -> None:
     [letter] = set_aside(database_url, 1)
     async with signed_in(gateway, "/console/dead-letters") as looked:
         await looked.page.get_by_text("Show them").click()
@@ -123,7 +123,7 @@ async def settled_by(operator: Visitor, fields: dict[str, str]) -> list[str]:
     return parts
 
 
-async def test_what_was_confirmed_is_settled_and_nothing_that_came_later(
+async def test_only_confirmed_letters_are_settled_and_no_later_ones(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise letters that fail again at once would be sent for ever, and letters that the operator has not seen discarded."""
@@ -226,7 +226,9 @@ async def test_a_reader_sees_no_answer_of_a_crm(start_gateway: StartGateway, dat
             assert MASK in masked or path.endswith("detail"), path
 
 
-async def test_what_strangers_send_is_text_and_readers_see_no_record(start_gateway: StartGateway, database_url: str) -> None:
+async def test_input_of_strangers_is_shown_as_text_and_readers_see_no_record(
+    start_gateway: StartGateway, database_url: str
+) -> None:
     [letter] = set_aside(database_url, 1, detail=f"no amount{SCRIPT}")
     async with start_gateway(READ_API_TOKEN=READER) as gateway:
         async with signed_in(gateway, "/console/dead-letters") as looked:

@@ -113,7 +113,7 @@ async def test_a_page_looks_at_a_bounded_number_and_leads_on(
     assert [(text.count("<details id="), "Search older ones" in text) for text in (first, second)] == [(0, True), (1, False)]
 
 
-async def test_what_has_the_focus_by_the_keyboard_keeps_it_while_new_ones_come(gateway: Gateway) -> None:
+async def test_the_keyboard_focus_stays_while_new_ones_arrive(gateway: Gateway) -> None:
     await deliver(gateway, 1)
     async with signed_in(gateway, "/console/deliveries") as looked:
         await looked.page.get_by_text("Filter", exact=True).focus()

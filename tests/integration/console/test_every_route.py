@@ -59,7 +59,7 @@ async def test_a_session_that_reads_changes_nothing(start_gateway: StartGateway,
         assert (await reader.post("/console/sign-out")).status == 303
 
 
-async def test_every_page_allows_no_script_but_ours_and_is_kept_by_nobody(gateway: Gateway, database_url: str) -> None:
+async def test_every_page_allows_no_script_but_ours_and_is_never_cached(gateway: Gateway, database_url: str) -> None:
     operator = await visitor(gateway, database_url)
     for path in READS:
         answer = await operator.get(path)

@@ -66,7 +66,7 @@ async def test_replaying_a_rejected_delivery_shows_what_it_would_do_first(gatewa
         assert looked.faults == []
 
 
-async def test_a_replay_is_begun_after_its_dry_run_by_who_signed_in(gateway: Gateway) -> None:
+async def test_a_replay_is_started_after_its_dry_run_by_the_signed_in_operator(gateway: Gateway) -> None:
     event = await paid(gateway)
     async with signed_in(gateway, f"/console/journey/{event}") as looked:
         await looked.page.get_by_role("button", name="Replay this").click()
@@ -80,7 +80,7 @@ async def test_a_replay_is_begun_after_its_dry_run_by_who_signed_in(gateway: Gat
     assert calls == [("/console/replays/preview", "admin"), ("/console/replays", "admin")]
 
 
-async def test_what_strangers_send_is_shown_as_text(gateway: Gateway) -> None:
+async def test_input_of_strangers_is_shown_as_text(gateway: Gateway) -> None:
     body = Payment(id="pi_1").succeeded(event_id="evt_1").replace(b'"evt_1"', json.dumps(f"evt_1{SCRIPT}").encode())
     event = (await (await gateway.post(body, User_Agent=f"Stripe{SCRIPT}")).json())["id"]
     async with signed_in(gateway, f"/console/journey/{event}") as looked:
@@ -122,7 +122,9 @@ async def test_a_session_that_reads_sees_no_body_and_no_replay(start_gateway: St
         assert ("evt_1" in body.text, "evt_1&#34;" in detail.text, "Stripe-Signature" in detail.text) == (False, False, False)
 
 
-async def test_the_answer_of_a_crm_is_in_the_timeline_of_who_may_read_it(start_gateway: StartGateway, database_url: str) -> None:
+async def test_the_answer_of_a_crm_is_in_the_timeline_for_those_who_may_read_it(
+    start_gateway: StartGateway, database_url: str
+) -> None:
     async with start_gateway(READ_API_TOKEN=READER) as gateway:
         event = await paid(gateway)
         lead_in(database_url, id=event)

@@ -88,7 +88,7 @@ async def test_an_invalid_filter_is_reported_on_the_page(gateway: Gateway, datab
     assert (answer.status, '<p class="alarm" role="alert">' in answer.text) == (400, True)
 
 
-async def test_what_strangers_send_is_text_and_readers_see_neither_payload_nor_answers(
+async def test_input_of_strangers_is_shown_as_text_and_readers_see_neither_payload_nor_answers(
     start_gateway: StartGateway, database_url: str
 ) -> None:
     lead = lead_in(database_url, external=f"crm{SCRIPT}", payload=f'{{"name": "{SCRIPT}"}}'.encode())

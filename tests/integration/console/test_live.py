@@ -53,7 +53,7 @@ WITHOUT_CLOCK = "const real = setTimeout; window.setTimeout = (then, ms, ...give
 """No timer of three seconds or more ever fires: a page looks at nothing by itself."""
 
 
-async def test_a_page_shows_what_was_committed_without_looking_by_the_clock(gateway: Gateway) -> None:
+async def test_a_page_shows_a_commit_without_polling(gateway: Gateway) -> None:
     async with signed_in(gateway, "/console/deliveries") as looked:
         await looked.page.add_init_script(WITHOUT_CLOCK)
         async with looked.page.expect_response("**/console/live"):
@@ -68,7 +68,7 @@ async def test_a_stranger_follows_nothing(gateway: Gateway, database_url: str) -
     assert (answer.status, "default-src 'none'" in answer.headers["Content-Security-Policy"]) == (401, True)
 
 
-async def test_the_gateway_listens_while_somebody_follows(
+async def test_the_gateway_listens_while_a_page_follows(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_HEARTBEAT", 0.05)

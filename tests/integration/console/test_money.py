@@ -152,7 +152,7 @@ async def test_a_page_without_a_match_leads_further(gateway: Gateway, database_u
 
 
 @pytest.mark.parametrize("listing", money.LISTINGS)
-async def test_what_an_empty_list_shows_fills_it(gateway: Gateway, database_url: str, listing: str) -> None:
+async def test_the_commands_in_an_empty_list_fill_it(gateway: Gateway, database_url: str, listing: str) -> None:
     operator = await visitor(gateway, database_url)
     path = "/console/money" if listing == "payments" else f"/console/money/{listing}"
     await run_block((await operator.get(path)).text, gateway)
@@ -177,7 +177,9 @@ async def run_block(page: str, gateway: Gateway) -> None:
     assert done.returncode == 0, complaint
 
 
-async def test_what_strangers_send_is_text_and_a_readers_view_is_masked(start_gateway: StartGateway, database_url: str) -> None:
+async def test_input_of_strangers_is_shown_as_text_and_a_readers_view_is_masked(
+    start_gateway: StartGateway, database_url: str
+) -> None:
     hostile = Payment(id=f"pi_{SCRIPT}", metadata={"order_id": SCRIPT, "user_id": "ada.lovelace@example.com"})
     async with start_gateway(READ_API_TOKEN=READER) as gateway:
         await delivered(gateway, database_url, hostile.succeeded())

@@ -179,7 +179,7 @@ async def test_one_whose_data_was_erased_is_shown_as_erased(gateway: Gateway, da
     assert (await operator.get(f"{LIST}/{message}/page")).status == 404
 
 
-async def test_what_an_empty_list_shows_fills_it(gateway: Gateway, database_url: str) -> None:
+async def test_the_commands_in_an_empty_list_fill_it(gateway: Gateway, database_url: str) -> None:
     operator = await visitor(gateway, database_url)
     await run_block((await operator.get(LIST)).text, gateway)
     await handled(database_url)

@@ -30,7 +30,7 @@ async def test_it_is_sound_without_anything_to_show(gateway: Gateway) -> None:
     await assert_sound(gateway, "/console/overview")
 
 
-async def test_it_is_sound_with_something_to_show_and_counts_what_comes_in(gateway: Gateway) -> None:
+async def test_it_is_sound_with_data_and_counts_new_deliveries(gateway: Gateway) -> None:
     await gateway.post(Payment(id="pi_1").succeeded(event_id="evt_1"))
     await gateway.post(b"{}", secret="wrong")
     await gateway.resources.rejections.flush()
@@ -75,7 +75,7 @@ async def test_an_open_alert_leads_to_its_screen_and_names_its_runbook(gateway: 
             assert (page.replace("&", "&amp;") in text, (await operator.get(page)).status) == (True, 200)
 
 
-async def test_the_account_of_a_day_is_read_once_for_all_who_look(
+async def test_the_ledger_of_a_day_is_read_once_for_all_viewers(
     start_gateway: StartGateway, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0

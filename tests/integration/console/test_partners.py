@@ -45,7 +45,7 @@ async def test_they_are_sound_empty_and_full(start_gateway: StartGateway, databa
             await assert_sound(gateway, path)
 
 
-async def test_a_partner_has_its_health_of_the_last_hour_and_what_holds_it_up(gateway: Gateway, database_url: str) -> None:
+async def test_a_partner_has_its_health_of_the_last_hour_and_the_reason_of_a_delay(gateway: Gateway, database_url: str) -> None:
     lead = lead_in(database_url)
     for number, error in enumerate(("http_500", None, None, None), 1):
         attempt_in(database_url, lead, number, error)
@@ -86,7 +86,7 @@ async def test_a_pause_in_the_terms_is_found_by_its_state(gateway: Gateway, data
     assert ["/console/partners/OWN" in text for text in shown.values()] == [True, False]
 
 
-async def test_a_person_has_a_crm_tried_now_and_sees_that_nobody_does_it(gateway: Gateway, database_url: str) -> None:
+async def test_a_person_requests_a_probe_and_sees_that_no_worker_makes_it(gateway: Gateway, database_url: str) -> None:
     lead_in(database_url)
     breaker_in(database_url)
     async with signed_in(gateway, ACME) as looked:

@@ -107,7 +107,7 @@ async def test_progress_and_failures_are_shown_and_the_deliveries_by_state(gatew
     assert (rest.count("<tr><th scope"), "cursor=" in rest) == (1, False)
 
 
-async def test_older_ones_are_on_the_next_page_with_who_began_them(gateway: Gateway, database_url: str) -> None:
+async def test_older_ones_are_on_the_next_page_with_their_authors(gateway: Gateway, database_url: str) -> None:
     made = [replay_in(database_url, {"processed": 1}, filters={"status": "rejected"}) for _ in range(3)]
     operator = await visitor(gateway, database_url)
     first = (await operator.get("/console/replays?limit=2")).text
@@ -129,7 +129,7 @@ async def test_one_that_has_ended_is_not_cancelled(gateway: Gateway, database_ur
     assert (answer.status, "replay_ended" in answer.text) == (409, True)
 
 
-async def test_what_people_wrote_is_text_and_a_reader_begins_and_cancels_nothing(
+async def test_texts_of_people_are_escaped_and_a_reader_starts_and_cancels_nothing(
     start_gateway: StartGateway, database_url: str
 ) -> None:
     found = replay_in(database_url, {"processed": 1}, reason=f"why{SCRIPT}", filters={"account": SCRIPT})

@@ -205,7 +205,7 @@ async def test_the_default_is_given_back(gateway: Gateway, database_url: str) ->
     assert (row["value"], row["version"]) == (None, 2)
 
 
-async def test_what_somebody_changed_meanwhile_is_not_overwritten(gateway: Gateway, database_url: str) -> None:
+async def test_a_change_made_meanwhile_is_not_overwritten(gateway: Gateway, database_url: str) -> None:
     await set_key(gateway, database_url, "lead.max_attempts", "12")
     operator = await visitor(gateway, database_url)
     late = await operator.post(CONFIG, key="lead.max_attempts", value="3", version="0")
@@ -222,7 +222,7 @@ async def test_what_somebody_changed_meanwhile_is_not_overwritten(gateway: Gatew
         ({"key": "no key", "value": "1"}, "query_malformed"),
     ],
 )
-async def test_what_nothing_could_use_is_refused(
+async def test_a_value_that_cannot_be_used_is_refused(
     gateway: Gateway, database_url: str, fields: dict[str, str], reason: str
 ) -> None:
     operator = await visitor(gateway, database_url)

@@ -214,7 +214,7 @@ async def test_signing_in_leads_to_no_other_place(gateway: Gateway, target: str)
     assert response.headers["Location"] == OVERVIEW
 
 
-async def test_who_signs_in_and_out_is_in_the_audit_log(gateway: Gateway, database_url: str) -> None:
+async def test_signing_in_and_out_is_in_the_audit_log(gateway: Gateway, database_url: str) -> None:
     await sign_in(gateway, token="wrong")
     await (await visitor(gateway, database_url)).post("/console/sign-out")
     await gateway.resources.audit.flush()

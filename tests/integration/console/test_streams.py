@@ -114,7 +114,7 @@ async def test_the_relays_are_counted_by_their_locks(gateway: Gateway, database_
         assert "1 process, 63/64" in text
 
 
-def test_the_chart_has_a_gap_where_nobody_looked_or_kafka_was_away() -> None:
+def test_the_chart_has_a_gap_for_times_without_a_sample_or_without_kafka() -> None:
     survey, now = Survey(None), datetime(2026, 11, 28, tzinfo=UTC)
     for seconds in (0, 5, 6, 60):
         survey.keep(topology({"webhooks.stripe": seconds}), now + timedelta(seconds=seconds))

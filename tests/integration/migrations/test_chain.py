@@ -147,7 +147,7 @@ def test_two_upgrades_at_once_both_succeed(new_database: Callable[[], str]) -> N
     assert sorted(done, key=str) == sorted([(None, chain.head()), (chain.head(), chain.head())], key=str)
 
 
-def test_an_upgrade_of_what_is_up_to_date_changes_nothing(new_database: Callable[[], str]) -> None:
+def test_an_upgrade_of_a_current_database_changes_nothing(new_database: Callable[[], str]) -> None:
     url = new_database()
     chain.upgrade(url)
     before = {what: look(url, what) for what in LOOKS}
@@ -193,7 +193,9 @@ def test_each_contract_names_the_oldest_release_that_may_run_on_it() -> None:
     assert [file.stem for file in contracts if not re.search(r'^oldest_code = "\d{4}"$', file.read_text(), re.MULTILINE)] == []
 
 
-def test_what_a_contract_needs_is_kept_with_it(new_database: Callable[[], str], tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_data_that_a_contracting_migration_needs_is_kept_with_it(
+    new_database: Callable[[], str], tmp_path: Path, monkeypatch: Any
+) -> None:
     shutil.copytree(HERE, tmp_path / "migrations")
     contract = tmp_path / "migrations/versions/9001_contract_something.py"
     contract.write_text(

@@ -158,7 +158,7 @@ def test_the_longest_text_of_every_indexed_column_fits(database_url: str) -> Non
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=["1 byte", "2 bytes", "3 bytes", "4 bytes"])
-def test_a_text_beyond_what_an_entry_holds_is_refused(database_url: str, pool: tuple[int, int]) -> None:
+def test_a_text_too_long_for_an_index_entry_is_refused(database_url: str, pool: tuple[int, int]) -> None:
     """This proves that Postgres does not compress the texts of the test above."""
     column = metadata.tables["payments"].c.user_id
     given = longest(lambda letters: len(letters.encode()) <= 2_720 and ord(letters[0]) in range(pool[0], pool[1] + 1))

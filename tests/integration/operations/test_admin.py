@@ -175,7 +175,7 @@ async def test_rejections_are_kept_up_to_the_quota_and_counted_beyond(start_gate
     assert sum(row["refused"] for row in quotas) == 7
 
 
-async def test_state_that_nobody_knows_is_not_found(gateway: Gateway) -> None:
+async def test_unknown_state_is_not_found(gateway: Gateway) -> None:
     for kind in ("payments", "refunds", "disputes", "subscriptions", "invoices"):
         assert (await gateway.get(f"/v1/admin/{kind}/unknown")).status == 404
 
@@ -209,14 +209,14 @@ async def test_an_expectation_that_makes_no_sense_is_refused(gateway: Gateway, b
     assert response.status == status
 
 
-async def test_the_metrics_count_what_came(gateway: Gateway) -> None:
+async def test_the_metrics_count_deliveries(gateway: Gateway) -> None:
     await accepted(gateway)
     page = await (await gateway.get("/metrics")).text()
     assert 'tallyhook_webhooks_received_total{endpoint="",outcome="accepted",source="stripe"}' in page
     assert "tallyhook_intake_commit_seconds_bucket" in page
 
 
-async def test_a_page_ends_where_its_bytes_do_and_what_is_larger_comes_alone(gateway: Gateway, database_url: str) -> None:
+async def test_a_page_ends_at_its_limit_of_bytes_and_a_larger_row_comes_alone(gateway: Gateway, database_url: str) -> None:
     """With any page size, the pages have every row once; the last one has no `next`."""
     sizes = [10, 5_000_000, 6_000_000, 1_000_000, 3_000_000, 2_000_000, 10]
     rows = [(new_id(), "x" * size) for size in sizes]

@@ -44,7 +44,7 @@ def figures(report: Report) -> tuple[int, ...]:
     return report.seen, report.known, report.missing, report.put_in, report.ignored, report.failed
 
 
-async def test_what_never_arrived_is_put_in_and_what_did_is_left_alone(
+async def test_missing_events_are_put_in_and_present_ones_are_left_alone(
     connection: psycopg.AsyncConnection, api: StripeApi, database_url: str
 ) -> None:
     bodies = [stripe.Payment().succeeded(AT + n) for n in range(5)]
@@ -57,7 +57,7 @@ async def test_what_never_arrived_is_put_in_and_what_did_is_left_alone(
     assert len(await rows(connection, "select * from outbox_pending")) == 5
 
 
-async def test_what_is_of_the_other_mode_is_left_out(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
+async def test_events_of_the_other_mode_are_left_out(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
     test, live = stripe.Payment().succeeded(AT), stripe.Payment().succeeded(AT + 1)
     api.hold(test, live.replace(b'"livemode": false', b'"livemode": true'))
     assert figures(await run(connection, api, mode="live", types=["payment_intent.succeeded"])) == (2, 0, 1, 1, 1, 0)
@@ -109,7 +109,7 @@ async def test_only_the_requested_time_is_put_in(connection: psycopg.AsyncConnec
     assert figures(await run(connection, api)) == (1, 0, 1, 1, 0, 0)
 
 
-async def test_types_that_nobody_handles_are_counted_and_left_out_unless_they_are_requested(
+async def test_types_without_a_handler_are_counted_and_left_out_unless_they_are_requested(
     connection: psycopg.AsyncConnection, api: StripeApi
 ) -> None:
     assert "customer.created" not in HANDLED_TYPES
@@ -155,7 +155,7 @@ async def test_a_transient_failure_is_retried(connection: psycopg.AsyncConnectio
         ([400], "stripe_refuses"),
     ],
 )
-async def test_what_does_not_pass_has_its_reason(
+async def test_a_permanent_failure_has_its_reason(
     connection: psycopg.AsyncConnection, api: StripeApi, failures: list[int], reason: str
 ) -> None:
     api.failures = failures

@@ -196,7 +196,7 @@ async def test_an_event_that_the_log_does_not_hold_goes_back_as_the_record_that_
     assert await desk.lines() == [("notes", "foreign")]
 
 
-async def test_what_fails_again_is_a_new_letter_that_names_the_earlier_one(desk: Desk) -> None:
+async def test_an_event_that_fails_again_is_a_new_letter_that_names_the_earlier_one(desk: Desk) -> None:
     await desk.write("bad")
     handler = Notes()
     handler.broken = True
@@ -255,7 +255,7 @@ async def test_the_task_of_a_command_is_pending_again_and_then_done(desk: Desk) 
     assert (pending.status, pending.reason, pending.settled_at) == ("pending", None, None)
 
 
-async def test_letters_are_found_by_what_they_are(desk: Desk) -> None:
+async def test_letters_are_found_by_their_fields(desk: Desk) -> None:
     for offset, reason in enumerate(("handler_failed", "event_malformed", "handler_failed")):
         await set_aside_as(desk, "payments", reason, offset)
     await set_aside_as(desk, "leads", "schema_too_new", 9)

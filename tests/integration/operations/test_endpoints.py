@@ -142,7 +142,7 @@ async def test_an_unknown_endpoint_is_refused_kept_and_recovered_once_it_is_ther
 
 
 @pytest.mark.parametrize("name", ["EU", "e_u", "-eu", "e--u", "x" * 64, "e%00u", "..", "eu%2Fx"])
-async def test_what_can_be_no_endpoint_is_unknown_and_names_none_in_the_log(gateway: Gateway, name: str) -> None:
+async def test_a_text_that_can_be_no_endpoint_is_unknown_and_not_in_the_log(gateway: Gateway, name: str) -> None:
     status, answer = await send(gateway, f"stripe/{name}", EU)
     assert (status, answer["reason"]) in ((404, "endpoint_unknown"), (404, "not_found"))
     await gateway.resources.rejections.flush()
@@ -266,7 +266,7 @@ async def test_no_secret_is_shown_again_or_stored_as_it_is(gateway: Gateway) -> 
         assert EU not in text
 
 
-async def test_a_gateway_that_lacks_the_key_turns_nobody_away_for_good(gateway: Gateway, start_gateway: StartGateway) -> None:
+async def test_a_gateway_that_lacks_the_key_refuses_no_client_for_good(gateway: Gateway, start_gateway: StartGateway) -> None:
     await call(gateway, "PUT", "/stripe/eu", {"secrets": [EU]})
     async with start_gateway(SECRET_KEYS=new_key()) as other:
         answer = await until(other, "stripe/eu", EU, 503)
@@ -306,7 +306,7 @@ REFUSED: Final = (
 )
 
 
-async def test_what_no_endpoint_can_be_is_refused(start_gateway: StartGateway) -> None:
+async def test_an_impossible_endpoint_is_refused(start_gateway: StartGateway) -> None:
     async with start_gateway(**SETTINGS, ADMIN_API_TOKEN=f"{ADMIN['X-Internal-Token']},a-token-of-the-operators") as gateway:
         for path, body, reason in REFUSED:
             status, answer = await call(gateway, "PUT", path, body)

@@ -137,7 +137,7 @@ async def wait_for_a_waiter(database_url: str) -> None:
         await eventually(waiting)
 
 
-async def test_what_kafka_does_not_have_yet_waits_and_is_erased_once_it_has(connection: psycopg.AsyncConnection) -> None:
+async def test_an_event_that_kafka_does_not_have_yet_waits_and_is_erased_once_it_has(connection: psycopg.AsyncConnection) -> None:
     body = stripe.Payment(receipt_email=EMAIL).succeeded()
     event_id = await arrive(connection, body, relayed=False)
     erasure = await erase(connection)
@@ -148,7 +148,7 @@ async def test_what_kafka_does_not_have_yet_waits_and_is_erased_once_it_has(conn
     assert EMAIL.encode() not in await data_of(connection, event_id)
 
 
-async def test_what_it_caused_goes_with_it_and_what_is_anothers_stays(connection: psycopg.AsyncConnection) -> None:
+async def test_its_consequences_are_erased_with_it_and_data_of_others_stays(connection: psycopg.AsyncConnection) -> None:
     event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
     others = [
         stripe.Payment(receipt_email=address).succeeded()
@@ -166,7 +166,7 @@ async def test_what_it_caused_goes_with_it_and_what_is_anothers_stays(connection
     assert [await data_of(connection, each) for each in others_ids] == others
 
 
-async def test_case_and_the_way_an_address_is_written_down_do_not_hide_it(connection: psycopg.AsyncConnection) -> None:
+async def test_case_and_notation_of_an_address_do_not_hide_it(connection: psycopg.AsyncConnection) -> None:
     bodies = [
         stripe.Payment(receipt_email=EMAIL.upper()).succeeded(),
         stripe.Payment(metadata={"note": f"sent to <{EMAIL}>, paid."}).succeeded(),
@@ -301,7 +301,7 @@ async def test_the_same_erasure_again_finds_nothing_and_its_subject_is_known_by_
     ("kind", "name"),
     [("person", "Ada"), ("email", "ada"), ("user", "1"), ("lead", "acme"), ("customer", ""), ("payment", "a\0bc")],
 )
-def test_what_names_nobody_is_refused(kind: str, name: str) -> None:
+def test_a_request_without_a_subject_is_refused(kind: str, name: str) -> None:
     with pytest.raises(OperationError):
         subject_of(kind, name)
 

@@ -62,7 +62,7 @@ async def test_an_erasure_waits_for_the_relay_goes_through_and_is_reported(gatew
     "changes",
     [{"kind": "person"}, {"id": "a"}, {"id": "no address"}, {"reason": " "}, {"reason": "\0"}, {"kind": "lead", "id": "acme"}],
 )
-async def test_what_names_nobody_is_refused(gateway: Gateway, changes: dict[str, str]) -> None:
+async def test_a_request_without_a_subject_is_refused(gateway: Gateway, changes: dict[str, str]) -> None:
     answer = await gateway.ask(ERASURES, {**ASKED, **changes})
     assert (answer.status, (await answer.json())["reason"]) == (422, "field_invalid")
 

@@ -43,7 +43,7 @@ async def changes(gateway: Gateway, event: str) -> dict[tuple[str, str], dict[st
     }
 
 
-async def test_each_event_shows_what_it_made_of_the_payment(gateway: Gateway, database_url: str) -> None:
+async def test_each_event_shows_how_it_changed_the_payment(gateway: Gateway, database_url: str) -> None:
     payment = Payment(id="pi_1", metadata={"order_id": "o-1"})
     created, paid, partly, again = await handle(
         gateway,
@@ -87,7 +87,7 @@ async def test_one_that_is_nested_too_deep_to_be_handled_is_shown(gateway: Gatew
 
 
 @pytest.mark.parametrize("lost", ["delete from outbox where id = %s", "update outbox set data = 'null' where id = %s"])
-async def test_what_was_before_is_unknown_where_an_earlier_event_is_gone(gateway: Gateway, database_url: str, lost: str) -> None:
+async def test_the_previous_state_is_unknown_if_an_earlier_event_is_gone(gateway: Gateway, database_url: str, lost: str) -> None:
     payment = Payment(id="pi_1")
     created, paid = await handle(
         gateway, database_url, payment.created(START, event_id="evt_1"), payment.succeeded(START + 1, event_id="evt_2")
@@ -108,7 +108,7 @@ async def test_it_is_unknown_where_the_earlier_events_are_too_large_together(
     assert (await changes(gateway, created))["payment", "pi_1"] is not None
 
 
-async def test_looking_again_notes_nothing_in_the_log(gateway: Gateway, database_url: str) -> None:
+async def test_reading_again_logs_nothing(gateway: Gateway, database_url: str) -> None:
     left_out = Payment(id="pi_1", metadata={"order_id": "o\0"}).succeeded(event_id="evt_1")
     says_nothing = left_out.replace(b"payment_intent.succeeded", b"payment_intent.unheard_of").replace(b"evt_1", b"evt_2")
     with structlog.testing.capture_logs() as handled:

@@ -94,7 +94,7 @@ async def test_the_alert_explains_why_the_latest_one_was_refused(start_gateway: 
         assert (alert["alert"], "secret_of_other_source" in alert["summary"]) == ("signature_failures", True)
 
 
-async def test_a_header_that_came_twice_is_kept_whole(gateway: Gateway) -> None:
+async def test_a_header_that_was_sent_twice_is_kept_whole(gateway: Gateway) -> None:
     await gateway.send(
         b"{}", [("Stripe-Signature", "t=1"), ("Stripe-Signature", f"v1={'a' * 64}"), ("Content-Type", "application/json")]
     )  # type: ignore[arg-type]  # a header twice
@@ -103,7 +103,7 @@ async def test_a_header_that_came_twice_is_kept_whole(gateway: Gateway) -> None:
     assert row["headers"]["Stripe-Signature"] == f"t=1, v1={'a' * 64}"
 
 
-async def test_only_operators_ask_and_only_about_what_is_there(gateway: Gateway) -> None:
+async def test_only_operators_get_an_explanation_and_only_of_existing_deliveries(gateway: Gateway) -> None:
     path = f"/v1/admin/webhooks/deliveries/{new_id()}/explanation"
     assert (await gateway.get(path)).status == 404
     assert (await gateway.get(path, SERVICE)).status == 403

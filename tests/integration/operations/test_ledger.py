@@ -127,7 +127,7 @@ async def books(database_url: str) -> AsyncIterator[Books]:
         yield Books(connection)
 
 
-async def test_everything_that_came_in_is_in_one_figure(books: Books) -> None:
+async def test_every_delivery_is_in_exactly_one_figure(books: Books) -> None:
     for outcome in ("rejected", "rejected", "duplicate"):
         await books.note("stripe", outcome)
     await books.take("stripe", "ignored")
@@ -168,7 +168,7 @@ async def test_a_webhook_that_was_ignored_and_later_replayed_is_processed(books:
     assert figures(await books.of("stripe")) == (1, 0, 0, 0, 1, 0, 0)
 
 
-async def test_a_rejected_delivery_that_was_verified_later_came_in_twice(books: Books) -> None:
+async def test_a_rejected_delivery_that_was_verified_later_counts_twice(books: Books) -> None:
     await books.note("stripe", "rejected")
     await books.mark(await books.take())
     await books.connection.execute("update webhook_deliveries set recovered_as = gen_random_uuid() where outcome = 'rejected'")
@@ -206,7 +206,7 @@ async def test_rejected_deliveries_beyond_the_bound_are_counted_by_the_hour(book
     assert (await books.of("stripe")).received == 0
 
 
-async def test_what_is_past_retention_is_clipped_or_refused(books: Books) -> None:
+async def test_a_time_past_retention_is_clipped_or_refused(books: Books) -> None:
     now = datetime.now(UTC)
     found = await ledger.read(books.connection, now - timedelta(days=60), now)
     assert found.clipped
@@ -226,7 +226,7 @@ async def test_a_day_that_one_table_has_dropped_already_is_not_covered(books: Bo
     assert await ledger.kept_from(books.connection) == kept + timedelta(days=1)
 
 
-async def test_commands_are_counted_by_what_became_of_them(books: Books) -> None:
+async def test_commands_are_counted_by_their_outcome(books: Books) -> None:
     query = "insert into tasks (id, kind, status, settled_at, reason) values (%s, 'cache.invalidate', %s, %s, %s)"
     await books.connection.execute(query, (new_id(), "pending", None, None))
     await books.connection.execute(query, (new_id(), "failed", datetime.now(UTC), "handler_failed"))
@@ -295,7 +295,7 @@ async def test_a_parked_webhook_is_no_second_alert_until_it_is_on_its_way_again(
     assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == 1
 
 
-async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Books) -> None:
+async def test_swept_rows_are_not_read_again_unless_they_are_expected(books: Books) -> None:
     now = datetime.now(UTC)
     event_id = await books.take(at=now - timedelta(hours=2))
     await books.mark(event_id)
@@ -308,7 +308,7 @@ async def test_what_was_swept_is_not_read_again_unless_it_is_expected(books: Boo
     assert (await sweep(books.connection, GRACE, later)).in_flight[STRIPE].overdue == 1
 
 
-async def test_what_was_found_on_different_days_is_followed_until_each_is_settled(books: Books) -> None:
+async def test_findings_of_different_days_are_followed_until_each_is_settled(books: Books) -> None:
     now = datetime.now(UTC)
     old, young = await books.take(at=now - timedelta(days=2)), await books.take(at=now - timedelta(minutes=10))
     for number, event_id in ((2, young), (1, old)):

@@ -96,7 +96,7 @@ async def test_a_period_that_makes_no_sense_or_is_gone_is_refused(gateway: Gatew
     assert (await gateway.get("/v1/admin/ledger", SERVICE)).status == 403
 
 
-async def test_a_state_that_nobody_knows_is_refused(gateway: Gateway) -> None:
+async def test_an_unknown_state_is_refused(gateway: Gateway) -> None:
     assert (await gateway.get("/v1/admin/webhooks/deliveries?settled=lost")).status == 400
     for state in get_args(Settled):
         assert (await gateway.get(f"/v1/admin/webhooks/deliveries?settled={state}")).status == 200

@@ -180,7 +180,7 @@ async def test_a_payment_is_found_by_its_user_and_by_the_user_who_was_expected_t
     assert found.last is None
 
 
-async def test_payments_that_nobody_expected_or_of_another_amount_are_found(reader: psycopg.AsyncConnection) -> None:
+async def test_unexpected_payments_and_those_of_another_amount_are_found(reader: psycopg.AsyncConnection) -> None:
     found: dict[str, list[str]] = {"mismatched": [], "unexpected": []}
     for outcome, ids in found.items():
         asked = PaymentsQuery(reconciliation=outcome, limit=500).list_query(NOW)  # type: ignore[arg-type]  # a word of the list

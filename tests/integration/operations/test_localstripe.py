@@ -43,7 +43,7 @@ async def test_it_gives_an_object_or_reports_that_there_is_none(stripe: LocalStr
             assert isinstance(await api.fetch(asked), kind)
 
 
-async def test_its_payments_and_refunds_are_brought_in_and_are_then_the_same(stripe: LocalStripe, database_url: str) -> None:
+async def test_its_payments_and_refunds_are_put_in_and_are_then_the_same(stripe: LocalStripe, database_url: str) -> None:
     """It knows no disputes, and cannot narrow a list to a time."""
     paid = stripe.pay(5000, "usd")["id"]
     refund = stripe.post("refunds", payment_intent=paid, amount="70")["id"]

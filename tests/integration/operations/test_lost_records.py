@@ -91,7 +91,7 @@ async def bench(kafka: Cluster, database_url: str) -> AsyncIterator[Bench]:
         yield Bench(kafka, connection)
 
 
-async def test_what_is_gone_and_has_no_mark_is_sent_again_once(bench: Bench) -> None:
+async def test_a_lost_event_without_a_mark_is_sent_again_once(bench: Bench) -> None:
     handled, unread = await bench.events(2), await bench.events(5)
     await bench.events(1, outcome="ignored")
     await bench.events(1, data=b'{"erased":{"sha256":"')

@@ -151,7 +151,7 @@ def test_a_record_that_does_not_decode_is_set_aside_in_the_shadow_only(world: Wo
     assert world.rows("select * from outbox") == []
 
 
-def test_what_a_killed_run_left_behind_goes_with_the_next_and_what_is_kept_stays(world: World) -> None:
+def test_remains_of_a_killed_run_are_deleted_by_the_next_and_kept_data_stays(world: World) -> None:
     begin = world.ends()
     world.produce(map(envelope, lives(400, seed=5)))
     world.handle(begin)
@@ -172,7 +172,7 @@ def schemas(world: World) -> list[str]:
 
 
 @pytest.mark.timeout(240)
-def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_what_changes_nothing(world: World) -> None:
+def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_without_changes(world: World) -> None:
     begin = world.ends()
     world.commit("payments", begin)
     world.produce(map(envelope, lives(60, seed=6)))
@@ -201,9 +201,7 @@ def test_a_live_group_is_not_moved_and_a_stopped_one_reads_again_what_changes_no
 
 
 @pytest.mark.parametrize("effects", ["suppressed", "allowed"])
-def test_a_database_restored_from_a_backup_is_rebuilt_and_only_on_demand_is_anybody_written_to(
-    world: World, effects: str
-) -> None:
+def test_a_database_restored_from_a_backup_is_rebuilt_and_messages_are_sent_only_on_demand(world: World, effects: str) -> None:
     begin = world.ends()
     bodies = lives(100, seed=7)
     world.produce(map(envelope, bodies[:250]))
@@ -375,7 +373,7 @@ def id_of(moment: datetime) -> Any:
     return type(new_id())(int=first_id_of(moment).int | (7 << 76) | (2 << 62) | 1)
 
 
-def test_what_cannot_be_meant_is_refused_in_one_line(world: World) -> None:
+def test_a_nonsensical_request_is_refused_in_one_line(world: World) -> None:
     begin: dict[Place, int] = world.ends()
     world.commit("payments", begin)
     for arguments, reason in [

@@ -99,7 +99,7 @@ def test_every_condition_is_known_to_the_overview() -> None:
 
 
 @pytest.mark.parametrize("statement", ["_PENDING", "_LEADS", "_ALERTS"])
-async def test_what_is_counted_has_an_index_and_an_end(connection: psycopg.AsyncConnection, statement: str) -> None:
+async def test_counted_rows_have_an_index_and_a_limit(connection: psycopg.AsyncConnection, statement: str) -> None:
     await connection.execute("set enable_seqscan = off")
     values = (timedelta(days=1), 10) if statement == "_ALERTS" else (10,)
     plan = str(await (await connection.execute("explain " + getattr(store, statement), values)).fetchall())

@@ -97,7 +97,7 @@ async def test_all_sealed_under_an_old_key_are_sealed_under_the_newest(environme
     assert "seal_unreadable" in await refused(environment, "put", "acme", "--paused")
 
 
-async def test_a_test_lead_shows_what_is_sent_and_answered(environment: dict[str, str]) -> None:
+async def test_a_test_lead_shows_its_request_and_the_answer(environment: dict[str, str]) -> None:
     async with running_crm() as crm:
         await partners(environment, "put", "acme", "--crm-url", f"{crm.url}/acme", "--crm-header", "X-Key=hidden-value")
         await partners(environment, "add-secret", "acme", "--for", "crm", "--own", typed=f"{SECRET}\n")

@@ -114,7 +114,7 @@ async def test_secrets_overlap_while_they_change_over(gateway: Gateway) -> None:
     assert await send(gateway, new, external_id="5") == (202, "")
 
 
-async def test_a_secret_that_there_is_already_can_be_brought(gateway: Gateway) -> None:
+async def test_an_existing_secret_can_be_imported(gateway: Gateway) -> None:
     await call(gateway, "PUT", "/acme", {})
     own = {"kind": "signing", "value": "one-that-the-partner-has-had-for-years"}
     status, answer = await call(gateway, "POST", "/acme/secrets", own)
@@ -320,7 +320,7 @@ async def test_without_a_key_no_secret_is_stored(start_gateway: StartGateway) ->
         assert (status, answer["reason"]) == (409, "seal_keys_missing")
 
 
-async def test_a_gateway_that_lacks_the_key_turns_nobody_away_for_good(gateway: Gateway, start_gateway: StartGateway) -> None:
+async def test_a_gateway_that_lacks_the_key_refuses_no_client_for_good(gateway: Gateway, start_gateway: StartGateway) -> None:
     _, answer = await call(gateway, "PUT", "/acme", {})
     secret = secrets_of(answer)["signing"]
     async with start_gateway(SECRET_KEYS=new_key()) as other:

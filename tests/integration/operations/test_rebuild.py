@@ -45,7 +45,7 @@ def test_lost_rows_come_back_as_they_were_and_no_event_is_emitted(log: Log, how:
     assert log.emitted() == emitted
 
 
-def test_what_workers_made_after_the_loss_is_put_right_and_the_rest_of_the_history_comes_back_too(log: Log) -> None:
+def test_rows_made_after_the_loss_are_corrected_and_the_rest_of_the_history_comes_back_too(log: Log) -> None:
     bodies = lives(40, seed=2)
     log.payments(bodies[:150])
     log.change("truncate payments", "truncate history")
@@ -59,7 +59,7 @@ def test_what_workers_made_after_the_loss_is_put_right_and_the_rest_of_the_histo
     assert log.rebuild(*WHOLE, "--dry-run")["rebuilt"][0]["changed"] == 0
 
 
-def test_what_nothing_explains_is_shown_and_changed_only_on_demand(log: Log) -> None:
+def test_unexplained_rows_are_shown_and_changed_only_on_demand(log: Log) -> None:
     log.payments(lives(20, seed=3))
     before = log.dump()
     log.change(
@@ -79,7 +79,7 @@ def test_what_nothing_explains_is_shown_and_changed_only_on_demand(log: Log) -> 
     assert log.dump() == before
 
 
-def test_the_paid_halves_come_back_and_what_is_expected_stays(log: Log) -> None:
+def test_the_paid_halves_come_back_and_expectations_stay(log: Log) -> None:
     log.payments(lives(20, seed=4))
     log.change(
         "insert into reconciliations (reference, expected_amount, expected_currency, user_id) values ('waits', 5, 'eur', 'u')",
@@ -140,7 +140,7 @@ def test_an_event_that_was_set_aside_has_no_effects_and_gets_none(log: Log) -> N
     assert (log.dump(), before["payments"][0]["status"]) == (before, "pending")
 
 
-def test_whoever_was_erased_stays_erased(log: Log, world: World) -> None:
+def test_erased_subjects_stay_erased(log: Log, world: World) -> None:
     world.use(log.database_url)
     life, other = stripe.Payment(receipt_email="ada@example.com"), stripe.Payment(receipt_email="bob@example.com")
     invoice = stripe.Invoice(customer_email="ada@example.com")

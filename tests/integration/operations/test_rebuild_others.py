@@ -271,7 +271,7 @@ def findings(log: Log) -> dict[str, tuple[str, str]]:
     return {finding.act.split("`")[1] if finding.act else "": (finding.level, finding.text) for finding in found_}
 
 
-def test_the_doctor_finds_what_is_lost(log: Log) -> None:
+def test_the_doctor_finds_lost_rows(log: Log) -> None:
     log.payments(lives(20, seed=1))
     asyncio.run(deliver(log, 2))
     send(log, [command_to("a@example.com")])

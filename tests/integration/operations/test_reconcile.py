@@ -35,7 +35,7 @@ async def test_two_equal_sides_are_reported_as_equal(connection: psycopg.AsyncCo
     }  # fmt: skip
 
 
-async def test_what_never_came_is_missing_here_and_comes_through_the_intake(
+async def test_an_object_without_events_is_missing_here_and_arrives_through_the_intake(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, database_url: str
 ) -> None:
     api.keep(*world.theirs)
@@ -95,7 +95,7 @@ async def test_every_difference_is_reported_field_by_field_and_repaired(  # noqa
     assert (report.mended, report.remaining, report.equal) == (1, 0, True)
 
 
-async def test_what_cannot_be_mended_is_handed_in_and_remains(
+async def test_a_difference_that_cannot_be_repaired_is_handed_in_and_remains(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, database_url: str
 ) -> None:
     """A received payment stays received, whatever later events state."""
@@ -138,7 +138,7 @@ async def test_a_draft_that_stripe_has_deleted_is_void_and_one_that_is_void_is_t
 
 
 @pytest.mark.parametrize(("livemode", "account"), [(True, None), (False, "acct_7")])
-async def test_what_is_of_another_mode_or_account_is_not_looked_for(
+async def test_objects_of_another_mode_or_account_are_not_compared(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World, livemode: bool, account: str | None
 ) -> None:
     await handled(connection, *world.ours)

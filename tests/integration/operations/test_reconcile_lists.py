@@ -71,7 +71,7 @@ async def test_a_charge_that_the_list_does_not_include_is_fetched(
     assert [path for path, _ in api.calls if path == f"/v1/charges/{world.payment.charge}"]
 
 
-async def test_one_object_that_cannot_be_read_costs_no_other(
+async def test_one_object_that_cannot_be_read_affects_no_other(
     connection: psycopg.AsyncConnection, api: StripeApi, world: World
 ) -> None:
     await handled(connection, *world.ours)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PARTNER: Final = {"PARTNER_ACME_SECRET": "acme-secret", "PARTNER_ACME_TOKEN": "acme-token"}
 
 
-async def test_what_was_handled_goes_out_again_under_the_same_id_and_is_counted_as_unchanged(gateway: Gateway) -> None:
+async def test_a_handled_event_is_sent_again_under_the_same_id_and_is_counted_as_unchanged(gateway: Gateway) -> None:
     await payments(gateway, 3)
     first = [event_id for event_id, _ in await carried(gateway)]
     found = await replayed(gateway, source="stripe", reason="subscriber lost its copy")
@@ -46,7 +46,7 @@ async def test_what_was_handled_goes_out_again_under_the_same_id_and_is_counted_
     assert (found["reason"], found["filters"]) == ("subscriber lost its copy", {"source": "stripe"})
 
 
-async def test_what_was_never_handled_is_processed_once_its_mark_is_there(gateway: Gateway) -> None:
+async def test_an_event_that_was_never_handled_counts_as_processed_once_its_mark_exists(gateway: Gateway) -> None:
     await payments(gateway, 2)
     await carried(gateway, handled=False)
     replay_id = await taken_up(gateway, status="accepted")
@@ -81,7 +81,9 @@ async def test_copies_of_one_event_are_sent_once(gateway: Gateway) -> None:
     assert figures(await replayed(gateway, status="duplicate"))["matched"] == 1
 
 
-async def test_what_was_refused_under_a_wrong_secret_is_recovered_once_the_secret_is_right(start_gateway: StartGateway) -> None:
+async def test_deliveries_refused_under_a_wrong_secret_are_recovered_once_the_secret_is_right(
+    start_gateway: StartGateway,
+) -> None:
     async with start_gateway() as gateway:
         bodies = await refused(gateway, 5)
         found = await replayed(gateway, status="rejected")
@@ -201,7 +203,7 @@ async def test_an_event_whose_marks_are_past_retention_is_refused_not_sent(gatew
     assert await carried(gateway, handled=False) == []
 
 
-async def test_partners_are_recovered_by_signature_but_never_by_a_token_that_nobody_kept(start_gateway: StartGateway) -> None:
+async def test_partners_are_recovered_by_signature_but_never_by_a_token_which_is_not_kept(start_gateway: StartGateway) -> None:
     async def send(gateway: Gateway, body: bytes, **headers: str) -> None:
         sent = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
         async with gateway.client.post(f"{gateway.public}/v1/webhooks/partner/leads", data=body, headers=sent) as answer:

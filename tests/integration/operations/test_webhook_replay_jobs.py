@@ -104,7 +104,7 @@ SENSELESS: Final[list[tuple[dict[str, Any], str]]] = [
 ]
 
 
-async def test_what_makes_no_sense_is_refused(gateway: Gateway) -> None:
+async def test_a_nonsensical_request_is_refused(gateway: Gateway) -> None:
     answers = [await post(gateway, "/v1/admin/webhooks/replay", body) for body, _ in SENSELESS]
     assert [(status, problem["reason"]) for status, problem in answers] == [(422, reason) for _, reason in SENSELESS]
     assert await gateway.rows("webhook_replays") == []
@@ -191,7 +191,7 @@ async def test_a_replay_is_forgotten_with_its_items_after_the_retention_unless_i
     assert {str(row["replay_id"]) for row in await gateway.rows("webhook_replay_items")} == {running["replayId"]}
 
 
-async def test_the_command_line_asks_follows_and_calls_off_in_the_name_of_who_types(gateway: Gateway) -> None:
+async def test_the_command_line_starts_follows_and_cancels_in_the_name_of_its_user(gateway: Gateway) -> None:
     await payments(gateway, 2)
     await carried(gateway)
     status, found, _ = await command(

@@ -160,7 +160,7 @@ def test_migrations_come_first_and_have_secrets_of_their_own() -> None:
     assert {*secrets.values()} == {"tallyhook-processes"}
 
 
-def test_what_a_container_is_given_is_a_setting_and_where_the_documentation_has_it() -> None:
+def test_the_environment_of_a_container_has_only_documented_settings() -> None:
     given = {each["name"]: each["value"] for each in container(pods(rendered("defaults.yaml"))["tallyhook-gateway"])["env"]}
     known = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / "env.example").read_text(), re.MULTILINE)
     assert given.keys() <= {*known}
@@ -227,7 +227,7 @@ def test_the_page_on_production_has_the_patience_of_the_chart() -> None:
 
 
 @each_values
-def test_probes_ask_what_they_mean(values: str) -> None:
+def test_each_probe_requests_the_right_path(values: str) -> None:
     for name, each in of_kind(rendered(values), "Deployment").items():
         found = container(each["spec"]["template"])
         asked = {probe: found[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}

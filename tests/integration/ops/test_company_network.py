@@ -150,7 +150,7 @@ def test_an_untrusted_certificate_behind_the_proxy_is_reported(network: Company,
     assert f"the certificate of https://{NAME} is not trusted" in fetched.output
 
 
-def test_what_is_on_the_loopback_is_fetched_directly(network: Company, tmp_path: Path) -> None:
+def test_addresses_on_the_loopback_are_fetched_directly(network: Company, tmp_path: Path) -> None:
     network.web.answer = serve_jars
     mirror = f"https://127.0.0.1:{network.web.port}/maven"
     assert Fetched(tmp_path, mirror, SSL_CERT_FILE=str(network.ca), HTTPS_PROXY=network.proxy.url).whole

@@ -199,14 +199,14 @@ def test_nothing_of_the_local_stack_is_installed(running: Running) -> None:
     assert {*python(running.image, _MISSING, "psutil", "jpype", "pytest").stdout.split()} == {"psutil", "jpype", "pytest"}
 
 
-def test_what_runs_is_what_the_image_is_made_for() -> None:
+def test_the_image_runs_tallyhook_under_its_own_account() -> None:
     last = [line for line in lines() if line.stage == 1]
     assert ("ENTRYPOINT", '["tallyhook"]') in [(line.word, line.rest) for line in last]
     assert [line.rest for line in last if line.word == "COPY"] == ["--from=build /opt/tallyhook /opt/tallyhook"]
     assert [line.rest for line in last if line.word == "USER"] == ["tallyhook"]
 
 
-def test_an_operator_whose_number_has_no_account_is_named_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_whose_uid_has_no_account_is_named_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown() -> str:
         raise KeyError("getpwuid(): uid not found")
 

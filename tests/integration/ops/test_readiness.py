@@ -92,7 +92,9 @@ def test_every_process_waits_for_the_schema_and_is_ready_once_it_is_there(
             assert [reason for reason, _ in groupby(reasons)] == ["schema_missing", "schema_behind"]
 
 
-def test_a_newer_schema_is_run_on_until_a_contract_takes_away_what_is_needed(database_url: str, tmp_path: Path) -> None:
+def test_a_newer_schema_is_accepted_until_a_contracting_migration_removes_something_needed(
+    database_url: str, tmp_path: Path
+) -> None:
     set_revision(database_url, "9001")
     with running(("gateway",), tmp_path, DATABASE_URL=database_url) as gateway:
         health(gateway, 200)
@@ -165,7 +167,7 @@ def test_a_gateway_that_is_to_stop_is_unready_first_and_serves_until_the_delay_i
         assert gateway.logged("gateway_stopped")
 
 
-def test_who_asks_a_second_time_does_not_wait_for_the_delay(database_url: str, tmp_path: Path) -> None:
+def test_a_second_signal_skips_the_delay(database_url: str, tmp_path: Path) -> None:
     with running(("gateway",), tmp_path, DATABASE_URL=database_url, SHUTDOWN_DELAY="5m") as gateway:
         health(gateway, 200)
         gateway.process.send_signal(signal.SIGHUP)

@@ -45,17 +45,17 @@ def test_postgres_keeps_what_it_committed(own_stack: StartStack, end: str) -> No
 @pytest.mark.parametrize(
     "address", ["postgresql://postgres@127.0.0.1:{port}/postgres", "postgresql://postgres:x@127.0.0.1:{port}/postgres"]
 )
-def test_postgres_lets_nobody_in_without_its_password(postgres_server: str, address: str) -> None:
+def test_postgres_refuses_a_login_without_its_password(postgres_server: str, address: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(address.format(port=urlsplit(postgres_server).port))
 
 
-def test_redis_lets_nobody_in_without_its_password(redis_server: str) -> None:
+def test_redis_refuses_a_login_without_its_password(redis_server: str) -> None:
     with redis.Redis(port=urlsplit(redis_server).port or 0) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
 
 
-def test_what_the_servers_keep_is_readable_to_their_owner_alone(own_stack: StartStack) -> None:
+def test_files_of_the_servers_are_readable_to_their_owner_alone(own_stack: StartStack) -> None:
     stack = own_stack("postgres", "redis")
     secrets = {urlsplit(server.url).password or "?" for server in stack.servers}
     for path in [stack.data_dir, *stack.data_dir.rglob("*")]:
@@ -66,7 +66,7 @@ def test_what_the_servers_keep_is_readable_to_their_owner_alone(own_stack: Start
     assert not [secret for secret in secrets if secret in lines]
 
 
-def test_data_that_trusted_everybody_comes_up_again_and_asks_for_a_password() -> None:
+def test_data_without_passwords_comes_up_again_and_requires_a_password() -> None:
     """An older version left it so: any local account was a superuser, and the folders were open."""
     data_dir = temporary_data_dir()
     with Stack(data_dir, ["postgres", "redis"]) as stack, psycopg.connect(stack.postgres.url) as connection:
@@ -82,7 +82,7 @@ def test_data_that_trusted_everybody_comes_up_again_and_asks_for_a_password() ->
         with psycopg.connect(stack.postgres.url) as connection:
             assert connection.execute("select one from kept").fetchall() == [(1,)]
         assert redis.Redis.from_url(stack.redis.url).get("kept") == b"1"
-        test_postgres_lets_nobody_in_without_its_password(stack.postgres.dsn, "postgresql://postgres@127.0.0.1:{port}/postgres")
+        test_postgres_refuses_a_login_without_its_password(stack.postgres.dsn, "postgresql://postgres@127.0.0.1:{port}/postgres")
         assert not (data_dir / "postgres").stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
     shutil.rmtree(data_dir)
 
@@ -120,7 +120,7 @@ def test_kafka_loads_its_classes_from_the_archive_that_was_made_of_them(tmp_path
     assert (done.returncode, len(done.stdout.strip())) == (0, 22), done.stderr
 
 
-def test_kafka_gets_a_copy_of_what_formatting_gives(tmp_path: Path) -> None:
+def test_kafka_gets_a_copy_of_formatted_storage(tmp_path: Path) -> None:
     """It runs no Java for it; `test_kafka_keeps_its_topics_over_a_restart` starts on such a copy."""
     kafka = Kafka(tmp_path, Ports())
     storage, formatted = kafka._data, tmp_path / "formatted"

@@ -73,7 +73,7 @@ async def test_processes_that_count_side_by_side_report_it_once(database_url: st
     assert len(alerts(database_url)) == 1
 
 
-async def test_what_is_rolled_back_was_not_counted(connection: AsyncConnection, database_url: str) -> None:
+async def test_a_rolled_back_event_is_not_counted(connection: AsyncConnection, database_url: str) -> None:
     async with connection.transaction(force_rollback=True):
         assert await count_occurrences(connection, FAILING, "p1", 10, NOON)
     assert alerts(database_url) == []

@@ -53,7 +53,7 @@ def test_spans_and_lag_are_exact_with_and_without_a_commit(kafka: Cluster, offse
     assert (groups[group].state, groups[group].live) == ("empty", False)
 
 
-def test_a_commit_before_what_is_still_kept_counts_what_is_there_to_read() -> None:
+def test_a_commit_before_the_first_kept_record_counts_the_records_that_exist() -> None:
     assert Span(10, 30).lag(3) == 20
     assert Span(10, 30).lag(40) == 0
     assert Span(10, 30).lag(None) == 20
@@ -77,7 +77,7 @@ def test_an_offset_committed_during_the_request_lies_within_the_log(kafka: Clust
     assert look.spans == {Place(topic, 0): Span(0, 7)}
 
 
-def test_a_group_that_nobody_knows_is_dead(offsets: Offsets) -> None:
+def test_an_unknown_group_is_dead(offsets: Offsets) -> None:
     group = offsets.group(f"g-{uuid4()}")
     assert (group.state, group.live, group.members, group.committed) == ("dead", False, (), {})
 
@@ -87,7 +87,7 @@ def _joined(member: Consumer) -> bool:
     return bool(member.assignment())
 
 
-def test_a_live_group_shows_its_members_and_what_each_reads(kafka: Cluster, offsets: Offsets) -> None:
+def test_a_live_group_shows_its_members_and_the_partitions_of_each(kafka: Cluster, offsets: Offsets) -> None:
     topic, group = make_topic(kafka, partitions=3), f"g-{uuid4().hex[:8]}"
     member = Consumer(kafka.client | {"group.id": kafka.named(group), "client.id": "reader-one"})
     try:

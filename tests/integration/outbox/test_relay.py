@@ -123,7 +123,7 @@ def test_nothing_lingers_while_the_relay_waits_for_it(kafka: Cluster) -> None:
         publisher.close()
 
 
-def test_a_read_ends_where_its_bytes_do_and_what_is_larger_comes_alone(database_url: str) -> None:
+def test_a_read_ends_at_its_limit_of_bytes_and_a_larger_row_comes_alone(database_url: str) -> None:
     sizes = [400, 300, 301, 300_000, 250_000, 10]  # the large ones are kept beside the row
     write(database_url, *(event("any", data=random.randbytes(size)) for size in sizes))
     reads: list[list[int]] = []
@@ -177,7 +177,7 @@ def test_a_transaction_that_commits_late_is_still_relayed(database_url: str, kaf
     assert {record.headers["ce_id"] for record in found} == {str(early.id), str(late.id)}
 
 
-def test_a_lost_hint_only_costs_the_polling_interval(database_url: str, kafka: Cluster) -> None:
+def test_after_a_lost_notification_the_relay_polls(database_url: str, kafka: Cluster) -> None:
     topic = make_topic(kafka)
     with running_relay(database_url, kafka, relay_poll="200ms"), psycopg.connect(database_url) as quiet:
         quiet.execute(APPEND.replace("select pg_notify('outbox', '')", "select 1"), columns_of([event(topic)]))
@@ -206,7 +206,7 @@ def test_a_backlog_that_takes_too_long_to_count_is_sent_all_the_same(
     assert counts[1] - counts[0] >= 20 * 0.1  # each count leaves time for the rows
 
 
-def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_rest_goes_on(
+def test_an_event_that_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_others_go_on(
     database_url: str, kafka: Cluster
 ) -> None:
     topic = make_topic(kafka, **{"max.message.bytes": "2000"})
@@ -233,7 +233,7 @@ def test_what_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_res
     assert all(b"runbooks/outbox-backlog.md" in row[1] for row in alerts)
 
 
-def test_what_follows_a_refused_event_waits_for_nothing(database_url: str, kafka: Cluster) -> None:
+def test_events_after_a_refused_one_do_not_wait(database_url: str, kafka: Cluster) -> None:
     """The refusal of a record ends the session of the producer."""
 
     def resent() -> float:
@@ -249,7 +249,7 @@ def test_what_follows_a_refused_event_waits_for_nothing(database_url: str, kafka
     assert resent() == before
 
 
-def test_a_relay_whose_clock_is_hours_ahead_goes_on_without_its_time(
+def test_a_relay_whose_clock_is_hours_ahead_continues_and_ignores_its_own_time(
     database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = datetime.now(UTC) + timedelta(hours=2)

@@ -87,7 +87,7 @@ class Surprise(Exception):
     """An unexpected error."""
 
 
-def test_what_making_a_record_raises_parks_its_row(database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_making_a_record_parks_its_row(database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = make_topic(kafka)
     bad, good = event(topic), event(topic)
     to_headers = publisher_module.to_headers

@@ -65,7 +65,7 @@ def test_with_a_wrong_clock_nothing_goes_and_the_days_are_still_made(
     assert partitions.detached(connection) == []
 
 
-def test_what_else_goes_goes_by_the_clock_of_the_server(connection: psycopg.Connection, settings: RetentionSettings) -> None:
+def test_all_other_deletions_use_the_clock_of_the_server(connection: psycopg.Connection, settings: RetentionSettings) -> None:
     given: list[datetime] = []
     keep_partitions(settings, lambda _, due: given.append(due.now), own=lambda: datetime.now(UTC) + timedelta(seconds=50))
     row = connection.execute("select clock_timestamp()").fetchone()

@@ -53,7 +53,7 @@ async def silence(leases: float) -> None:
     await asyncio.to_thread(wait_until, lambda: passed(start, leases))
 
 
-def test_what_a_stopped_process_held_is_free_within_the_lease_and_it_knows_when_it_goes_on(
+def test_a_lock_of_a_frozen_process_is_free_within_the_lease_and_it_notices_when_it_continues(
     database_url: str, other: psycopg.Connection
 ) -> None:
     command = [sys.executable, str(HOLDER), database_url, str(SECONDS)]
@@ -73,7 +73,7 @@ def test_what_a_stopped_process_held_is_free_within_the_lease_and_it_knows_when_
         holder.stdin.close()
 
 
-def test_a_busy_loop_keeps_what_it_holds_and_one_that_hangs_gives_it_away(database_url: str, other: psycopg.Connection) -> None:
+def test_a_busy_loop_keeps_its_lock_and_one_that_hangs_loses_it(database_url: str, other: psycopg.Connection) -> None:
     loop = Heartbeat("test")
     with Lease(database_url, "test", LEASE, loop) as lease:
         lease.connection.execute("select pg_advisory_lock(1)")
@@ -139,7 +139,7 @@ async def test_a_holder_that_waits_keeps_its_session(database_url: str, other: p
             await connection.execute("select 1")
 
 
-def test_holding_costs_a_few_small_statements_a_lease(database_url: str, other: psycopg.Connection) -> None:
+def test_holding_a_lock_takes_a_few_small_statements_a_lease(database_url: str, other: psycopg.Connection) -> None:
     with Lease(database_url, "test", LEASE, Heartbeat("test")) as lease:
         pid = lease.connection.info.backend_pid
         queries = set()

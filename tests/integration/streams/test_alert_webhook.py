@@ -52,7 +52,7 @@ async def until_came(hook: Crm, *ids: str) -> None:
     await eventually(came)
 
 
-async def test_a_web_hook_that_comes_is_used_and_one_that_goes_keeps_what_waits(pool: Pool, database_url: str) -> None:
+async def test_an_added_webhook_is_used_and_messages_for_a_removed_one_keep_waiting(pool: Pool, database_url: str) -> None:
     given = {
         "DATABASE_URL": database_url,
         "KAFKA_BOOTSTRAP_SERVERS": "k:1",

@@ -48,7 +48,7 @@ async def test_a_command_has_the_attempt_made_now_and_answers_with_it(leads: Lea
     assert len(leads.crm.taken) == 3
 
 
-async def test_a_command_brings_back_a_lead_that_was_given_up(leads: Leads) -> None:
+async def test_a_command_revives_a_lead_that_was_given_up(leads: Leads) -> None:
     leads.crm.answers("/acme", status(410), status(200))
     [lead_id] = await leads.take_in(lead())
     async with leads.dispatcher() as dispatcher:

@@ -85,7 +85,7 @@ async def test_a_retry_after_is_waited_for(leads: Leads) -> None:
 
 
 @pytest.mark.parametrize("code", [429, 503])
-async def test_a_retry_after_holds_the_whole_partner_and_nobody_else(leads: Leads, code: int) -> None:
+async def test_a_retry_after_delays_the_whole_partner_and_no_other(leads: Leads, code: int) -> None:
     leads.crm.answers("/acme", status(code, Retry_After="300"), status(204))
     await leads.take_in(*(lead(f"{n}") for n in range(3)), *(lead(f"{n}", "other") for n in range(3)))
     async with leads.dispatcher(cap=1) as dispatcher:
@@ -163,7 +163,7 @@ async def test_a_lead_of_a_partner_without_crm_is_tried_so_that_its_failure_is_r
     assert [row["error"] for row in await leads.attempts(lead_id)] == ["crm_not_configured"]
 
 
-async def test_a_slow_partner_holds_up_nobody_else(leads: Leads) -> None:
+async def test_a_slow_partner_delays_no_other(leads: Leads) -> None:
     leads.crm.answers("/acme", hang)
     await leads.take_in(*(lead(f"slow-{n}") for n in range(50)))
     await leads.take_in(*(lead(f"quick-{n}", "other") for n in range(50)))
@@ -182,7 +182,7 @@ async def test_a_slow_partner_holds_up_nobody_else(leads: Leads) -> None:
     assert row["count"] >= 10
 
 
-async def test_large_leads_go_few_at_a_time_and_what_is_larger_than_the_partners_part_alone(leads: Leads) -> None:
+async def test_large_leads_are_sent_few_at_a_time_and_one_larger_than_the_partners_part_alone(leads: Leads) -> None:
     sizes = [200_000, 200_000, 200_000, 900_000, 100]
     ids = [(await leads.take_in(lead(f"crm-{place}", note="x" * size)))[0] for place, size in enumerate(sizes)]
     await leads.take_in(lead("other-1", partner="other", note="x" * 200_000))
@@ -250,7 +250,7 @@ async def test_a_worker_that_was_stopped_past_its_claim_does_not_send(leads: Lea
     assert leads.crm.ids("/acme") == [str(lead_id)]
 
 
-async def test_a_lead_whose_claim_is_over_is_not_sent_on_a_connection_that_is_there_already(leads: Leads) -> None:
+async def test_a_lead_whose_claim_is_over_is_not_sent_on_an_open_connection(leads: Leads) -> None:
     first, second = await leads.take_in(lead("1"), lead("2"))
     async with leads.dispatcher(cap=1) as dispatcher:
         await round_of(dispatcher)
@@ -313,7 +313,7 @@ async def test_the_same_event_twice_changes_nothing(leads: Leads) -> None:
     assert len(leads.crm.taken) == 1
 
 
-async def test_what_ended_while_postgres_was_away_is_written_down_later(leads: Leads, database_url: str) -> None:
+async def test_an_attempt_that_ended_while_postgres_was_away_is_stored_later(leads: Leads, database_url: str) -> None:
     [lead_id] = await leads.take_in(lead())
     async with leads.dispatcher() as dispatcher:
         await dispatcher.run_once()

@@ -57,7 +57,7 @@ async def raw_crm() -> AsyncIterator[RawCrm]:
         yield crm
 
 
-async def test_a_retry_after_that_is_no_date_costs_nothing_but_its_attempt(leads: Leads) -> None:
+async def test_a_retry_after_that_is_no_date_affects_only_its_attempt(leads: Leads) -> None:
     """Case 02."""
     async with raw_crm() as raw:
         raw.answer = HARD
@@ -155,7 +155,7 @@ STEPS: Final[dict[str, Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_what_an_attempt_raises_is_its_failure_up_to_the_bound(
+async def test_an_error_in_an_attempt_is_its_failure_up_to_the_limit(
     leads: Leads, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     bad, good, later = await leads.take_in(lead("bad"), lead("good"), lead("other", "other"))
@@ -172,7 +172,7 @@ async def test_what_an_attempt_raises_is_its_failure_up_to_the_bound(
     assert [data["alert"] for kind, data in emitted if kind == "alert.raised"] == ["lead_delivery_exhausted"]
 
 
-async def test_where_deciding_fails_what_is_delivered_is_delivered(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_if_the_decision_fails_a_delivered_lead_is_still_delivered(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise Surprise
 
@@ -188,7 +188,7 @@ async def test_where_deciding_fails_what_is_delivered_is_delivered(leads: Leads,
     assert leads.crm.ids("/other") == [str(good)]
 
 
-async def test_an_outcome_that_cannot_be_written_costs_its_own_lead_only(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_outcome_that_cannot_be_stored_affects_its_own_lead_only(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = await leads.take_in(lead("bad"), *(lead(f"{n}") for n in range(6)), lead("other", "other"))
     bad = ids[0]
     monkeypatch.setattr(settling, "outcome_of", breaking(outcome_of, str(bad), lambda ended, *_: str(ended.lead.id)))

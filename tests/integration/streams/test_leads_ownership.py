@@ -72,7 +72,7 @@ async def test_several_share_them_out_and_no_partner_has_two(database_url: str) 
         await until(is_shared_out)
 
 
-async def test_what_a_worker_had_that_is_gone_goes_to_the_others(database_url: str) -> None:
+async def test_partners_of_a_dead_worker_go_to_the_others(database_url: str) -> None:
     async with kept(ownership_of(database_url)) as stays:
         async with kept(ownership_of(database_url)) as goes:
             await until(lambda: bool(held(goes)))

@@ -49,7 +49,7 @@ async def fail(leads: Leads, number: int, **limits: Any) -> None:
     leads.crm.taken.clear()
 
 
-async def test_everybody_can_see_that_a_crm_is_left_alone_and_why(leads: Leads) -> None:
+async def test_the_view_shows_that_a_crm_gets_no_leads_and_why(leads: Leads) -> None:
     await fail(leads, 25)
     seen = await partner_view(leads)
     assert (seen.waiting, seen.failures, seen.error) == (25, 5, "http_500")

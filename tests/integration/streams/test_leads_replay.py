@@ -40,7 +40,7 @@ async def test_in_a_replay_leads_get_the_state_of_their_events_and_no_crm_is_cal
     assert await leads.rows(TOLD_BY_EVENTS) == lost
 
 
-async def test_a_replay_holds_undelivered_leads_back_until_somebody_asks(leads: Leads) -> None:
+async def test_a_replay_holds_undelivered_leads_back_until_a_command(leads: Leads) -> None:
     leads.crm.answers("/acme", status(500))
     events = [came(lead("1"), leads.clock.now), came(lead("2", "other"), leads.clock.now)]
     await leads.handle(events[0])

@@ -201,7 +201,7 @@ async def test_a_user_who_opted_out_gets_nothing_and_that_is_emitted(worker: Wor
     assert [kind for kind, _ in await worker.emitted()] == ["notification.suppressed"] * 2
 
 
-async def test_who_opts_out_while_a_message_waits_does_not_get_it(worker: Worker, mail: MailServer) -> None:
+async def test_a_user_who_opts_out_while_a_message_waits_does_not_get_it(worker: Worker, mail: MailServer) -> None:
     await worker.know("u-1", email="zoe@example.com")
     waiting = await worker.command("u-1")
     await worker.know("u-1", email="zoe@example.com", optOuts=["EMAIL"])
@@ -219,7 +219,7 @@ async def test_an_unknown_user_cannot_be_reached_and_that_is_emitted(worker: Wor
     assert [kind for kind, _ in await worker.emitted()] == ["notification.failed"]
 
 
-async def test_a_payer_whom_nobody_knows_is_written_to_at_the_address_of_the_event(worker: Worker, mail: MailServer) -> None:
+async def test_an_unknown_payer_gets_the_mail_at_the_address_of_the_event(worker: Worker, mail: MailServer) -> None:
     await worker.know("u-optout", email="none@example.com", optOuts=["EMAIL"])
     sent = await worker.command("u-unknown", fallback="payer@example.com")
     refused = await worker.command("u-unknown", fallback="none@example.com")
@@ -328,7 +328,7 @@ async def test_a_claim_is_renewed_while_the_provider_takes_its_time(worker: Work
     assert (await worker.read(sent)).attempts == 1
 
 
-async def test_what_a_dead_worker_was_sending_is_sent_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:
+async def test_a_message_of_a_dead_worker_is_sent_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:
     """The mail was sent, and the worker died before it could store that."""
     sent = await worker.command("zoe@example.com")
     dispatcher = worker.dispatcher(lease=timedelta(milliseconds=300))

@@ -38,7 +38,7 @@ async def know(worker: Worker, address: str) -> str:
 
 
 @pytest.mark.parametrize("address", NEVER)
-async def test_what_can_never_be_an_address_has_failed_at_once(worker: Worker, mail: MailServer, address: str) -> None:
+async def test_an_impossible_address_fails_at_once(worker: Worker, mail: MailServer, address: str) -> None:
     """Case 01."""
     bad, good = await worker.command(await know(worker, address)), await worker.command("zoe@example.com")
     assert await worker.send() == {"sent": 1}
@@ -82,7 +82,7 @@ async def test_a_mail_goes_to_an_international_address(worker: Worker, mail: Mai
     assert recipients == ["jo@xn--bcher-kva.example", "zoë@xn--bcher-kva.example"]
 
 
-async def test_a_server_without_smtputf8_ends_what_needs_it(worker: Worker) -> None:
+async def test_a_message_that_needs_smtputf8_fails_at_a_server_without_it(worker: Worker) -> None:
     bad = await worker.command(await know(worker, "zoë@example.com"))
     assert await worker.send() == {"failed": 1}
     assert (await worker.read(bad)).reason == "smtputf8_unsupported"
@@ -106,7 +106,7 @@ def breaking(original: Callable[..., Any], culprit: UUID) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     "error", [Surprise("boo\0\udc80"), RecursionError(), asyncio.CancelledError(), ExceptionGroup("x", [OSError()])]
 )
-async def test_what_an_attempt_raises_is_counted_and_bounded(
+async def test_errors_in_attempts_are_counted_and_limited(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     bad, good = await worker.command("jo@example.com"), await worker.command("zoe@example.com")
@@ -128,7 +128,7 @@ async def test_what_an_attempt_raises_is_counted_and_bounded(
     assert type(error).__name__ in str(view.error)
 
 
-async def test_an_outcome_that_cannot_be_written_costs_its_own_notification(
+async def test_an_outcome_that_cannot_be_stored_affects_its_own_notification_only(
     worker: Worker, mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = await worker.command("jo@example.com"), await worker.command("zoe@example.com")

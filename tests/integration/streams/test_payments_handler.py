@@ -128,7 +128,7 @@ async def test_the_culprit_of_a_batch_is_named_and_nothing_is_written(worker: Wo
     assert not any((await worker.projected()).values())
 
 
-async def test_a_word_that_postgres_cannot_hold_is_left_out_and_costs_nothing_else(worker: Worker) -> None:
+async def test_a_text_that_postgres_cannot_store_is_left_out_and_loses_nothing_else(worker: Worker) -> None:
     await worker.handle(Payment(metadata={"reference": r"back\u0000slash"}).succeeded(description="\0"))
     payment = Payment(metadata={"order_id": "a\0b", "user_id": "u-1"}, receipt_email="a\0@example.com")
     await worker.handle(payment.succeeded())
@@ -205,7 +205,7 @@ async def _wait_for_blocked(worker: Worker, blocked: Worker) -> None:
         pass
 
 
-async def test_who_loses_the_race_for_a_new_payment_looks_again(worker: Worker, other_worker: Worker) -> None:
+async def test_the_loser_of_a_race_for_a_new_payment_reads_it_again(worker: Worker, other_worker: Worker) -> None:
     payment = Payment()
     async with worker.connection.transaction():
         await worker.handle(payment.created(START))

@@ -124,7 +124,7 @@ async def test_only_the_bad_event_is_set_aside(pool: Pool, database_url: str, na
     assert emitted == {"type": "dead-letter.recorded", "causation_id": letter["event_id"]}
 
 
-async def test_a_bug_in_a_handler_costs_the_event_that_shows_it_and_no_other(pool: Pool, database_url: str) -> None:
+async def test_a_bug_in_a_handler_affects_only_the_event_that_triggers_it(pool: Pool, database_url: str) -> None:
     def fault(event: Event) -> None:
         if event.data == b"2":
             raise KeyError("amount")
@@ -135,7 +135,7 @@ async def test_a_bug_in_a_handler_costs_the_event_that_shows_it_and_no_other(poo
     assert letter == {"reason": "handler_failed", "detail": "KeyError: 'amount'"}
 
 
-async def test_a_value_that_postgres_refuses_costs_its_event_only(pool: Pool, database_url: str) -> None:
+async def test_a_value_that_postgres_refuses_affects_its_event_only(pool: Pool, database_url: str) -> None:
     class Strict(Notes):
         async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
             for event in events:

@@ -131,7 +131,7 @@ def handled(database_url: str, event: Event) -> bool:
 @pytest.mark.parametrize(
     "raised", ["asyncio.CancelledError()", "GeneratorExit()", "KeyboardInterrupt()", "Ours()", "SystemExit()"]
 )
-def test_what_is_no_exception_ends_the_process_and_the_event_comes_again(
+def test_a_base_exception_ends_the_process_and_the_event_is_read_again(
     kafka_topics: Cluster, database_url: str, event: Event, raised: str, roles: str
 ) -> None:
     before = lag(kafka_topics)

@@ -68,7 +68,7 @@ async def test_a_payment_is_read_with_its_links_its_events_and_its_reconciliatio
     assert history_lines[0]["occurredAt"] == datetime.fromtimestamp(START, tz=UTC).isoformat().replace("+00:00", "Z")
 
 
-async def test_what_is_paid_under_a_reference_of_another_payment_is_unexpected(worker: Worker, reader: AsyncConnection) -> None:
+async def test_a_payment_under_the_reference_of_another_one_is_unexpected(worker: Worker, reader: AsyncConnection) -> None:
     first, second = (Payment(id=name, metadata={"order_id": "o-1"}) for name in ("pi_1", "pi_2"))
     async with worker.connection.transaction():
         await expect(worker.connection, "o-1", 1999, "usd", None, new_trace())
@@ -119,7 +119,7 @@ async def test_a_payment_shows_its_refunds_and_disputes_and_each_is_read_by_itse
     assert dispute.respond_by == datetime.fromtimestamp(START + 2 + 7 * DAY, tz=UTC)
 
 
-async def test_what_nobody_has_spoken_of_is_not_found(reader: AsyncConnection) -> None:
+async def test_an_object_without_events_is_not_found(reader: AsyncConnection) -> None:
     assert await reads.payment(reader, "pi_1") is None
     assert await reads.refund(reader, "re_1") is None
     assert await reads.dispute(reader, "du_1") is None

@@ -43,7 +43,7 @@ async def test_a_worker_that_leaves_hands_over_where_it_was(bench: Bench) -> Non
     assert handler.losses == heir.losses == []
 
 
-async def test_what_is_acknowledged_is_committed_before_its_partitions_go(bench: Bench) -> None:
+async def test_acknowledged_records_are_committed_before_their_partitions_are_revoked(bench: Bench) -> None:
     """Faust drops the acknowledgements of revoked partitions; their next owner would get the records again."""
     first, second = Handler.opened(), Handler.opened()
     bench.produce(dict.fromkeys(range(4), 20))
@@ -56,7 +56,7 @@ async def test_what_is_acknowledged_is_committed_before_its_partitions_go(bench:
     assert second.done == []
 
 
-async def test_what_waited_for_its_turn_while_partitions_were_given_out_is_not_acknowledged(bench: Bench) -> None:
+async def test_records_that_wait_during_a_rebalance_are_not_acknowledged(bench: Bench) -> None:
     """It is read again in the new generation; if it were acknowledged, a crash before that would lose it."""
     other = make_topic(bench.kafka, partitions=4)
     first, second = Once(), Handler()
@@ -85,9 +85,7 @@ async def test_a_partition_whose_position_is_being_requested_does_not_crash_the_
         await app.consumer.verify_all_partitions_active()
 
 
-async def test_a_fetch_that_waits_passes_over_no_partition_that_was_given_out_since(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_waiting_fetch_skips_no_partition_that_was_assigned_since(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a fetch does not delay the end of a worker either."""
     monkeypatch.setattr(transport, "_FETCH", 1000.0)
     first, second = Handler.opened(), Handler.opened()
@@ -102,7 +100,7 @@ async def test_a_fetch_that_waits_passes_over_no_partition_that_was_given_out_si
         await bench.until_committed(dict.fromkeys(range(4), 1) | dict.fromkeys(regained, 2))
 
 
-async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) -> None:
+async def test_no_record_is_skipped_while_workers_come_and_go(bench: Bench) -> None:
     """Few records at a time, so that a fetch nearly always waits for more when partitions are reassigned."""
     handlers = [Slow() for _ in range(6)]
     async with bench.trickling() as produced, bench.worker(handlers[0]):
@@ -120,7 +118,7 @@ async def test_nothing_is_passed_over_while_workers_come_and_go(bench: Bench) ->
     assert [loss for handler in (*handlers, last) for loss in handler.losses] == []
 
 
-async def test_nothing_is_passed_over_while_partitions_go_to_and_fro(bench: Bench) -> None:
+async def test_no_record_is_skipped_while_partitions_move_back_and_forth(bench: Bench) -> None:
     first, second = Slow(), Slow()
     async with bench.trickling() as produced, bench.worker(first):
         for _ in range(TO_AND_FRO // 2):

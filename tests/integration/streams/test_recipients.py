@@ -104,5 +104,5 @@ def test_a_token_arrives_as_it_is_or_is_refused(provider: Provider, template: st
 @given(token=st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("template", TEMPLATES[:3])
-def test_whatever_the_token_nobody_else_gets_it(provider: Provider, template: str, token: str) -> None:
+def test_with_any_token_no_other_recipient_gets_it(provider: Provider, template: str, token: str) -> None:
     reached(provider, template, token)

@@ -71,7 +71,7 @@ def test_notifications_go_when_they_are_settled(connection: psycopg.Connection, 
     assert forget_records(connection, SETTINGS, NOW).notifications == 1 - stays
 
 
-def test_what_is_more_than_a_batch_goes_too(connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_beyond_one_batch_are_deleted_too(connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 2)
     for number in range(5):
         put_lead(connection, "x" * number, "rejected", came=200 + number, changed=150)

@@ -78,7 +78,7 @@ async def take(processor: Processor, *events: Event) -> None:
     await processor.process([record_of(event, offset=n) for n, event in enumerate(events)])
 
 
-async def test_what_is_upserted_is_found_through_the_alias_and_its_task_is_done(
+async def test_an_upserted_document_is_found_through_the_alias_and_its_task_is_done(
     processor: Processor, database_url: str, elastic: AsyncElasticsearch
 ) -> None:
     event = upserted("p1", 3, title="Küche", rooms=2)
@@ -97,7 +97,7 @@ async def test_the_latest_version_stays_in_whatever_order_they_come(processor: P
     assert await found(elastic) == {"p": {"n": 4}}
 
 
-async def test_what_is_deleted_is_not_found_and_no_late_older_upsert_brings_it_back(
+async def test_a_deleted_document_is_not_found_and_no_late_older_upsert_restores_it(
     processor: Processor, elastic: AsyncElasticsearch
 ) -> None:
     await take(processor, upserted("p", 1, n=1), deleted("p", 3), deleted("never-seen", 1))
@@ -168,7 +168,7 @@ async def test_elasticsearch_away_is_waited_for_and_nothing_is_lost(
     assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
 
 
-async def test_after_a_replay_no_version_is_given_out_again(
+async def test_after_a_replay_no_version_is_used_again(
     database_url: str,
     elasticsearch_server: str,
     elastic: AsyncElasticsearch,  # noqa: ARG001  # an empty one first

@@ -31,7 +31,7 @@ def of_one_second(subscription: stripe.Subscription, *statuses: str, **data: Any
 
 
 @pytest.mark.parametrize("order", [("active", "past_due"), ("past_due", "active")])
-async def test_the_provider_decides_what_no_event_of_one_second_does(world: World, order: Sequence[str]) -> None:
+async def test_the_provider_decides_if_no_event_of_one_second_does(world: World, order: Sequence[str]) -> None:
     subscription = stripe.Subscription()
     asked = contested("subscription", "provider")
     world.api.keep({**subscription_object(subscription, NOW), "status": "active"})

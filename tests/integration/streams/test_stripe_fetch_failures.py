@@ -118,7 +118,7 @@ async def test_a_key_of_the_other_mode_is_reported_at_once_and_nothing_is_reques
     assert len(await world.rows("select * from dead_letters where reason = 'api_key_of_other_mode'")) == 1
 
 
-async def test_one_object_that_fails_costs_no_other_one(world: World) -> None:
+async def test_one_object_that_fails_affects_no_other_one(world: World) -> None:
     invoice = an_invoice(world.api)
     odd = stripe.Invoice(id="in_odd\u0000")
     await world.arrive(invoice_paid("in_odd"), invoice_paid(invoice.id), invoice_paid("in_gone"))

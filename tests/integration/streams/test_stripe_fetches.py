@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runtime.kafka import Cluster
 
 
-async def test_what_it_names_is_fetched_and_folded_as_a_delivery_of_its_own(world: World) -> None:
+async def test_its_object_is_fetched_and_folded_as_a_separate_delivery(world: World) -> None:
     invoice = an_invoice(world.api)
     [event] = await world.arrive(invoice_paid(invoice.id))
     assert await world.rows("select * from invoices") == []
@@ -53,7 +53,7 @@ async def test_the_object_is_kept_byte_for_byte(world: World) -> None:
     assert json.dumps(world.api._objects[f"/v1/invoices/{invoice.id}"], indent=2).encode() in bytes(row["data"])
 
 
-async def test_nobody_asks_twice_for_the_same_sake(world: World) -> None:
+async def test_the_same_object_is_not_fetched_twice_for_one_event(world: World) -> None:
     invoice = an_invoice(world.api)
     events = await world.arrive(invoice_paid(invoice.id))
     await world.fetch()
@@ -68,7 +68,7 @@ async def test_nobody_asks_twice_for_the_same_sake(world: World) -> None:
     assert await world.rows("select * from outbox order by id") == before
 
 
-async def test_what_is_read_again_for_another_table_asks_for_nothing(world: World) -> None:
+async def test_an_event_read_again_for_another_table_fetches_nothing(world: World) -> None:
     events = await world.arrive(invoice_paid("in_1"))
     await world.connection.execute("delete from stripe_fetches")
     async with world.connection.transaction():
@@ -108,7 +108,7 @@ async def test_a_failed_attempt_is_emitted_though_the_invoice_does_not_show_it(w
         ("something_new", None, "pending"),
     ],
 )
-async def test_every_status_of_a_payment_intent_is_what_it_becomes(world: World, status: str, error: Any, becomes: str) -> None:
+async def test_every_status_of_a_payment_intent_becomes_its_state(world: World, status: str, error: Any, becomes: str) -> None:
     payment = stripe.Payment(amount=1999)
     received = 1999 if status == "succeeded" else 0
     world.api.keep(
@@ -138,7 +138,7 @@ async def test_an_object_without_a_fact_yet_is_settled_without_an_event(world: W
     assert await world.fetches() == [("empty", "object_says_nothing", 1)]
 
 
-async def test_what_is_gone_is_ignored_with_that_reason(world: World) -> None:
+async def test_a_deleted_object_is_ignored_with_that_reason(world: World) -> None:
     await world.arrive(invoice_paid("in_gone"))
     world.api.keep({"object": "invoice", "id": "in_deleted", "deleted": True})
     await world.arrive(invoice_paid("in_deleted"))
@@ -164,7 +164,7 @@ async def test_the_object_of_a_connected_account_is_requested_there(
     assert json.loads(row["data"])["account"] == "acct_7"
 
 
-async def test_what_names_no_object_that_is_folded_asks_for_nothing(world: World) -> None:
+async def test_an_event_whose_object_is_not_folded_fetches_nothing(world: World) -> None:
     await world.arrive(
         thin("v1.invoice.paid", None),
         thin("v1.invoice.paid", {"type": "invoice"}),
@@ -173,7 +173,7 @@ async def test_what_names_no_object_that_is_folded_asks_for_nothing(world: World
     assert await world.fetches() == []
 
 
-async def test_an_address_is_made_of_the_id_and_leads_nowhere_else(world: World) -> None:
+async def test_an_address_is_made_of_the_id_and_cannot_lead_elsewhere(world: World) -> None:
     await world.arrive(invoice_paid("../customers/cus_1?x=#"))
     await world.fetch()
     [(path, _)] = world.api.calls
@@ -181,7 +181,7 @@ async def test_an_address_is_made_of_the_id_and_leads_nowhere_else(world: World)
     assert await world.fetches() == [("gone", "object_gone", 1)]
 
 
-async def test_what_is_settled_is_forgotten_once_nobody_can_read_its_event_again(world: World) -> None:
+async def test_settled_fetches_are_deleted_once_their_event_cannot_be_read_again(world: World) -> None:
     invoice = an_invoice(world.api)
     await world.arrive(invoice_paid(invoice.id), invoice_paid("in_later", at=int(time.time()) + 100))
     await world.fetch()

@@ -90,7 +90,7 @@ def exposed(web: str) -> dict[tuple[str, int], int]:
     return found
 
 
-def test_lag_is_what_was_produced_until_a_worker_has_read_it(kafka_topics: Cluster, database_url: str) -> None:
+def test_lag_is_the_number_of_produced_records_until_a_worker_has_read_them(kafka_topics: Cluster, database_url: str) -> None:
     before = lag(kafka_topics) or 0
     produce(kafka_topics, 37)
     seen = take(Offsets(kafka_topics))

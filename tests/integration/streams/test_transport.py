@@ -62,7 +62,7 @@ async def test_records_are_read_however_a_topic_or_its_producer_compresses_them(
     assert numbers_of(handler.done, 0) == [*range(100)]
 
 
-async def test_what_is_not_done_is_not_committed_and_comes_again(bench: Bench) -> None:
+async def test_unfinished_records_are_not_committed_and_are_read_again(bench: Bench) -> None:
     stuck = Handler()
     bench.produce({0: 500})
     async with bench.worker(stuck) as app:
@@ -75,7 +75,7 @@ async def test_what_is_not_done_is_not_committed_and_comes_again(bench: Bench) -
     assert numbers_of(handler.done, 0) == [*range(500)]
 
 
-async def test_what_is_in_hand_is_bounded_in_bytes(bench: Bench) -> None:
+async def test_records_in_memory_are_limited_in_bytes(bench: Bench) -> None:
     """Two batches, and the fetch that passes them: a share of each partition. Without the bound it would be all."""
     limits, held = BatchLimits(BATCH, 500_000), [0]
 

@@ -17,7 +17,7 @@ PATCHES: Final = sorted((Path(__file__).parents[3] / "docs/upstream").glob("*.pa
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
-def test_a_patch_mends_what_its_own_test_shows(patch: Path, tmp_path: Path) -> None:
+def test_a_patch_fixes_the_fault_that_its_test_shows(patch: Path, tmp_path: Path) -> None:
     shutil.copytree(package_of(patch), tmp_path / package_of(patch).name)
     _apply(patch, tmp_path, "--include=tests/*")
     failed = _run(tmp_path)

@@ -31,7 +31,7 @@ JSON = st.recursive(
         (b"", ""),
     ],
 )
-def test_a_body_is_shown_as_it_came(body: bytes, shown: str) -> None:
+def test_a_body_is_shown_as_received(body: bytes, shown: str) -> None:
     assert pretty(body) == shown
 
 

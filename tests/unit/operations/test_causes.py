@@ -36,7 +36,7 @@ def test_the_page_of_a_reason_names_it_and_its_fault(reason: str) -> None:
     assert f"`{reason}`" in (ROOT / "runbooks/README.md").read_text()
 
 
-def test_a_reason_that_nobody_declared_is_ours() -> None:
+def test_an_undeclared_reason_is_our_fault() -> None:
     assert cause_of("never_heard_of").fault == "ours"
     assert set(THEIRS) < set(CAUSES)
     assert "fault" in DeadLetter.__struct_fields__

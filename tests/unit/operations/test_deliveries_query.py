@@ -36,7 +36,7 @@ def test_a_span_of_time_is_a_span_of_ids() -> None:
 
 
 @given(st.uuids())
-def test_a_cursor_leads_to_what_is_older(last: UUID) -> None:
+def test_a_cursor_leads_to_older_rows(last: UUID) -> None:
     assert span_of({"cursor": cursor_of(last), "to": "9999-12-31T00:00:00Z"})[1] <= last
 
 
@@ -74,14 +74,14 @@ def test_a_trace_of_someone_else_is_looked_for_in_the_last_day() -> None:
         {"limit": "true"},
     ],
 )
-def test_what_makes_no_sense_is_refused(given_parameters: dict[str, str]) -> None:
+def test_a_nonsensical_request_is_refused(given_parameters: dict[str, str]) -> None:
     with pytest.raises(GatewayError) as refusal:
         span_of(given_parameters)
     assert refusal.value.reason is Reason.QUERY_MALFORMED
 
 
 @pytest.mark.parametrize("text", ["", "evt_1", "0af7651916cd43dd8448eb211c80319c", "6f1c1f8e-3f5a-4c58-9a36-6f7f5a1e2b11"])
-def test_what_is_no_id_of_ours_is_not_found(text: str) -> None:
+def test_an_id_that_is_not_ours_is_not_found(text: str) -> None:
     with pytest.raises(GatewayError) as refusal:
         id_of(text, "delivery")
     assert refusal.value.reason is Reason.NOT_FOUND

@@ -154,7 +154,7 @@ def explained(accepted: frozenset[Traits], mode: str = "any") -> Explanation:
     return explain(stripe(key="whsec_other"), Circumstances(secrets=LIVE, accepted=accepted, mode=mode))
 
 
-def test_what_is_like_the_accepted_ones_and_signed_by_nobody_we_know_stays_unknown() -> None:
+def test_a_delivery_like_the_accepted_ones_with_an_unknown_signature_stays_unknown() -> None:
     assert explained(frozenset({Traits(live=True, account="acct_1")})).cause == "unknown"
     other = explained(frozenset({Traits(live=False, account="acct_1")}))
     assert (other.cause, "a live event of the account acct_1" in other.detail) == ("mode_or_endpoint", True)
@@ -174,7 +174,7 @@ def test_the_clock_skew_of_the_hour_is_reported() -> None:
 @given(
     body=st.binary(max_size=300), header=st.text(max_size=200), source=st.sampled_from(["stripe", "razorpay", "partner", "other"])
 )
-def test_whatever_came_is_explained_without_an_error_and_never_as_ours(body: bytes, header: str, source: str) -> None:
+def test_any_delivery_is_explained_without_an_error_and_never_as_ours(body: bytes, header: str, source: str) -> None:
     names = {"stripe": "Stripe-Signature", "razorpay": "X-Razorpay-Signature", "partner": "X-Partner-Signature"}
     refused = StoredDelivery(new_id(), source, "signature_wrong", "0" * 32, {names.get(source, "X"): header}, body, None)
     assert explain(refused, KNOWN).secret_id is None

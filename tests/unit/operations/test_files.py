@@ -128,7 +128,7 @@ def test_typed_fields_of_csv_are_read_as_json_and_none_makes_a_traceback(tmp_pat
     ("path", "text"),
     [(".", "Is a directory"), ("nowhere.csv", "No such file or directory"), ("/proc/self/mem", "Input/output error")],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, path: str, text: str) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, path: str, text: str) -> None:
     with pytest.raises(OperationError) as caught:
         read_rows(tmp_path / path)
     assert (caught.value.reason, str(caught.value)) == (Reason.FILE_UNREADABLE, f"{tmp_path / path}: {text}")

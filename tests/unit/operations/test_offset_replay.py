@@ -64,7 +64,7 @@ def test_a_replay_that_is_not_read_to_its_end_keeps_its_end() -> None:
     assert targets(Numbers({0: 130}), group=moved, unfinished={P0: 150}) == {P0: (130, 150), P1: (150, 150)}
 
 
-def test_a_log_that_has_lost_what_was_committed_is_not_read_again() -> None:
+def test_a_log_that_has_lost_committed_records_is_not_read_again() -> None:
     old = Group("tallyhook-payments", "empty", (), {P0: 50})
     assert targets(Beginning(), group=old) == {P0: (50, 50)}
 
@@ -147,7 +147,7 @@ def record(offset: int, event_id: UUID | None = None) -> Record:
     return Record("t", 0, offset, b"k", b"{}", [(name, str(value).encode()) for name, value in to_headers(event)])
 
 
-def test_records_are_counted_by_what_reading_them_again_would_do() -> None:
+def test_records_are_counted_by_the_effect_of_reading_them_again() -> None:
     today, known, twice, once = datetime.now(UTC).date(), new_id(), new_id(), new_id()
     batch = [record(0, known), record(1, twice), record(2, twice), record(3, once), Record("t", 0, 4, None, b"x", [])]
     advanced: list[int] = []

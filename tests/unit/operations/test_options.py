@@ -61,7 +61,7 @@ def test_a_time_may_be_how_long_ago() -> None:
         (["--id", str(UUID(int=1))] * 1001, "--id Expected `array` of length <= 1000"),
     ],
 )
-def test_what_http_refuses_the_command_refuses(words: list[str], text: str) -> None:
+def test_the_command_refuses_the_same_values_as_http(words: list[str], text: str) -> None:
     with pytest.raises(CommandError) as refusal:
         asked_by(words)
     assert str(refusal.value) == text

@@ -21,7 +21,7 @@ def test_a_rate_below_one_a_second_still_gets_its_turn() -> None:
     assert [pace.room(9.9), pace.room(10.1)] == [0, 1]
 
 
-def test_what_was_not_used_is_not_saved_up_beyond_one_batch() -> None:
+def test_unused_rate_is_not_saved_beyond_one_batch() -> None:
     pace = Pace(100.0, 50, now=0.0)
     assert pace.room(3600.0) == 50
 

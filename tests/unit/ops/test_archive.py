@@ -34,7 +34,7 @@ def test_it_is_made_once_and_appears_as_a_whole(tmp_path: Path) -> None:
     assert first.read_text() == "classes"
 
 
-def test_nobody_waits_while_another_makes_it(tmp_path: Path) -> None:
+def test_no_start_waits_while_another_makes_it(tmp_path: Path) -> None:
     with (tmp_path / ".storage-1.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert kept_in(tmp_path, "storage-1", write) is None

@@ -238,7 +238,7 @@ def _git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", folder, *arguments], check=True)  # noqa: S607  # git is where the PATH says
 
 
-def test_what_is_committed_and_unchanged_is_in_order(checkout: Callable[[EventType], list[str]]) -> None:
+def test_a_committed_and_unchanged_schema_is_in_order(checkout: Callable[[EventType], list[str]]) -> None:
     assert checkout(kind_of(Address)) == []
 
 
@@ -304,7 +304,7 @@ def test_outside_of_a_checkout_there_is_nothing_to_compare_with(tmp_path: Path) 
     assert references_of(tmp_path) == []
 
 
-def test_a_reference_that_lacks_the_file_is_passed_over(tmp_path: Path) -> None:
+def test_a_reference_without_the_file_is_skipped(tmp_path: Path) -> None:
     export(tmp_path, [kind_of(Address)])
     assert problems_of(tmp_path, [kind_of(Address)], [Reference("HEAD", lambda _path: None)]) == []
 

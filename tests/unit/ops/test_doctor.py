@@ -59,7 +59,7 @@ def test_a_placeholder_is_a_failure(value: str, tmp_path: Path) -> None:
     assert value not in "".join(finding)
 
 
-def test_a_short_token_and_what_is_not_stripes_are_warned_of(tmp_path: Path) -> None:
+def test_a_short_token_and_a_secret_that_is_not_stripes_are_warned_of(tmp_path: Path) -> None:
     found = findings_of(
         GOOD | {"INTERNAL_API_TOKEN": "abc123", "STRIPE_WEBHOOK_SECRET": "sk_live_8f1c2a9d7b6e4f3085a1c9d2"}, tmp_path
     )

@@ -46,7 +46,7 @@ def test_the_walk_finds_the_options_that_there_are() -> None:
 
 @pytest.mark.parametrize("text", NONE)
 @pytest.mark.parametrize(("command", "parameter"), [found[1:] for found in FOUND], ids=[name for name, _, _ in FOUND])
-def test_no_option_takes_what_is_no_finite_number(command: Any, parameter: Any, text: str) -> None:
+def test_no_option_accepts_a_number_that_is_not_finite(command: Any, parameter: Any, text: str) -> None:
     assert refuses(command, parameter, text)
 
 

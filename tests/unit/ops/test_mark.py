@@ -72,7 +72,7 @@ def left(environ: dict[str, str], clone: Clone) -> tuple[dict[str, str], str | N
     return environ, fault
 
 
-def test_what_was_set_is_left_out_and_what_the_user_has_set_stays(
+def test_marked_values_are_left_out_and_values_of_the_user_stay(
     one: Clone, fresh: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell = one.eval(fresh | {"REDIS_URL": "redis://mine"}, monkeypatch)

@@ -39,7 +39,7 @@ def test_without_well_known_ports_a_free_one_is_used(free_port: int) -> None:
     assert Ports().take("kafka", free_port) != free_port
 
 
-def test_a_taken_port_is_passed_over(taken_port: int) -> None:
+def test_a_taken_port_is_skipped(taken_port: int) -> None:
     port = Ports({"kafka": taken_port}, well_known=True).take("kafka", taken_port)
     assert port != taken_port
     assert is_free(port)
@@ -70,7 +70,7 @@ def test_an_address_that_is_not_ours_is_reported_as_that(host: str, why: str) ->
         Ports().take_exactly("public", 8080, host)
 
 
-def test_a_port_beyond_the_last_one_is_passed_over() -> None:
+def test_a_port_beyond_the_last_one_is_skipped() -> None:
     assert Ports(well_known=True).take("worker", 65_536) <= 65_535
 
 

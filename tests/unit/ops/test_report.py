@@ -86,7 +86,7 @@ def test_the_headline_names_what_is_not_ready_and_the_end_where_its_log_is(name:
     assert "tallyhook doctor" in text
 
 
-def test_it_ends_with_what_to_do_next() -> None:
+def test_it_ends_with_the_next_steps() -> None:
     assert re.findall(r"^  (\./dev \w+|eval .*\)\"|tallyhook \w+|Ctrl-C here)", report_of(WELL, DATA), re.MULTILINE) == [
         "./dev demo", 'eval "$(./dev env)"', "tallyhook doctor", "./dev down",
     ]  # fmt: skip

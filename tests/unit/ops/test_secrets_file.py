@@ -44,7 +44,7 @@ def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / ".env").read_text() == before
 
 
-def test_what_is_there_stays_even_without_a_last_line_end(tmp_path: Path) -> None:
+def test_existing_lines_stay_even_without_a_last_newline(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("INTERNAL_API_TOKEN=mine\nRETENTION_DAYS=3")
     ensure_secrets(tmp_path)
     values = dotenv_values(tmp_path / ".env")

@@ -244,7 +244,7 @@ def test_the_links_that_kubernetes_sets_are_left_alone(name: str) -> None:
     assert review_of(GOOD | {name: "tcp://10.0.0.1:1"}) == Review((), ())
 
 
-def test_the_lines_of_a_file_that_nobody_can_read_are_reported_by_their_numbers(tmp_path: Path) -> None:
+def test_unreadable_lines_of_a_file_are_reported_by_their_numbers(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         'A=1\n\nB hunter2=2\nC="hunter2\n\nRELAY_BATCH=${HUNTER_NOT_SET}\nPUBLIC_PORT=1\nPUBLIC_PORT=2\n'
     )
@@ -324,7 +324,7 @@ def test_a_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
     assert review(tmp_path, provided=GOOD).problems == ()
 
 
-def test_what_is_wrong_for_another_process_is_a_warning_and_its_missing_settings_are_none() -> None:
+def test_a_fault_for_another_process_is_a_warning_and_its_missing_settings_are_not() -> None:
     relay = {name: GOOD[name] for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")}
     found = review_of(relay | {"PUBLIC_PORT": "x"}, processes=["relay"])
     assert (found.problems, [warning.partition(":")[0] for warning in found.warnings]) == ((), ["PUBLIC_PORT"])
@@ -357,7 +357,7 @@ BROKEN: Final = "PUBLIC_PORT=eighty\nTRUSTED_PROXYS=10.0.0.0/8\nSTRIPE_WEBHOOK_S
 NAMED: Final = {"PUBLIC_PORT", "TRUSTED_PROXYS", "STRIPE_WEBHOOK_SECRET", "DATABASE_URL"}
 
 
-def test_up_starts_nothing_with_a_broken_file_and_generates_what_is_only_missing(tmp_path: Path) -> None:
+def test_up_starts_nothing_with_a_broken_file_and_generates_missing_values(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(BROKEN)
     with pytest.raises(SettingsError) as caught:
         check_settings(tmp_path, print)
@@ -389,7 +389,7 @@ def test_neither_half_of_a_pair_is_missing_because_the_other_is_not_utf8() -> No
         assert review_of(GOOD | pair | {name: f"{text}\udcff"}).problems == (f"{name}: is not UTF-8",)
 
 
-def test_no_default_in_place_of_what_is_not_utf8_contradicts_others() -> None:
+def test_no_default_in_place_of_a_value_that_is_not_utf8_contradicts_others() -> None:
     login = {"KAFKA_SASL_MECHANISM": "SCRAM-SHA-512", "KAFKA_SASL_USERNAME": "relay", "KAFKA_SASL_PASSWORD": "hunter2"}
     garbled = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL\udca0"}
     assert review_of(GOOD | login | garbled).problems == ("KAFKA_SECURITY_PROTOCOL: is not UTF-8",)
@@ -409,7 +409,7 @@ def test_the_command_reports_bytes_that_are_not_utf8_and_names_in_full(tmp_path:
     assert "Traceback" not in output
 
 
-def test_a_process_logs_what_is_doubtful_and_starts(tmp_path: Path) -> None:
+def test_a_process_logs_doubtful_settings_and_starts(tmp_path: Path) -> None:
     environ = {
         "DATABASE_URL": "postgresql://127.0.0.1:1/x",
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",

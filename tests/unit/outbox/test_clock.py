@@ -27,7 +27,7 @@ SECOND: Final = timedelta(seconds=1)
         (NOON + 62 * SECOND, -60),
     ],
 )
-def test_only_what_the_travel_of_the_answer_does_not_explain_is_skew(server: datetime, skew: int) -> None:
+def test_only_a_difference_beyond_the_travel_time_of_the_answer_is_skew(server: datetime, skew: int) -> None:
     found = reading(NOON, server, NOON + 2 * SECOND)
     assert found.skew == skew * SECOND
     assert REGISTRY.get_sample_value("tallyhook_clock_skew_seconds") == skew

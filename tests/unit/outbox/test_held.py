@@ -118,7 +118,7 @@ def test_each_try_logs_once_which_right_is_missing_by_the_name_on_the_cluster(cl
 
 
 @pytest.mark.usefixtures("clock")
-def test_what_is_held_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_held_rows_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held, "_ROWS_MAX", 2)
     held_now = HeldTopics(Cluster("kafka:9092"))
     held_now.hold("forbidden")

@@ -22,11 +22,11 @@ NONSENSE: Final[list[Any]] = [
 ]  # fmt: skip
 
 
-def test_what_was_never_set_has_the_default() -> None:
+def test_a_key_that_was_never_set_has_the_default() -> None:
     assert Config().get("lead.max_attempts", 8) == 8
 
 
-def test_what_was_set_wins_over_the_default() -> None:
+def test_a_set_value_overrides_the_default() -> None:
     assert Config({"lead.max_attempts": 3}).get("lead.max_attempts", 8) == 3
 
 
@@ -57,7 +57,7 @@ def test_the_last_good_value_stays_and_each_change_to_a_bad_one_is_news_once() -
     assert (config.get("lead.max_attempts", 8), config.unusable) == (4, 0)
 
 
-def test_what_was_good_before_this_process_began_is_fallen_back_to() -> None:
+def test_a_value_that_was_valid_before_this_process_started_is_the_fallback() -> None:
     config = Config()
     assert config.replace({"lead.max_attempts": -1}) == ["lead.max_attempts"]
     config.fall_back("lead.max_attempts", 5)
@@ -80,7 +80,7 @@ def test_whatever_the_value_it_is_in_force_or_the_default_is(name: str, value: A
     assert held == (value if is_usable(name, value) and value is not None else "default")
 
 
-def test_a_key_takes_what_is_within_its_bounds() -> None:
+def test_a_key_accepts_values_within_its_bounds() -> None:
     for name, values in {
         "lead.max_attempts": (1, ATTEMPTS_MAX),
         "partner.BRIGHT_HOMES.paused": (True, False),

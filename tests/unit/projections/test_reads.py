@@ -29,7 +29,7 @@ def test_subscriptions_invoices_and_events_have_every_field_of_the_contract() ->
     assert fields(ReadsEventView) >= {"id", "type", "occurredAt"}
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_values_are_left_out() -> None:
     optional = {field.name for field in msgspec.structs.fields(PaymentView) if not field.required}
     expected = {"expected_amount", "expected_currency"}
     assert optional == {"invoice_id", "subscription_id", "customer_id", "user_id", "livemode", "account"} | expected

@@ -33,7 +33,7 @@ from runtime.addresses import WITHHELD, shown
         ("", WITHHELD),
     ],
 )
-def test_an_address_is_shown_without_what_lets_somebody_in(url: str, expected: str) -> None:
+def test_an_address_is_shown_without_credentials(url: str, expected: str) -> None:
     assert shown(url) == expected
 
 

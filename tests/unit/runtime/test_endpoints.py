@@ -65,13 +65,13 @@ def is_sent(url: str, headers: dict[str, str] | None = None) -> bool:
 
 
 @pytest.mark.parametrize("url", SENT)
-def test_what_aiohttp_sends_to_is_taken(url: str) -> None:
+def test_an_address_that_aiohttp_accepts_is_accepted(url: str) -> None:
     assert is_sent(url)
     assert check_http(url) == url
 
 
 @pytest.mark.parametrize("url", NEVER_SENT)
-def test_what_aiohttp_never_sends_to_is_refused_without_showing_it(url: str) -> None:
+def test_an_address_that_aiohttp_refuses_is_refused_without_showing_it(url: str) -> None:
     assert not is_sent(url)
     with pytest.raises(ValueError, match=r"expected|user|host") as refused:
         check_http(url)

@@ -7,7 +7,7 @@ import asyncio
 from runtime.identity import work_as, working_as
 
 
-async def test_a_task_and_what_it_begins_have_the_name_and_others_have_that_of_the_process() -> None:
+async def test_a_task_and_its_subtasks_have_the_name_and_others_have_that_of_the_process() -> None:
     async def begun() -> str:
         return working_as("process")
 

@@ -64,7 +64,7 @@ def test_sasl_by_token_needs_all_of_its_parts(name: str) -> None:
         (SCRAM | {"KAFKA_SECURITY_PROTOCOL": "SSL"}, {"KAFKA_SASL_MECHANISM", *USER}),
     ],
 )
-def test_what_would_be_ignored_is_refused(given: dict[str, str], idle: set[str]) -> None:
+def test_a_setting_that_would_be_ignored_is_refused(given: dict[str, str], idle: set[str]) -> None:
     found = problems_of(**given)
     assert {each.partition(":")[0] for each in found} == idle
     assert all("has no use" in each for each in found)

@@ -110,7 +110,7 @@ def test_a_short_secret_leaves_the_rest_readable(secret: str) -> None:
         ({"LEAD_TIMEOUT": "15 seconds", "COMMAND_TOKENS": "1000"}, "waited 15 seconds for 1000"),
     ],
 )
-def test_what_is_no_secret_stays(environ: dict[str, str], text: str) -> None:
+def test_a_text_without_a_secret_stays(environ: dict[str, str], text: str) -> None:
     assert Redaction.of(environ).apply(text) == text
 
 

@@ -12,7 +12,7 @@ from schemas.partners import PartnerSettings
 OLD, NEW = Secret(new_key()), Secret(new_key())
 
 
-def test_what_one_key_has_sealed_opens_while_that_key_is_there() -> None:
+def test_a_seal_opens_while_its_key_exists() -> None:
     sealed = Seals([OLD]).seal(b"secret", "acme")
     assert b"secret" not in sealed.data
     assert Seals([NEW, OLD]).open(sealed, "acme") == b"secret"
@@ -44,7 +44,7 @@ SEALED = Seals([OLD]).seal(b"secret", "acme")
         (Seals([OLD]), Sealed(SEALED.key_id, b""), "acme", Reason.SEAL_UNREADABLE),
     ],
 )
-def test_a_seal_opens_for_nobody_else(seals: Seals, sealed: Sealed, owner: str, reason: Reason) -> None:
+def test_a_seal_opens_only_for_its_owner(seals: Seals, sealed: Sealed, owner: str, reason: Reason) -> None:
     with pytest.raises(SealError) as failed:
         seals.open(sealed, owner)
     assert failed.value.reason == reason

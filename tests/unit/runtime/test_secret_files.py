@@ -48,7 +48,7 @@ def test_a_folder_holds_a_file_for_each_name_and_links_are_followed(tmp_path: Pa
     assert [secret.value for secret in Example.load(Environ(given)).admin_api_token] == ["second"]
 
 
-def test_what_a_partner_has_may_be_in_files_too(tmp_path: Path) -> None:
+def test_secrets_of_a_partner_may_be_in_files_too(tmp_path: Path) -> None:
     (tmp_path / "PARTNER_ACME_SECRET").write_text("signs")
     (tmp_path / "token").write_text("proves")
     environ = Environ({"SECRETS_DIR": str(tmp_path), "PARTNER_ACME_TOKEN_FILE": str(tmp_path / "token")})
@@ -109,7 +109,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert problems_of(given) == [f"ADMIN_API_TOKEN: its file {tmp_path} cannot be read: Is a directory"]
 
 
-def test_a_pipe_that_nobody_writes_to_does_not_hold_the_start(tmp_path: Path) -> None:
+def test_a_pipe_without_a_writer_does_not_block_the_start(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert problems_of({"DATABASE_URL": ADDRESS, "ADMIN_API_TOKEN_FILE": str(tmp_path / "pipe")}) == [
         f"ADMIN_API_TOKEN: its file {tmp_path / 'pipe'} is empty"

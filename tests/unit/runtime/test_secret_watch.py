@@ -62,7 +62,7 @@ def value_of(metric: str) -> float:
     return REGISTRY.get_sample_value(metric, {"setting": "ADMIN_API_TOKEN", "outcome": "refused"}) or 0.0
 
 
-def test_what_does_not_change_is_no_change(watched: Watched) -> None:
+def test_an_unchanged_file_is_no_change(watched: Watched) -> None:
     assert (watched.look(), watched.look()) == ([], [])
     assert watched.settings.newest is watched.settings
 
@@ -95,7 +95,7 @@ def test_a_later_follower_gets_at_once_what_has_changed_since_the_start(watched:
     assert seen == ["second-token"]
 
 
-def test_what_is_still_being_written_is_not_taken(watched: Watched) -> None:
+def test_a_file_that_is_still_being_written_is_not_taken(watched: Watched) -> None:
     for text in ("sec", "second", "second-token"):
         watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
         assert watched.watch.look() == []
@@ -120,7 +120,7 @@ def test_a_change_is_in_force_after_two_pauses_of_a_second(watched: Watched, mon
 
 
 @pytest.mark.parametrize("text", ["", "whsec_of-another-kind", "changeme", "two words", "one\ntwo"])
-def test_what_makes_no_sense_is_refused_once_and_what_was_stays(watched: Watched, text: str) -> None:
+def test_an_invalid_value_is_refused_once_and_the_old_one_stays(watched: Watched, text: str) -> None:
     before = value_of("tallyhook_secret_changes_total")
     watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
     assert watched.look() == [("ADMIN_API_TOKEN", "refused")]

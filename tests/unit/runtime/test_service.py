@@ -76,7 +76,7 @@ async def test_a_wake_ends_the_pause_and_one_during_a_round_is_not_lost() -> Non
         await rounds.until(5)
 
 
-async def test_what_is_away_is_a_warning_with_its_reason_and_counted() -> None:
+async def test_a_server_that_is_away_is_a_warning_with_its_reason_and_counted() -> None:
     rounds = Rounds(psycopg.OperationalError("gone"), LeaseLost("silent"))
     failures = Failures("away", postponed="work_postponed", longest_away=0.001)
     with capture_logs() as lines:
@@ -129,7 +129,7 @@ def test_a_round_that_lasted_begins_a_new_row(monkeypatch: pytest.MonkeyPatch) -
     assert (first, failures.pause_after(psycopg.OperationalError())) == (first, first) != (second, second)
 
 
-async def test_what_is_away_is_given_its_time_however_often_the_service_is_woken() -> None:
+async def test_a_server_that_is_away_is_retried_after_a_pause_however_often_the_service_is_woken() -> None:
     rounds = Rounds(psycopg.OperationalError("gone"))
     service = Service("patient", rounds, Failures("patient", longest_away=60.0))
     service._failures._in_a_row = 30

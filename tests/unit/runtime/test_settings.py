@@ -65,7 +65,7 @@ _NO_DURATIONS: Final = (
 
 
 @pytest.mark.parametrize("text", _NO_DURATIONS)
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
 
@@ -77,7 +77,7 @@ def test_a_duration_that_would_let_a_loop_spin_or_never_wake_is_refused(text: st
     assert [problem.startswith("PAUSE: ") and "from 1ms to 30d" in problem for problem in caught.value.problems] == [True]
 
 
-def test_what_is_no_text_passes_through() -> None:
+def test_a_value_that_is_no_text_is_left_unchanged() -> None:
     assert parse_duration(timedelta(seconds=3)) == timedelta(seconds=3)
 
 

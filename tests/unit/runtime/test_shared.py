@@ -28,7 +28,7 @@ class Search:
         return self.searches
 
 
-async def test_all_who_ask_at_once_share_one_search_and_so_do_those_who_come_soon_after() -> None:
+async def test_callers_at_the_same_time_share_one_search_and_so_do_those_soon_after() -> None:
     search = Search()
     assert await asyncio.gather(*(search.shared.now() for _ in range(20))) == [1] * 20
     search.now += 3.9
@@ -37,7 +37,7 @@ async def test_all_who_ask_at_once_share_one_search_and_so_do_those_who_come_soo
     assert (await search.shared.now(), search.searches) == (2, 2)
 
 
-async def test_what_took_long_is_kept_ten_times_as_long() -> None:
+async def test_a_value_that_took_long_is_kept_ten_times_as_long() -> None:
     search = Search()
     search.let.clear()
     asked = asyncio.create_task(search.shared.now())
@@ -52,7 +52,7 @@ async def test_what_took_long_is_kept_ten_times_as_long() -> None:
     assert await search.shared.now() == 2
 
 
-async def test_who_waits_too_long_gets_the_value_before_or_none() -> None:
+async def test_a_caller_that_waits_too_long_gets_the_previous_value_or_none() -> None:
     search = Search(patience=0.0)
     search.let.clear()
     assert await search.shared.now() is None
@@ -76,7 +76,7 @@ async def test_a_failure_is_raised_to_all_that_wait_and_the_next_one_searches_ag
     assert await search.shared.now() == 3
 
 
-async def test_who_leaves_does_not_end_the_search_of_the_others() -> None:
+async def test_a_cancelled_caller_does_not_end_the_search_of_the_others() -> None:
     search = Search()
     search.let.clear()
     leaving, staying = (asyncio.create_task(search.shared.now()) for _ in range(2))

@@ -117,7 +117,7 @@ def test_the_decision_goes_along_with_the_trace(monkeypatch: pytest.MonkeyPatch)
     assert new_trace().sampled
 
 
-def test_what_is_not_sampled_is_not_recorded(kept: InMemorySpanExporter) -> None:
+def test_an_unsampled_trace_is_not_recorded(kept: InMemorySpanExporter) -> None:
     tracing.record("seen", CAUSE, 1)
     tracing.record("unseen", CAUSE._replace(sampled=False), 1)
     tracing.record_batch("seen", 1, [CAUSE.traceparent, CAUSE._replace(sampled=False).traceparent])
@@ -125,7 +125,7 @@ def test_what_is_not_sampled_is_not_recorded(kept: InMemorySpanExporter) -> None
     assert [(span.name, len(span.links)) for span in kept.get_finished_spans()] == [("seen", 0), ("seen", 1)]
 
 
-def test_events_are_recorded_below_what_caused_them_once_their_transaction_has_ended_well(kept: InMemorySpanExporter) -> None:
+def test_events_are_recorded_below_their_cause_once_their_transaction_is_committed(kept: InMemorySpanExporter) -> None:
     cause, other = new_id(), CAUSE.child()
     with tracing.transaction({cause: CAUSE}, other):
         tracing.note_written([Event("undone", CAUSE.child().traceparent, cause)])

@@ -90,7 +90,7 @@ def test_an_address_is_one(text: str, domain: str) -> None:
     ],
     ids=ascii,
 )
-def test_what_can_never_be_an_address_is_none(text: str) -> None:
+def test_a_text_that_can_never_be_an_address_is_none(text: str) -> None:
     assert mailbox_of(text) is None
 
 

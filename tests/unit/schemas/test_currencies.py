@@ -54,7 +54,7 @@ def test_without_a_known_provider_minor_units_are_those_of_iso_4217(provider: st
     ("amount", "currency", "digits"),
     [(50_000, "isk", 0), (50_050, "isk", 2), (500_000, "ugx", 0), (50_000, "huf", 2), (0, "isk", 0)],
 )
-def test_a_currency_that_nobody_breaks_is_shown_whole_unless_that_would_hide_something(
+def test_a_currency_without_small_units_in_use_is_shown_whole_unless_that_would_hide_something(
     amount: int, currency: str, digits: int
 ) -> None:
     assert shown_digits(amount, currency, "stripe") == digits

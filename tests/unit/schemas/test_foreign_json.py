@@ -51,7 +51,7 @@ def without(value: dict[str, Any], place: str, other: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("place", ["kind", "other", "inner.word", "inner.items.word"])
 @pytest.mark.parametrize("value", [5, True, 1.5, [], {}, [[1]], {"a": 1}, "", "much too long", None])
-def test_what_nobody_needs_is_left_out_and_named(place: str, value: Any) -> None:
+def test_a_field_that_is_not_needed_is_left_out_and_named(place: str, value: Any) -> None:
     read, left_out = DECODER.read(json.dumps(without(GOOD, place, value)).encode())
     assert left_out in ([], [place])
     assert read.inner is not None
@@ -80,7 +80,7 @@ def _dropped(place: str) -> dict[str, Any]:
         ("inner.id", None),
     ],
 )
-def test_what_decides_is_never_left_out(place: str, value: Any) -> None:
+def test_a_deciding_field_is_never_left_out(place: str, value: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
         DECODER.read(json.dumps(without(GOOD, place, value)).encode())
 
@@ -113,7 +113,7 @@ def test_half_of_a_surrogate_pair_is_read_as_a_nul_wherever_it_is(written: str, 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"id":"\\ud800"', b'{"id":"\\u12"}', b'{"id":"\\q"}', b"[]", b'"\\ud800"', b"NaN"])
-def test_what_is_no_json_or_no_object_is_refused(body: bytes) -> None:
+def test_a_body_that_is_no_json_or_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         DECODER.decode(body)
 

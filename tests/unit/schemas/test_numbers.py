@@ -49,7 +49,7 @@ def test_a_number_without_a_fraction_is_an_integer_and_exact(written: str, numbe
         *("-1.0", "true", '"5"', "null,"),
     ],
 )
-def test_what_is_none_or_too_large_is_refused_and_never_rounded(written: str) -> None:
+def test_a_number_that_is_not_whole_or_too_large_is_refused_and_never_rounded(written: str) -> None:
     with pytest.raises(msgspec.DecodeError):
         DECODER.decode(f'{{"total": {written}}}'.encode())
 
@@ -71,7 +71,7 @@ def test_other_misfits_are_reported_as_before() -> None:
         DECODER.decode(b'{"total": 1.0, "inner": 5}')
 
 
-def test_what_is_decoded_already_may_have_them_too() -> None:
+def test_decoded_values_may_have_them_too() -> None:
     assert convert({"amounts": [1.0]}, Line) == Line([1])
 
 

@@ -56,7 +56,7 @@ def test_data_in_the_current_version_is_read_as_it_was_written() -> None:
     assert decode("urn:tallyhook:billing.payment.succeeded:1", encode(PAYMENT)) == PAYMENT
 
 
-def test_data_is_written_in_camel_case_without_what_is_not_known() -> None:
+def test_data_is_written_in_camel_case_without_unknown_values() -> None:
     assert msgspec.json.decode(encode(PAYMENT)) == {
         "provider": "stripe",
         "providerPaymentId": "pi_1",
@@ -102,7 +102,7 @@ def test_every_version_is_read_as_the_current_record(person: EventType, version:
         "urn:other:billing.payment.succeeded:1",
     ],
 )
-def test_a_schema_of_nobody_here_is_unknown(dataschema: str) -> None:
+def test_a_schema_that_is_not_ours_is_unknown(dataschema: str) -> None:
     assert reason_of(dataschema, b"{}") == "schema_unknown"
 
 

@@ -17,7 +17,7 @@ def refusal(code: str, channel: Any, data: dict[str, Any]) -> TemplateError:
     return caught.value
 
 
-def test_whole_data_passes_and_data_that_nobody_declared_is_let_be() -> None:
+def test_whole_data_passes_and_undeclared_data_is_accepted() -> None:
     assert check("payment-succeeded", "EMAIL", {**PAID, "version": 3}) is TEMPLATES["payment-succeeded"]
 
 

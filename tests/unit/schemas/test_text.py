@@ -37,13 +37,13 @@ def test_no_kind_accepts_a_control_character_wherever_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("letter", ["a", "é", "名", "💩"])
 @pytest.mark.parametrize(("kind", "size"), [("DocumentId", 512), ("Recipient", text.RECIPIENT_BYTES)])
-def test_what_is_bounded_in_bytes_is_so_in_every_script(kind: str, size: int, letter: str) -> None:
+def test_a_limit_in_bytes_holds_in_every_script(kind: str, size: int, letter: str) -> None:
     most = size // len(letter.encode())
     assert [accepts(getattr(text, kind), letter * count) for count in (1, most, most + 1)] == [True, True, False]
 
 
 @given(st.text(), st.integers(0, 40))
-def test_what_is_cut_fits_and_is_the_beginning(line: str, length: int) -> None:
+def test_a_cut_text_fits_and_is_the_beginning(line: str, length: int) -> None:
     kept = cut(line, length)
     assert line.startswith(kept)
     assert len(kept.encode()) <= length
@@ -71,7 +71,7 @@ def test_every_pattern_that_a_route_checks_ends_at_the_very_end() -> None:
     assert [pattern for pattern in patterns if not json.loads(pattern).endswith("\\Z")] == []
 
 
-def test_what_is_published_is_what_every_validator_understands() -> None:
+def test_every_validator_understands_the_published_rules() -> None:
     published = with_patterns_for_all({"a": [{"pattern": r"^[a-z]\Z"}], "pattern": r"^x\Z"})
     assert published == {"a": [{"pattern": "^[a-z]$"}], "pattern": "^x$"}
 
@@ -84,13 +84,13 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_storable_is_what_has_no_nul_and_no_half_pair_in_values_and_names(value: Any) -> None:
+def test_a_storable_value_has_no_nul_and_no_half_pair_in_values_and_names(value: Any) -> None:
     written = json.dumps(value, ensure_ascii=False)
     assert is_storable(value) == (r"\u0000" not in written.replace(r"\\", "") and not re.search("[\ud800-\udfff]", written))
 
 
 @given(st.text(st.characters()))
-def test_what_is_made_storable_is_and_what_was_stays(line: str) -> None:
+def test_a_value_becomes_storable_and_a_storable_one_stays(line: str) -> None:
     made = storable(line)
     assert is_storable(made)
     assert made == line or not is_storable(line)

@@ -67,7 +67,7 @@ def test_several_chunks_may_end_in_one_batch_and_a_part_of_the_next_be_in_it() -
     assert [batch.chunks for batch in found] == [[first, second], [third]]
 
 
-def test_what_is_added_later_follows_what_is_left() -> None:
+def test_later_chunks_follow_the_remaining_ones() -> None:
     first, second = chunk(1, 2, 3), chunk(4)
     made = gathered(first, records=2)
     assert offsets([made.take()]) == [[1, 2]]
@@ -97,7 +97,7 @@ def test_a_batch_is_full_by_records_or_by_bytes() -> None:
     assert gathered(chunk(1, 2, size=3), size=6).is_full
 
 
-def test_a_new_generation_takes_the_place_of_what_an_earlier_one_has_left() -> None:
+def test_a_new_generation_replaces_the_remains_of_an_earlier_one() -> None:
     made = gathered(chunk(1, 2, 3), records=2)
     made.take()
     again = chunk(1, 2, generation=2)

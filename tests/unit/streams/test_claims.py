@@ -17,7 +17,7 @@ def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return times
 
 
-def test_what_is_held_is_due_for_renewal_although_more_is_claimed(moment: list[float]) -> None:
+def test_held_claims_are_due_for_renewal_although_more_are_added(moment: list[float]) -> None:
     claims, first = Claims(timedelta(seconds=10)), uuid4()
     claims.take([first], moment[0])
     for _ in range(26):

@@ -17,7 +17,7 @@ def records(partition: int, offsets: Iterable[int]) -> list[Record]:
     return [Record("t", partition, offset, None, b"", ()) for offset in offsets]
 
 
-def test_what_goes_on_where_it_was_committed_is_whole() -> None:
+def test_records_that_continue_at_the_committed_offset_are_complete() -> None:
     follow = Continuity("c").follow
     assert follow([*records(0, range(5, 8)), *records(1, range(2)), *records(0, range(8, 9))], {Place("t", 0): 5}.get) == []
     assert follow(records(1, range(2, 4)) + records(0, [9]), lambda _: 0) == []
@@ -36,5 +36,5 @@ def test_a_log_that_begins_again_is_a_loss_of_everything_before() -> None:
     assert follow(records(0, [2]), lambda _: 100) == []
 
 
-def test_what_was_never_committed_begins_at_the_beginning() -> None:
+def test_a_group_without_a_commit_begins_at_the_beginning() -> None:
     assert Continuity("c").follow(records(0, [3]), lambda _: None) == [Loss("c", Place("t", 0), 0, 3)]

@@ -93,7 +93,7 @@ async def test_a_failed_answer_is_requested_again(error: type[errors.KafkaError]
     assert (caught.value.retriable, coordinator.is_dead) == (True, is_dead)
 
 
-async def test_what_else_is_sent_is_none_of_its_business() -> None:
+async def test_other_responses_are_left_alone() -> None:
     coordinator = guarded()
     coordinator.code = errors.NotCoordinatorForGroupError.errno
     assert (await coordinator._send_req(object())).error_code
@@ -106,7 +106,7 @@ def watched() -> tuple[Any, list[str]]:
 
 
 @pytest.mark.parametrize("refusal", FORBIDDEN)
-async def test_what_is_refused_for_a_right_is_tried_again_by_itself(refusal: type[errors.KafkaError]) -> None:
+async def test_a_request_refused_for_a_right_is_retried_by_itself(refusal: type[errors.KafkaError]) -> None:
     coordinator, suspected = watched()
     await coordinator._push_error_to_user(refusal())
     assert (coordinator.pushed, coordinator.rejoins, suspected) == ([], 1, ["looked at"])

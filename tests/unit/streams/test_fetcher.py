@@ -115,7 +115,7 @@ async def test_a_partition_waits_after_every_error_that_aiokafka_does_not_answer
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, NotLeaderForPartitionError.errno, TopicAuthorizationFailedError.errno])
-async def test_what_aiokafka_answers_to_is_left_to_it(bench: Bench, code: int) -> None:
+async def test_errors_that_aiokafka_handles_are_left_to_it(bench: Bench, code: int) -> None:
     await bench.fetch(code)
     assert not bench.state.paused
     assert not bench.notes.detail
@@ -130,7 +130,7 @@ async def test_an_empty_answer_ends_a_wait_only_where_the_log_ends(bench: Bench)
     assert not bench.notes.detail
 
 
-async def test_in_a_rebalance_nothing_is_noted_of_a_partition_that_another_may_get(bench: Bench) -> None:
+async def test_in_a_rebalance_no_fault_is_recorded_of_a_partition_that_another_may_get(bench: Bench) -> None:
     bench.places.begin_reassignment()
     await bench.fetch(CorruptRecordException.errno)
     assert not bench.notes.detail

@@ -79,7 +79,7 @@ def names(kind: type) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", OVERRIDDEN, ids=lambda kind: kind.__name__)
-def test_what_is_overridden_is_in_the_list_and_its_parent_is_as_it_was(kind: type) -> None:
+def test_overridden_names_are_in_the_list_and_their_parents_are_unchanged(kind: type) -> None:
     wanted = OVERRIDDEN[kind]
     assert names(kind) == set(wanted)
     assert {name: str(inspect.signature(getattr(PARENTS[kind], name))) for name in wanted} == wanted
@@ -90,7 +90,7 @@ def test_the_version_is_one_that_was_looked_at(package: str) -> None:
     assert SpecifierSet(SEEN[package]).contains(version(package))
 
 
-def test_what_is_patched_or_read_of_aiokafka_which_has_no_types_is_there() -> None:
+def test_names_of_aiokafka_that_are_patched_or_read_exist() -> None:
     assert str(inspect.signature(GroupCoordinator._do_commit_offsets)) == "(self, assignment, offsets)"
     assert str(inspect.signature(GroupCoordinator._send_req)) == "(self, request)"
     assert str(inspect.signature(GroupCoordinator.commit_offsets)) == "(self, assignment, offsets)"

@@ -28,7 +28,7 @@ from streams.processor import passing_reason
         (errors.InsufficientPrivilege(), "postgres_refuses"),
     ],
 )
-def test_what_may_pass_later_is_waited_for(error: Exception, reason: str) -> None:
+def test_a_transient_failure_is_waited_for(error: Exception, reason: str) -> None:
     assert passing_reason(error) == reason
 
 
@@ -45,5 +45,5 @@ def test_what_may_pass_later_is_waited_for(error: Exception, reason: str) -> Non
         KeyError("a fault of the handler"),
     ],
 )
-def test_what_cannot_pass_later_is_not(error: Exception) -> None:
+def test_a_permanent_failure_is_not_waited_for(error: Exception) -> None:
     assert passing_reason(error) is None

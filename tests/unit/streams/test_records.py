@@ -64,7 +64,7 @@ def test_empty_data_is_data() -> None:
         (record(ce_id=b"16fd2706-8baf-433b-82eb-8c7fada847da"), "event_id_unordered"),
     ],
 )
-def test_what_is_not_an_event_of_ours_is_poison_with_a_reason(broken: Record, reason: str) -> None:
+def test_a_record_that_is_no_event_of_ours_is_poison_with_a_reason(broken: Record, reason: str) -> None:
     with pytest.raises(Poison) as caught:
         decode(broken)
     assert caught.value.reason == reason

@@ -56,7 +56,7 @@ GROUP = "this user lacks the right READ on the group acme.tallyhook-cache"
         (READ, None, ([], False)),
     ],
 )
-def test_what_is_missing_is_named_and_a_silent_coordinator_hides_no_topic(
+def test_missing_rights_are_named_and_a_silent_coordinator_hides_no_topic(
     role: Rights,
     monkeypatch: pytest.MonkeyPatch,
     on_topics: frozenset[str],

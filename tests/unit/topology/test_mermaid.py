@@ -41,7 +41,7 @@ def test_it_is_a_flowchart_of_everything(live: bool) -> None:
     assert_flowchart(mermaid(seen), nodes=len(seen.agents) + len(seen.topics), edges=len(seen.edges))
 
 
-def test_lag_is_written_on_the_way_and_on_who_has_it() -> None:
+def test_lag_is_written_on_its_edge_and_on_its_worker() -> None:
     text = mermaid(topology({"webhooks.stripe": 20_000}, idle=("search",)))
     assert '  webhooks_stripe -->|"lag 20.0k"| payments' in text
     assert '  payments("Payments<br/>1 process, lag 20.0k"):::worker' in text

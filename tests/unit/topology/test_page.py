@@ -65,7 +65,7 @@ def test_a_topic_without_a_reader_and_a_missing_topic_are_marked() -> None:
     assert "topics are missing: tallyhook topics ensure" in page
 
 
-def test_what_comes_from_the_broker_is_escaped() -> None:
+def test_names_from_the_broker_are_escaped() -> None:
     seen = topology()
     evil = '<script>alert("x")</script>'
     agents = [

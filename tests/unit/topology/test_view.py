@@ -26,7 +26,7 @@ def test_lags_add_up_from_the_partition_to_the_whole() -> None:
     assert sum(reader.lag for partition in seen.partitions for reader in partition.readers) == 42
 
 
-def test_what_was_never_committed_counts_from_the_begin() -> None:
+def test_a_group_without_a_commit_has_its_lag_from_the_beginning() -> None:
     seen = look()
     groups = {name: group._replace(committed={}) for name, group in seen.groups.items()}
     found = joined(seen._replace(groups=groups), NOW)
@@ -58,7 +58,7 @@ def test_without_a_broker_no_number_is_made_up() -> None:
 
 
 @pytest.mark.parametrize("name", [agent.name for agent in workers()])
-def test_around_a_worker_are_its_topics_and_who_writes_and_reads_them(name: str) -> None:
+def test_the_surroundings_of_a_worker_are_its_topics_with_their_writers_and_readers(name: str) -> None:
     part = around(topology({"webhooks.stripe": 7}), name)
     agent = AGENTS[name]
     assert {topic.name for topic in part.topics} == {*agent.consumes, *agent.produces}

@@ -42,7 +42,7 @@ def test_other_client_errors_fail_at_once(status: int) -> None:
 @pytest.mark.parametrize(
     "answer", [*(Answer(s, word(s)) for s in (302, 307, 408, 409, 425, 429, 500, 503)), Answer(error="timeout")]
 )
-def test_what_time_may_mend_is_tried_again_until_attempts_run_out(answer: Answer) -> None:
+def test_a_transient_failure_is_retried_until_attempts_run_out(answer: Answer) -> None:
     assert decide(answer, 0, NOW, POLICY, lambda: 1.0) == RetryAt(NOW + timedelta(seconds=10))
     assert decide(answer, 2, NOW, POLICY, lambda: 0.5) == RetryAt(NOW + timedelta(seconds=20))
     assert decide(answer, 3, NOW, POLICY, lambda: 1.0) == Exhausted()
@@ -95,7 +95,7 @@ def test_a_crm_that_answers_is_healthy_whatever_it_thinks_of_the_lead(answer: An
 
 
 @pytest.mark.parametrize(("code", "hold"), [(429, 60), (503, 60), (500, None), (200, None)])
-def test_who_is_busy_may_ask_for_patience_for_all(code: int, hold: int | None) -> None:
+def test_a_busy_crm_may_delay_all_its_leads(code: int, hold: int | None) -> None:
     answer = Answer(status=code, retry_after=timedelta(seconds=60))
     assert answer.requested_pause == (timedelta(seconds=hold) if hold else None)
     assert answer._replace(retry_after=timedelta(days=30)).requested_pause in (None, RETRY_AFTER_MAX)

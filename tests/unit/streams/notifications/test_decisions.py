@@ -39,7 +39,7 @@ def test_a_user_is_sent_to_at_the_address_of_the_channel() -> None:
 
 
 @pytest.mark.parametrize(("to", "channel"), [("zoe@example.com", "EMAIL"), ("+4915112345678", "SMS")])
-def test_an_address_that_nobody_is_known_by_is_sent_to(to: str, channel: str) -> None:
+def test_an_address_without_a_user_is_sent_to(to: str, channel: str) -> None:
     assert decide(command(to, channel), [], ALL) == Queue(to)
 
 
@@ -52,7 +52,7 @@ def test_a_device_is_sent_to_only_where_it_is_somebodys() -> None:
     ("to", "channel"),
     [("u-2", "EMAIL"), ("u-2", "PUSH"), ("zoe@example.com", "SMS"), ("0151 123", "SMS"), ("@zoe", "EMAIL")],
 )
-def test_who_is_neither_known_nor_an_address_of_the_channel_cannot_be_reached(to: str, channel: str) -> None:
+def test_an_unknown_recipient_that_is_no_address_of_the_channel_cannot_be_reached(to: str, channel: str) -> None:
     assert decide(command(to, channel), [], ALL) == Fail("contact_unknown")
 
 
@@ -60,7 +60,7 @@ def test_who_is_neither_known_nor_an_address_of_the_channel_cannot_be_reached(to
     "address",
     ["a@b.cc,c@d.ee", "jo @example.com", "a@b@c.de", "@jo@c.de", "<jo@example.com>", "x" * 300 + "@b.cc", *NEVER],
 )
-def test_what_can_never_be_an_address_counts_as_none(address: str) -> None:
+def test_a_text_that_can_never_be_an_address_counts_as_none(address: str) -> None:
     assert decide(command(address), [], ALL) == Fail("address_invalid")
     payer = msgspec.structs.replace(command("u-1"), fallback=address)
     assert decide(payer, [], ALL) == Fail("address_invalid")
@@ -69,7 +69,7 @@ def test_what_can_never_be_an_address_counts_as_none(address: str) -> None:
 
 
 @pytest.mark.parametrize("never", NEVER)
-def test_what_can_never_be_an_address_hides_no_good_one(never: str) -> None:
+def test_a_text_that_can_never_be_an_address_hides_no_good_one(never: str) -> None:
     asked = msgspec.structs.replace(command(never), fallback="payer@example.com")
     assert decide(asked, [], ALL) == Queue("payer@example.com")
     assert decide(asked, [contact(never, email=never)], ALL) == Queue("payer@example.com")
@@ -91,7 +91,7 @@ def test_a_user_without_an_address_of_the_channel_cannot_be_reached() -> None:
     assert decide(command("u-1"), [contact(phone="+4915112345678")], ALL) == Fail("address_unknown")
 
 
-def test_a_user_whom_nobody_knows_is_sent_to_at_the_fallback() -> None:
+def test_an_unknown_user_is_sent_to_at_the_fallback() -> None:
     asked = msgspec.structs.replace(command("u-1"), fallback="payer@example.com")
     assert decide(asked, [], ALL) == Queue("payer@example.com")
     assert decide(asked, [contact(phone="+4915112345678")], ALL) == Queue("payer@example.com")
@@ -101,7 +101,7 @@ def test_a_user_whom_nobody_knows_is_sent_to_at_the_fallback() -> None:
 
 
 @pytest.mark.parametrize("to", ["u-1", "zoe@example.com"])
-def test_who_has_opted_out_is_not_sent_to_by_name_nor_by_address(to: str) -> None:
+def test_a_user_who_opted_out_is_not_sent_to_by_name_nor_by_address(to: str) -> None:
     known = [contact(email="zoe@example.com", opt_outs=["EMAIL"])]
     assert decide(command(to), known, ALL) == Suppress("opted_out")
 

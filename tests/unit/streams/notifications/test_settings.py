@@ -50,7 +50,7 @@ def test_an_address_by_which_no_mail_could_leave_is_refused_in_one_line_without_
         "mailto://[::1]:25?from=a@b.de",
     ],
 )
-def test_what_is_taken_makes_a_sender(url: str) -> None:
+def test_an_accepted_address_makes_a_sender(url: str) -> None:
     sender_of(check_url(url), seconds=1, threads=1).close()
 
 

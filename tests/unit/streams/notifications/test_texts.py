@@ -59,7 +59,7 @@ def test_an_undeclared_name_fails_instead_of_leaving_a_gap() -> None:
 
 
 @pytest.mark.parametrize("kind", [billing.PaymentSucceeded, billing.PaymentFailed, billing.PaymentRefunded])
-def test_what_the_payments_worker_sends_is_what_its_template_needs(kind: type[billing.PaymentData]) -> None:
+def test_messages_of_the_payments_worker_have_the_data_of_their_templates(kind: type[billing.PaymentData]) -> None:
     record = kind(
         provider="stripe",
         provider_payment_id="pi_1",
@@ -75,7 +75,7 @@ def test_what_the_payments_worker_sends_is_what_its_template_needs(kind: type[bi
     assert "29.90 EUR" in Texts().render(command.template, command.channel, command.data).body
 
 
-def test_what_is_sent_for_a_failed_invoice_is_what_its_template_needs() -> None:
+def test_the_message_of_a_failed_invoice_has_the_data_of_its_template() -> None:
     record = billing.InvoiceFailed(
         provider="stripe", invoice_id="in_1", status="payment_failed", amount_due=700, amount_paid=0, currency="usd", version=1
     )

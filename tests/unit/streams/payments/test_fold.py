@@ -213,7 +213,7 @@ def test_a_refund_before_the_success_implies_it() -> None:
     assert news.payment_news(None, state) == [billing.PaymentSucceeded, billing.PaymentRefunded]
 
 
-def test_a_payment_is_refunded_once_all_of_what_came_in_went_back() -> None:
+def test_a_payment_is_refunded_once_the_whole_received_amount_went_back() -> None:
     payment = Payment(amount=1000)
     state = payment_of(payment.succeeded(amount_received=700), payment.refunded(1000, amount_captured=700))
     assert (state.status, state.amount_refunded) == ("refunded", 700)
@@ -277,7 +277,7 @@ def test_a_subscription_is_created_updated_and_canceled() -> None:
     ]
 
 
-def test_a_notification_goes_to_the_user_and_holds_what_its_template_needs() -> None:
+def test_a_notification_goes_to_the_user_and_has_the_data_of_its_template() -> None:
     state = payment_of(Payment(id="pi_1", customer="cus_1").succeeded())
     record = billing.PaymentSucceeded(**news.payment_fields(state, "u-1"), version=1)
     command = news.notification_of(record, news.Payer("u-1", None))

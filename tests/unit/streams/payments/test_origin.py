@@ -54,7 +54,7 @@ def folded(facts: list[Fact]) -> State:
     ),
     data=st.data(),
 )
-def test_what_was_stated_last_is_kept_in_whatever_order_and_however_often_it_is_heard(
+def test_the_last_statement_is_kept_in_any_order_and_however_often_it_is_received(
     kind: type[Fact], origins: list[tuple[bool | None, str | None]], data: st.DataObject
 ) -> None:
     facts = [fact(kind, at, *marks) for at, marks in enumerate(origins)]

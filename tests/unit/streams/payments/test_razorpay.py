@@ -85,7 +85,7 @@ def test_notes_may_hold_anything(notes: Any) -> None:
 
 
 @pytest.mark.parametrize("email", ["void@razorpay.com", "", None])
-def test_the_address_of_nobody_is_no_contact(email: str | None) -> None:
+def test_the_placeholder_address_is_no_contact(email: str | None) -> None:
     assert payment_in(Payment().captured(email=email)).contact is None
 
 
@@ -111,7 +111,7 @@ def test_refunds_are_a_running_total() -> None:
     assert (state.status, state.amount_refunded, state.money) == ("refunded", 50_000, Money(50_000, "inr"))
 
 
-def test_what_was_never_captured_is_not_refunded_but_given_back() -> None:
+def test_a_payment_that_was_never_captured_is_not_refunded_but_given_back() -> None:
     state = after(Payment().given_back())
     assert (state.status, state.amount_refunded, state.captured) == ("canceled", 0, None)
 
@@ -170,7 +170,7 @@ def test_every_handled_type_has_a_fact() -> None:
         ("refund.processed", Payment().refunded(1, id="pay_other"), "event_malformed"),
     ],
 )
-def test_what_is_no_such_event_is_poison(kind: str, body: bytes, reason: str) -> None:
+def test_a_body_that_is_no_such_event_is_poison(kind: str, body: bytes, reason: str) -> None:
     with pytest.raises(Poison) as poison:
         facts_of(kind, body)
     assert poison.value.reason == reason
@@ -226,7 +226,7 @@ def test_a_payment_succeeds_once_and_never_goes_back(facts: list[Fact], data: st
 
 
 @given(subscription_lives(), st.data())
-def test_what_has_ended_last_stays_ended_whatever_comes_late(facts: list[Fact], data: st.DataObject) -> None:
+def test_an_ended_subscription_stays_ended_whatever_comes_late(facts: list[Fact], data: st.DataObject) -> None:
     last = max(facts, key=lambda fact: fact.stamp)
     assert isinstance(last, SubscriptionFact)
     end = folded(_reordered(data, facts))[-1]

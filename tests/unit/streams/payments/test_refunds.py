@@ -132,7 +132,7 @@ def test_the_running_totals_alone_are_enough(life: Life, data: st.DataObject) ->
 
 
 @given(stripe_lives(apart=True), st.data())
-def test_totals_of_new_refunds_and_what_failed_are_enough(life: Life, data: st.DataObject) -> None:
+def test_totals_of_new_refunds_and_the_failures_are_enough(life: Life, data: st.DataObject) -> None:
     bodies = [body for body in life.picked("charge", "failure") if b'"charge.updated"' not in body]
     _check(life, bodies, data)
 
@@ -179,19 +179,19 @@ def test_refunds_within_the_charge_are_known_one_by_one() -> None:
     assert payment_after(PAID.succeeded(), PAID.refunded(500, START + 1, refunds=listed)).amount_refunded == 500
 
 
-def test_what_a_partial_capture_releases_is_no_refund_even_where_it_is_one_to_the_provider() -> None:
+def test_the_released_part_of_a_partial_capture_is_no_refund_even_if_it_is_one_to_the_provider() -> None:
     released = PAID.refund("refund.created", 700, START + 1, reason="partial_capture")
     assert payment_after(PAID.succeeded(amount_received=1300), released).amount_refunded == 0
 
 
-def test_what_was_captured_beyond_the_amount_is_no_refund() -> None:
+def test_an_amount_captured_beyond_the_payment_is_no_refund() -> None:
     charge = PAID.adjusted(0, START + 1, amount_captured=2200)
     state = payment_after(PAID.succeeded(amount_received=2200), charge)
     assert (state.status, state.money.amount, state.amount_refunded) == ("succeeded", 2200, 0)
     assert payment_after(PAID.succeeded(amount_received=2200), PAID.refunded(2200, amount_captured=2200)).status == "refunded"
 
 
-def test_a_state_from_before_refunds_were_kept_gives_way_to_what_is_heard_now() -> None:
+def test_a_state_from_before_refunds_were_kept_is_replaced_by_new_events() -> None:
     old = payment_after(PAID.succeeded())
     row = stored(old).replace(b'"provider"', b'"amount_refunded":2000,"provider"', 1)
     key = key_of(facts_in([PAID.succeeded()])[0])

@@ -71,7 +71,7 @@ ALWAYS = {"provider": "stripe", "version": 7, "updated_at": MOMENT, "livemode": 
         ),
     ],
 )
-def test_a_row_fits_its_table_and_brings_its_state_back(table: Table, kind: str, body: bytes, columns: dict[str, Any]) -> None:
+def test_a_row_fits_its_table_and_restores_its_state(table: Table, kind: str, body: bytes, columns: dict[str, Any]) -> None:
     fact = msgspec.structs.replace(facts_of(kind, body)[0], livemode=False, account="acct_1")
     state = fold(None, fact)
     row = dict(zip((column.name for column in table.columns), row_of(state, 7), strict=True))

@@ -104,7 +104,7 @@ def test_an_order_reference_that_is_no_invoice_links_nothing() -> None:
     assert only("payment_intent.created", Payment().created(payment_details=details)).invoice_id is None
 
 
-def test_a_text_that_no_index_holds_names_nobody() -> None:
+def test_a_text_too_long_for_an_index_names_no_user() -> None:
     long = Random(1).randbytes(1500).hex()
     details = {"customer_reference": None, "order_reference": f"in_{long}"}
     assert only("payment_intent.created", Payment().created(payment_details=details)).invoice_id is None
@@ -126,7 +126,7 @@ def test_releasing_an_authorisation_is_neither_a_payment_nor_a_refund() -> None:
     assert (fact.captured, fact.refunded) == (None, None)
 
 
-def test_what_a_partial_capture_gives_back_is_no_refund() -> None:
+def test_the_released_part_of_a_partial_capture_is_no_refund() -> None:
     payment = Payment(amount=1000)
     facts = [only("charge.refunded", payment.refunded(total, amount_captured=700)) for total in (300, 500)]
     assert [(fact.captured, fact.refunded) for fact in facts] == [
