@@ -63,7 +63,7 @@ def test_a_round_that_does_not_count_ends_it_and_names_the_release() -> None:
     assert measured() == TALLYHOOK
 
 
-def test_what_is_kept_has_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_kept_results_have_their_own_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(saved, "RESULTS", tmp_path)
     values = iter((20.0, 10.0))
     result = turns.run("idle", lambda *_: Result("idle", [Figure("relay", next(values), "MiB")]), Scale(1), quiet)

@@ -128,7 +128,7 @@ CASES: Final[dict[str, tuple[StoredDelivery, str]]] = {
 
 
 @pytest.mark.parametrize(("refused", "cause"), CASES.values(), ids=list(CASES))
-def test_a_cause_is_found_by_its_word_with_what_to_change(refused: StoredDelivery, cause: str) -> None:
+def test_a_cause_is_found_by_its_word_with_the_remedy(refused: StoredDelivery, cause: str) -> None:
     found = explain(refused, KNOWN)
     assert found.cause == cause, found
     assert found.detail

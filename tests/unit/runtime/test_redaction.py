@@ -78,7 +78,7 @@ def test_a_password_in_an_address_is_hidden_quoted_or_not(name: str, secret: str
 @pytest.mark.parametrize(
     "url", ["postgresql://app:p@ss%zz@h/x", "postgresql://app:se%zzcret@h/x", "postgresql://app:pa/sswo%zzrd@h/x"]
 )
-def test_what_libpq_quotes_of_a_password_that_it_takes_for_something_else_is_hidden(url: str) -> None:
+def test_a_part_of_a_password_that_libpq_quotes_is_hidden(url: str) -> None:
     redaction.hide_secrets_of({"DATABASE_URL": url})
     with pytest.raises(psycopg.ProgrammingError) as refused:
         conninfo_to_dict(url)
