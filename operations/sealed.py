@@ -30,7 +30,7 @@ class SealedTable(NamedTuple, Generic[Terms, Vault]):
 
     async def existing(self, connection: AsyncConnection, key: str) -> Row[Terms]:
         """Read a row that must exist, to change it."""
-        row = await self.rows.read_to_change(connection, key)
+        row = await self.rows.read_for_update(connection, key)
         if row is None:
             raise OperationError(Reason.NOT_FOUND, f"there is no {self.rows.noun} {key}")
         return row

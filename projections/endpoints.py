@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 from psycopg import AsyncConnection
 from typing_extensions import override
 
-from projections.sealed_rows import Kept, Row, SealedRows
+from projections.sealed_rows import Row, SealedRows, StoredSecret
 from projections.sealed_view import SealedView
 from runtime.following import Followed, following
 from runtime.seals import Seals
@@ -34,7 +34,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class Vault(msgspec.Struct, frozen=True, omit_defaults=True):
     """The secrets of an endpoint, newest first."""
 
-    signing: tuple[Kept, ...] = ()
+    signing: tuple[StoredSecret, ...] = ()
 
 
 class Endpoint(NamedTuple):

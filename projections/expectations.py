@@ -40,19 +40,21 @@ async def expect(  # noqa: PLR0917  # the fields of one expectation, in the orde
         # savepoint releases the row before we wait for the payment.
         async with connection.transaction() as savepoint:
             payment = await _lock_payment(connection, payment_id) if payment_id else None
-            if await _offer(connection, reference, wanted, user_id):
+            if await _insert(connection, reference, wanted, user_id):
                 return "awaited"
             row = await _lock(connection, reference)
             if row is None or row.payment_id != payment_id:
                 payment_id = row.payment_id if row else None
                 raise Rollback(savepoint)
-            outcome = await _agree(connection, reference, wanted, user_id, row)
+            outcome = await _update(connection, reference, wanted, user_id, row)
             if payment is not None and (row.outcome, outcome) == ("unexpected", "mismatched"):
-                await _announce(connection, payment, wanted, user_id, trace)
+                await _append_mismatch(connection, payment, wanted, user_id, trace)
             return outcome
 
 
-async def _agree(connection: AsyncConnection, reference: str, wanted: tuple[int, str], user_id: str | None, row: _Row) -> Outcome:
+async def _update(
+    connection: AsyncConnection, reference: str, wanted: tuple[int, str], user_id: str | None, row: _Row
+) -> Outcome:
     known = (row.expected_amount, row.expected_currency)
     if row.payment_id is not None and row.expected_amount is not None and known != wanted:
         raise ProjectionError(
@@ -66,7 +68,7 @@ async def _agree(connection: AsyncConnection, reference: str, wanted: tuple[int,
     return (await cursor.fetchall())[0][0]  # type: ignore[no-any-return]  # a CHECKed word of the row just locked
 
 
-async def _announce(
+async def _append_mismatch(
     connection: AsyncConnection, payment: dict[str, Any], wanted: tuple[int, str], user_id: str | None, trace: Trace
 ) -> None:
     amount, currency = wanted
@@ -102,7 +104,7 @@ async def _lock_payment(connection: AsyncConnection, payment_id: str) -> dict[st
     return await cursor.fetchone()
 
 
-async def _offer(connection: AsyncConnection, reference: str, wanted: tuple[int, str], user_id: str | None) -> bool:
+async def _insert(connection: AsyncConnection, reference: str, wanted: tuple[int, str], user_id: str | None) -> bool:
     cursor = await connection.execute(
         """insert into reconciliations (reference, expected_amount, expected_currency, user_id) values (%s, %s, %s, %s)
            on conflict (reference) do nothing""",

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from projections.config_keys import ATTEMPTS_MAX
-from projections.sealed_rows import Kept, Row, SealedRows
+from projections.sealed_rows import Row, SealedRows, StoredSecret
 from runtime.rates import RATE_PATTERN, rate_of
 from schemas.partners import Partner
 
@@ -42,15 +42,15 @@ class NamedTerms(Terms, frozen=True, kw_only=True, rename="camel", omit_defaults
 class Vault(msgspec.Struct, frozen=True, omit_defaults=True):
     """The secrets of a partner, each kind newest first, with its address and headers, which may hold some too."""
 
-    signing: tuple[Kept, ...] = ()
-    token: tuple[Kept, ...] = ()
-    crm: tuple[Kept, ...] = ()
+    signing: tuple[StoredSecret, ...] = ()
+    token: tuple[StoredSecret, ...] = ()
+    crm: tuple[StoredSecret, ...] = ()
     crm_url: str | None = None
     crm_headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
-    def of(self, kind: SecretKind) -> tuple[Kept, ...]:
+    def of(self, kind: SecretKind) -> tuple[StoredSecret, ...]:
         """Return the secrets of a kind, newest first."""
-        found: tuple[Kept, ...] = getattr(self, kind)
+        found: tuple[StoredSecret, ...] = getattr(self, kind)
         return found
 
 

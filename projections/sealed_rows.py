@@ -19,7 +19,7 @@ Terms = TypeVar("Terms", bound=msgspec.Struct)
 Vault = TypeVar("Vault", bound=msgspec.Struct)
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredSecret(msgspec.Struct, frozen=True):
     """One secret, and when it was added."""
 
     value: str
@@ -102,7 +102,7 @@ class SealedRows(NamedTuple, Generic[Terms, Vault]):
             found = await (await cursor.execute(f"select {_COLUMNS} from {self.table} where id = %s".encode(), (key,))).fetchone()
         return self._row(found) if found else None
 
-    async def read_to_change(self, connection: AsyncConnection, key: str) -> Row[Terms] | None:
+    async def read_for_update(self, connection: AsyncConnection, key: str) -> Row[Terms] | None:
         """Read one row and lock it until the open transaction ends."""
         await connection.execute(_LOCK, (self.noun, key))
         return await self.read(connection, key)

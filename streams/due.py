@@ -129,7 +129,7 @@ class DueSender(ABC, Generic[Row, Ended]):
         """Make one attempt, and decide what follows from it. `check` raises ClaimOver where the row may be another worker's."""
 
     @abstractmethod
-    def broken(self, row: Row, error: BaseException) -> Ended:
+    def after_error(self, row: Row, error: BaseException) -> Ended:
         """Decide what follows from an attempt that raised: the fault is ours, and affects only this row."""
 
     @abstractmethod
@@ -206,7 +206,7 @@ class DueSender(ABC, Generic[Row, Ended]):
             row = self._under_way.pop(task)
             self._claims.drop(row.id)
             error = asyncio.CancelledError("the attempt cancelled itself") if task.cancelled() else task.exception()
-            self._ended.append(task.result() if error is None else self.broken(row, error))
+            self._ended.append(task.result() if error is None else self.after_error(row, error))
 
     async def _settle(self) -> int:
         """Store the results of all ended attempts; while Postgres is unavailable they are kept for the next round."""

@@ -73,7 +73,7 @@ class _Watches(Service):
     async def on_start(self) -> None:
         self._secrets.start()
         self._schema.start()
-        while not (self.should_stop or (self._schema.fits and await self._answered())):
+        while not (self.should_stop or (self._schema.fits and await self._brokers_answer())):
             await self.sleep(_TURN)
 
     @override
@@ -81,7 +81,7 @@ class _Watches(Service):
         self._schema.stop()
         self._secrets.stop()
 
-    async def _answered(self) -> bool:
+    async def _brokers_answer(self) -> bool:
         try:
             await asyncio.to_thread(self._offsets.topic_ids, self._topics)
         except BrokerError as error:

@@ -84,7 +84,7 @@ def put(
         from projections.endpoints import ENDPOINTS
 
         name = name_of(place)
-        row = await ENDPOINTS.read_to_change(connection, name.place)
+        row = await ENDPOINTS.read_for_update(connection, name.place)
         terms = msgspec.to_builtins(row.terms) if row else {}
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
         asked, faults = read_fields(PutEndpoint, left | given)

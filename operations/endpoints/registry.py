@@ -13,7 +13,7 @@ from operations.errors import OperationError, Reason
 from operations.faults import Fault, refuse
 from operations.sealed import SECRETS_MAX, NewState, SealedTable, check_version
 from projections.endpoints import ENDPOINTS, EndpointRow, Terms, Vault
-from projections.sealed_rows import Kept
+from projections.sealed_rows import StoredSecret
 from runtime.seals import Seals
 from runtime.settings import Secret
 from schemas.credentials import EVERY_OTHER, fault_of, fresh_token
@@ -89,7 +89,7 @@ class Registry(NamedTuple):
         if self.seals.newest is None:
             found.append(Fault(Reason.SEAL_KEYS_MISSING, "SECRET_KEYS is not set, and no secret is stored unsealed"))
         refuse(found)
-        row = await ENDPOINTS.read_to_change(connection, name.place)
+        row = await ENDPOINTS.read_for_update(connection, name.place)
         check_version(row, asked.expected_version)
         vault = self._table.open(row) if row else Vault()
         if asked.secrets is not None:
@@ -113,7 +113,7 @@ class Registry(NamedTuple):
         refuse([*self._faults_of_secrets(name, (secret.value,))])
         if any(kept.value == secret.value for kept in vault.signing):
             refuse([Fault(Reason.SECRET_INVALID, "the endpoint has this secret already")])
-        vault = Vault((Kept(secret.value, datetime.now(UTC)), *vault.signing))
+        vault = Vault((StoredSecret(secret.value, datetime.now(UTC)), *vault.signing))
         made = () if value else (MadeEndpointSecret(secret.id, secret.value),)
         return Changed(await self._table.write(connection, row, NewState(name.place, row.terms, vault, by)), vault, made)
 
@@ -166,5 +166,5 @@ def _fault_of(provider: Provider, secret: str) -> str | None:
     return found or (None if secret.startswith(prefix) else f"does not begin with {prefix}")
 
 
-def _kept(vault: Vault, value: str) -> Kept:
-    return next((kept for kept in vault.signing if kept.value == value), Kept(value, datetime.now(UTC)))
+def _kept(vault: Vault, value: str) -> StoredSecret:
+    return next((kept for kept in vault.signing if kept.value == value), StoredSecret(value, datetime.now(UTC)))

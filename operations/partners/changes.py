@@ -176,7 +176,7 @@ async def _current_terms(connection: AsyncConnection, registry: Registry, key: s
 
     from projections.partner_store import PARTNERS
 
-    row = await PARTNERS.read_to_change(connection, key)
+    row = await PARTNERS.read_for_update(connection, key)
     if row is None or key in registry.environment:
         return {}
     vault = PARTNERS.open(row, registry.seals)

@@ -30,7 +30,7 @@ async def pause(connection: AsyncConnection, registry: Registry, partner: str, c
     back, it is reset to its default. Raises OperationError `not_found`, and SealError if the terms cannot be sealed.
     """
     key = key_of(partner)
-    row = await PARTNERS.read_to_change(connection, key)
+    row = await PARTNERS.read_for_update(connection, key)
     if row is None and key not in registry.environment:
         raise OperationError(Reason.NOT_FOUND, f"there is no partner {key}")
     now = (await read_pauses(connection, registry.environment))[key]

@@ -14,7 +14,7 @@ from operations.errors import OperationError, Reason
 from operations.faults import Fault, refuse
 from operations.sealed import SECRETS_MAX, NewState, SealedTable, check_version
 from projections.partner_store import PARTNERS, NamedTerms, PartnerRow, SecretKind, Terms, Vault
-from projections.sealed_rows import Kept
+from projections.sealed_rows import StoredSecret
 from runtime.endpoints import check_http, has_login
 from runtime.outbound import REFUSED, Network, is_refused
 from runtime.seals import Seals
@@ -85,7 +85,7 @@ class Registry(NamedTuple):
         Raises OperationError with every fault, and SealError if no key can seal.
         """
         key = key_of(partner)
-        row = await PARTNERS.read_to_change(connection, key)
+        row = await PARTNERS.read_for_update(connection, key)
         found = (*self._faults_of_id(partner, row), *self._faults_of_url(asked), *_faults_of_headers(asked.crm_headers))
         refuse([*faults, *found])
         check_version(row, asked.expected_version)
@@ -179,11 +179,11 @@ class Registry(NamedTuple):
             raise OperationError(Reason.SECRET_INVALID, "the partner has this secret already")
         if value is None:
             made.append(MadeSecret(kind, secret.id, secret.value))
-        return msgspec.structs.replace(vault, **{kind: (Kept(secret.value, datetime.now(UTC)), *vault.of(kind))})
+        return msgspec.structs.replace(vault, **{kind: (StoredSecret(secret.value, datetime.now(UTC)), *vault.of(kind))})
 
     async def _existing(self, connection: AsyncConnection, partner: str) -> PartnerRow:
         key = key_of(partner)
-        refuse([*self._faults_of_id(partner, await PARTNERS.read_to_change(connection, key))])
+        refuse([*self._faults_of_id(partner, await PARTNERS.read_for_update(connection, key))])
         return await self._table.existing(connection, key)
 
     @property

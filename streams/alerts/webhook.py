@@ -123,7 +123,7 @@ class AlertWebhook(DueSender[Waiting, Ended]):
         answer = await self._crm.post(Request(hook.alert_webhook_url or "", headers, bytes(row.body)), check=check)
         return Ended(row, None if answer.delivered else answer.error or "attempt_failed")
 
-    def broken(self, row: Waiting, error: BaseException) -> Ended:
+    def after_error(self, row: Waiting, error: BaseException) -> Ended:
         log.error("attempt_failed", reason="attempt_failed", alert=str(row.id), error=described(error), exc_info=error)
         return Ended(row, "attempt_failed")
 

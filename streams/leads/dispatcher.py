@@ -177,7 +177,7 @@ class Dispatcher(DueSender[Claimed, Ended]):
             log.exception("answer_unobserved", reason="internal_error", lead=str(row.id), partner=row.partner)
         return self._end(row, answer)
 
-    def broken(self, row: Claimed, error: BaseException) -> Ended:
+    def after_error(self, row: Claimed, error: BaseException) -> Ended:
         trace_id = trace_id_of(row.traceparent)
         log.error(ATTEMPT_FAILED, reason=ATTEMPT_FAILED, lead=str(row.id), partner=row.partner, trace_id=trace_id, exc_info=error)
         return self._end(row, Answer(error=ATTEMPT_FAILED, excerpt=described(error)))

@@ -105,7 +105,7 @@ class Dispatcher(DueSender[Notification, Ended]):
         _record_span(row, began, None)
         return Ended(row, NotificationSent(**event_fields(row)))
 
-    def broken(self, row: Notification, error: BaseException) -> Ended:
+    def after_error(self, row: Notification, error: BaseException) -> Ended:
         log.error("attempt_failed", reason=SendReason.ATTEMPT_FAILED, notification=str(row.id), exc_info=error)
         return self._after(row, SendFailed(SendReason.ATTEMPT_FAILED, described(error)))
 

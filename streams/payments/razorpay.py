@@ -204,7 +204,7 @@ _RANKS: Final = {
     "subscription.cancelled": 9,
 }
 _ENDED: Final = frozenset({"cancelled", "completed", "expired"})
-_AFTER_ALL: Final = 10
+_END_OFFSET: Final = 10
 # The status where the subscription states none.
 _STATUSES: Final = {
     "subscription.authenticated": "authenticated",
@@ -229,7 +229,7 @@ def _of_subscription(event: Event, name: str) -> list[Fact]:
     fact = SubscriptionFact(
         provider=SOURCE,
         id=subscription.id,
-        stamp=Stamp(event.created_at, _RANKS[event.event] + (_AFTER_ALL if ended else 0), name),
+        stamp=Stamp(event.created_at, _RANKS[event.event] + (_END_OFFSET if ended else 0), name),
         status=status,
         ended=ended,
         current_period_end=subscription.current_end,

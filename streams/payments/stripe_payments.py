@@ -194,7 +194,7 @@ _DISPUTE_RANKS: Final = {
     "charge.dispute.funds_reinstated": 3,
     "charge.dispute.closed": 4,
 }
-_DISPUTE_OVER: Final = 10
+_DISPUTE_END_OFFSET: Final = 10
 _DISPUTE_ENDS: Final = frozenset({"won", "lost", "warning_closed", "charge_refunded", "prevented"})
 _FUNDS: Final[dict[str, Funds]] = {
     "charge.dispute.funds_withdrawn": "withdrawn",
@@ -212,7 +212,7 @@ def of_dispute(dispute: Dispute, kind: str, at: int, event: str) -> list[Fact]:
         DisputeFact(
             provider=SOURCE,
             id=dispute.id,
-            stamp=Stamp(at, _DISPUTE_RANKS[kind] + (_DISPUTE_OVER if ended else 0), event),
+            stamp=Stamp(at, _DISPUTE_RANKS[kind] + (_DISPUTE_END_OFFSET if ended else 0), event),
             status=status,
             ended=ended,
             amount=money(dispute.amount, dispute.currency),

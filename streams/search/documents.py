@@ -113,15 +113,15 @@ class Documents:
     async def _make_index(self, name: str) -> None:
         indices = self._client.indices
         try:
-            await indices.create(index=name, aliases={self._index: {"filter": _LIVING}})
+            await indices.create(index=name, aliases={self._index: {"filter": _NOT_DELETED}})
         except ApiError as error:
             if error.error != _EXISTS:
                 raise
             # Another worker was quicker, or an operator has removed the alias.
-            await indices.put_alias(index=name, name=self._index, filter=_LIVING)
+            await indices.put_alias(index=name, name=self._index, filter=_NOT_DELETED)
 
 
-_LIVING: Final = {"bool": {"must_not": {"term": {DELETED: True}}}}
+_NOT_DELETED: Final = {"bool": {"must_not": {"term": {DELETED: True}}}}
 TEMPLATE: Final = {
     "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
     # A text stays a text: the first value that looks like a date must not decide the type of the field.
