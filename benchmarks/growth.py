@@ -1,8 +1,8 @@
 """
 The same rates with 30 million payments of history, the slowest list of an operator, and intake while a day is dropped.
 
-Two systems in turn: an empty one, and one with thirty days of history (see `history.py`). A round sends signed events to a
-gateway, and then lets a relay and a worker carry all of them to their last effect.
+Two systems alternate: an empty one, and one with thirty days of history (see `history.py`). A round sends signed events to a
+gateway, and then starts a relay and a worker that process all of them to their last effect.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ _NO_STALL: Final = Aim(at_most=100)  # ms
 
 
 class _Rates(NamedTuple):
-    """Events a second: acknowledged by the gateway, and carried through relay and worker."""
+    """Events a second: acknowledged by the gateway, and processed by relay and worker."""
 
     intake: float
     payments: float
 
 
 class _Side:
-    """A system and what it reached in each round."""
+    """A system and its rates in each round."""
 
     def __init__(self, name: str, ours: System, report: Report) -> None:
         self.name = name
@@ -90,7 +90,7 @@ class _Side:
         return {table: self.ours.count(table) for table in tables}
 
     def _send(self, events: int) -> float:
-        """Acknowledged events a second of the time in which they were sent."""
+        """Return the acknowledged events a second, over the time in which they were sent."""
         host, port = self.ours.public
         path = self.ours.stack.data_dir / "requests"
         seconds = 0.0
@@ -105,7 +105,7 @@ class _Side:
 
 
 class _Drop(NamedTuple):
-    """The longest answer of intake, in milliseconds, while nothing is dropped, a reader is in the way, and a day is dropped."""
+    """The slowest answer of intake in milliseconds: without a drop, while a reader blocks the drop, and during the drop."""
 
     without: float
     held: float
@@ -115,7 +115,7 @@ class _Drop(NamedTuple):
 
 
 def run(scale: Scale, report: Report) -> Result:
-    """Figures that were measured before a failure are kept beside its reason."""
+    """Return the figures; after a failure, those that were measured before it, with its reason."""
     result = Result("growth")
     try:
         _measure(scale, report, result)
@@ -147,7 +147,7 @@ def _measure(scale: Scale, report: Report, result: Result) -> None:
                 f"the slowest list or search, of the API and of the console: {listed.call}",
                 f"the slowest account: {counted.call}",
             ]
-            keep_partitions(_without_oldest(grown.ours, 0), all_due=True)  # a day that ended meanwhile is not in the way
+            keep_partitions(_without_oldest(grown.ours, 0), all_due=True)  # a day that ended meanwhile is dropped here
             result.figures += _stalls([_drop(grown.ours, report) for _ in range(scale.rounds)])
 
 
@@ -186,19 +186,19 @@ def _time_calls(ours: System, times: int, report: Report) -> tuple[list[Timed], 
     with ours.connect() as connection:
         found = connection.execute(_FOUND).fetchone() or ()
     operator = Operator(ours, middle_of(history.DAYS))
-    report("growth", "asking for every list and search")
+    report("growth", "calling every list and search")
     listed = operator.time([*operator.lists(found), *operator.screens(found)], times)
-    report("growth", "asking for every account")
+    report("growth", "calling every account")
     return listed, operator.time(operator.accounts(), times)
 
 
 def _drop(ours: System, report: Report) -> _Drop:
-    """Drop the oldest day, and then the next one while a reader of the log and of the marks is in the way of the upkeep."""
+    """Drop the oldest day, and then the next one while a reader of the log and of the marks blocks the upkeep."""
     report("growth", "dropping a day")
     without = _during_intake(ours, None)
     dropped = _during_intake(ours, _without_oldest(ours, 1))
     expect("tables of a day that are dropped", len(dropped.dropped), len(DAILY))
-    report("growth", "dropping a day, with a reader in the way")
+    report("growth", "dropping a day while a reader blocks it")
     settings = _without_oldest(ours, 1)
     with ours.connect() as connection, connection.transaction():
         connection.execute("select count(*) from (select from outbox limit 1) o, (select from consumed limit 1) c")
@@ -210,7 +210,7 @@ def _drop(ours: System, report: Report) -> _Drop:
 
 
 def _without_oldest(ours: System, days: int) -> RetentionSettings:
-    """Return a retention that ends so many days after the begin of the oldest day that is there."""
+    """Return a retention that ends `days` days after the start of the oldest existing day."""
     with ours.connect() as connection:
         oldest = min(day_of(partition) for partition in partitions(connection))
     kept = (datetime.now(UTC).date() - oldest).days - days
@@ -218,7 +218,7 @@ def _without_oldest(ours: System, days: int) -> RetentionSettings:
 
 
 class _UpkeepRun(NamedTuple):
-    """The longest answer of intake in a run of the upkeep, and what the run did; times in milliseconds."""
+    """The slowest answer of intake during a run of the upkeep, and the result of the run; times in milliseconds."""
 
     longest: float
     took: float
@@ -227,7 +227,7 @@ class _UpkeepRun(NamedTuple):
 
 
 def _during_intake(ours: System, settings: RetentionSettings | None) -> _UpkeepRun:
-    """The upkeep while events come in on a fixed grid; without settings, nothing but the events."""
+    """Run the upkeep while events come in on a fixed time grid; without settings, only send the events."""
     host, port = ours.public
     path, number = ours.stack.data_dir / "requests", int(_RATE * _SECONDS)
     write_requests(path, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")

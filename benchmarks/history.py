@@ -1,9 +1,9 @@
 """
-Thirty days of history, written by Postgres itself: everything that so many payments leave behind, and what few of them bring.
+Thirty days of history, written by Postgres itself: all rows of the payments, and the rows that only some payments have.
 
 A payment has one event in the log, one mark, one delivery and one row in each table of the payments worker. Ids are UUIDv7 of
-their day, and the provider's are random, as real ones are. The contents of an event are cut short, so that 30 million of them
-fit on the disk of a usual machine: neither intake nor a list reads them.
+their day, and the provider's ids are random like real ones. The contents of an event are shortened, so that 30 million of them
+fit on a usual disk: neither intake nor a list reads them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 DAYS: Final = 30
 ONE_ROW_PER_PAYMENT: Final = ("outbox", "consumed", "dedup", "history", "payments", "reconciliations")
-"""The tables that have a row for each payment of the history, and no other."""
-# Made without indexes, which are built once all rows are there: random keys would go all over an index larger than memory.
+"""The tables that have one row for each payment of the history, and no other rows."""
+# These tables are filled without indexes, which are built at the end: random keys are slow in an index larger than memory.
 _INDEXED_LATER: Final = ("dedup", "history", "payments", "reconciliations", "notifications", "webhook_replay_items")
 _DAY: Final = Path(__file__).with_name("history_day.sql")
 _BYTES_PER_PAYMENT: Final = 2600
-"""Bytes on disk, of everything that belongs to a payment, with a reserve for the write-ahead log and for sorting."""
-_PAYMENTS_PER_USER: Final = 30  # payments of each user
+"""Bytes on disk for all rows of a payment, with a reserve for the write-ahead log and for sorting."""
+_PAYMENTS_PER_USER: Final = 30
 _ID_AT: Final = """
 create function pg_temp.id_at(at timestamptz, name text) returns uuid language sql immutable as $$
   select overlay(overlay(md5(name) placing lpad(to_hex((extract(epoch from at) * 1000)::int8), 12, '0') || '7' from 1)
@@ -40,7 +40,7 @@ create function pg_temp.id_at(at timestamptz, name text) returns uuid language s
 
 
 class Written(NamedTuple):
-    """The size of a history, and how long it took."""
+    """The size of a history, and the time to write it."""
 
     payments: int
     bytes: int
@@ -51,19 +51,19 @@ class _Index(NamedTuple):
     table: str
     name: str
     constraint: str | None
-    """Its definition, where the index is that of a constraint."""
+    """The definition of the constraint to which the index belongs, if any."""
     definition: str
 
 
 def write(ours: System, payments: int, report: Report) -> Written:
-    """Fill the days before today. Raises Void where the disk has no room for them, or where rows are missing."""
+    """Fill the days before today. Raises Void if the disk has no room for them, or if rows are missing."""
     _expect_room(ours, payments)
     started = time.monotonic()
     with ours.connect() as connection:
-        # The session's own settings: all other sessions commit as ever.
+        # These settings apply to this session only.
         connection.execute("set synchronous_commit = off; set wal_compression = off; set maintenance_work_mem = '1GB'")
         connection.execute(_ID_AT)
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)  # it may end while we write
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)  # the day may end during the writing
         indexes = _indexes(connection)
         _drop(connection, indexes)
         for day in range(DAYS):
@@ -99,7 +99,7 @@ def _write_day(connection: Connection, today: datetime, day: int, payments: int)
 def _expect_room(ours: System, payments: int) -> None:
     needed, free = payments * _BYTES_PER_PAYMENT, shutil.disk_usage(ours.stack.data_dir).free
     if needed > free:
-        raise Void(f"{payments:,} payments need {needed / 1e9:.0f} GB of disk, and {free / 1e9:.0f} are free: take a --share")
+        raise Void(f"{payments:,} payments need {needed / 1e9:.0f} GB of disk, and {free / 1e9:.0f} are free: use --share")
 
 
 def _indexes(connection: Connection) -> list[_Index]:

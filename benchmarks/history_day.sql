@@ -28,7 +28,7 @@ from made;
 insert into reconciliations (reference, expected_amount, expected_currency, paid_amount, paid_currency, payment_id)
 select payment, case when n %% 10 > 0 then 1999 end, case when n %% 10 > 0 then 'eur' end, 1999, 'eur', payment from made;
 
--- What one of so many payments brings with it.
+-- The rows that only one in 10, 100, 1,000 or 10,000 payments has.
 insert into notifications (id, recipient, channel, template, data, address, message_id, status, attempts, reason, traceparent,
   updated_at)
 select other, user_id, (array['EMAIL', 'SMS', 'PUSH'])[1 + n %% 3], 'payment-received', '{}', user_id || '@example.com', other,

@@ -1,4 +1,4 @@
-"""The webhooks of an hour: as the gateway leaves them in Postgres, made quickly; and new ones that come in over HTTP."""
+"""The webhooks of an hour, written to Postgres as the gateway would write them; and new ones that come in over HTTP."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ RATE: Final = 200.0  # events a second
 _STEP: Final = 20_000  # rows of one transaction
 _CONNECTIONS: Final = 16
 _WAVE: Final = 2.0  # seconds of new events that are signed together
-_AHEAD: Final = 1.0  # seconds before its first event is due in which a wave is signed and connected
-_WAVES: Final = 64  # at most under way at once, where answers stay away
+_AHEAD: Final = 1.0  # seconds before its first event is due, in which a wave is signed and connects
+_WAVES: Final = 64  # at most at the same time, if answers are missing
 
-# Rows of the four tables, as `outbox.append.record` writes them. The ids lie in the hour before the fill, as the calls came.
+# Rows of the four tables, as `outbox.append.record` writes them. The ids are from the hour before the fill, as of real calls.
 _FILL: Final = """
 with v as materialized (
   select n, left(md5(n::text || %(seed)s::text), 24) as token,
@@ -54,14 +54,14 @@ select 'pi_' || token from v order by n
 
 
 class Answered(NamedTuple):
-    """The answer to one call: when it came, in Unix seconds, and how long it took."""
+    """The answer to one call: its time in Unix seconds, and its latency."""
 
     at: float
     latency: float
 
 
 def fill(connection: Connection, rows: int, report: Callable[[int], None]) -> list[str]:
-    """Write so many webhooks of distinct payments; returns the payments, in the order of arrival."""
+    """Write `rows` webhooks of distinct payments; returns the payments, in the order of arrival."""
     [body] = make_bodies(1)
     payments: list[str] = []
     connection.execute("set synchronous_commit = off")
@@ -73,7 +73,7 @@ def fill(connection: Connection, rows: int, report: Callable[[int], None]) -> li
         last = min(first + _STEP - 1, rows)
         payments += [row[0] for row in connection.execute(_FILL, {**values, "first": first, "last": last})]
         report(last)
-    # As autovacuum leaves them within the hour.
+    # Autovacuum does this within the hour.
     connection.execute("vacuum (analyze) outbox, outbox_pending, dedup, webhook_deliveries")
     connection.execute("checkpoint")
     return payments
@@ -81,9 +81,9 @@ def fill(connection: Connection, rows: int, report: Callable[[int], None]) -> li
 
 def send_until(stop: Path, address: tuple[str, int], secret: str) -> dict[str, Answered]:
     """
-    Send new events on one fixed time grid until that file is there; returns the answers by payment.
+    Send new events on one fixed time grid until the file `stop` exists; returns the answers by payment.
 
-    A wave leaves at its time, even while answers of former ones are missing, and is signed while those are under way.
+    A wave is sent at its time, even while answers of earlier waves are missing, and is signed while those are in flight.
     """
     start_at = time.monotonic() + _AHEAD
     with ThreadPoolExecutor(_WAVES) as pool:
@@ -94,12 +94,12 @@ def send_until(stop: Path, address: tuple[str, int], secret: str) -> dict[str, A
             time.sleep(max(0.0, start_at + len(waves) * _WAVE - _AHEAD - time.monotonic()))
             for wave in waves:
                 if wave.done():
-                    wave.result()  # one that failed ends the load
+                    wave.result()  # raises if the wave failed
     return {payment: answered for wave in waves for payment, answered in wave.result().items()}
 
 
 def _send_wave(requests: Path, address: tuple[str, int], secret: str, start_at: float) -> dict[str, Answered]:
-    """Every latency is counted from when its event was due."""
+    """Send one wave; each latency is counted from the time at which its event was due."""
     clock = time.time() - time.monotonic()
     payments = write_requests(requests, int(RATE * _WAVE), secret, f"{address[0]}:{address[1]}")
     answers = load.send(load.Plan(requests, address, _CONNECTIONS, rate=RATE, start_at=start_at))

@@ -1,4 +1,4 @@
-"""The cost of nothing: processor time and memory of all processes while no event comes, and the time of `--help`."""
+"""Processor time and memory of all processes while no event comes, and the duration of `tallyhook --help`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 60.0
 _SETTLE: Final = 30.0
-"""Seconds until a process is at rest: its first polls, its garbage collection and the rebalances of its groups are over."""
+"""Seconds until a process is idle: its first polls, its garbage collection and the rebalances of its groups are done."""
 _SERVERS: Final = ("postgres", "kafka", "redis", "elasticsearch")
 _OURS: Final = Aim(at_most=2)  # % of a core
 _KAFKA: Final = Aim(at_most=3)  # % of a core
@@ -29,7 +29,7 @@ _HELP: Final = Aim(at_most=0.3)  # seconds
 
 
 class _Rest(NamedTuple):
-    """Shares of a core in %, and MiB, by process."""
+    """The share of a core in %, and the memory in MiB, by process."""
 
     shares: dict[str, float]
     memory: dict[str, float]
@@ -46,9 +46,7 @@ def run(scale: Scale, report: Report) -> Result:
         report("idle", "a process for each role")
         figures += _split(ours, seconds, scale)
     figures.append(median("tallyhook --help", [_help() for _ in range(scale.rounds)], "s", _HELP))
-    return Result(
-        "idle", figures, [f"{seconds:g} s a round, after {scale.seconds(_SETTLE):g} s in which everything came to rest"]
-    )
+    return Result("idle", figures, [f"{seconds:g} s a round, after {scale.seconds(_SETTLE):g} s until all processes are idle"])
 
 
 def _together(ours: System, seconds: float, scale: Scale) -> list[Figure]:

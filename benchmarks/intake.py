@@ -1,8 +1,8 @@
 """
-Durable acknowledgements a second through HTTP, over what pgbench commits a second on the same Postgres, and over a bare handler.
+Durable acknowledgements a second through HTTP, as ratios to the commits of pgbench on the same Postgres and to a bare handler.
 
-pgbench writes one event a transaction, the same rows as intake. `wrk` is the load where it is installed: it leaves more of the
-cores to what is measured than any Python client.
+pgbench writes one event in each transaction, with the same rows as intake. `wrk` makes the load if it is installed: it leaves
+more of the cores to the measured processes than any Python client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The counts of wrk; times in microseconds. At its end it drops the requests that are under way, which may still commit."""
+    """The counts of wrk; times in microseconds. At its end it drops the requests in flight, which may still be committed."""
 
     requests: int
     microseconds: int
@@ -52,7 +52,7 @@ def _has_wrk() -> bool:
 
 
 def _send_by_wrk(plan: Plan) -> Seen:
-    """Closed loop for the plan's seconds, on one thread."""
+    """Run wrk for the plan's seconds as a closed loop, on one thread."""
     host, port = plan.address
     words = ["-t1", f"-c{plan.connections}", f"-d{plan.seconds:.0f}s", "--timeout", "30s", "-s", str(_SCRIPT)]
     done = subprocess.run(
@@ -68,16 +68,16 @@ def _send_by_wrk(plan: Plan) -> Seen:
 
 
 STATEMENT: Final = Path(__file__).with_name("intake_statement.sql")
-"""All four rows in one statement, in autocommit: the most that one-event transactions can reach, one round trip each."""
+"""All four rows in one statement, in autocommit: the fastest transaction of one event, with one round trip."""
 TRANSACTION: Final = Path(__file__).with_name("intake_transaction.sql")
-"""`begin`, four inserts, `commit`: what an application does that writes event by event."""
+"""`begin`, four inserts, `commit`: the transaction of an application that writes event by event."""
 _DONE: Final = re.compile(r"number of transactions actually processed: (\d+)")
 _RATE: Final = re.compile(r"tps = ([\d.]+) \(without initial connection time\)")
 _FAILED: Final = re.compile(r"number of failed transactions: (\d+)")
 
 
 class Reached(NamedTuple):
-    """Transactions in all, and a second."""
+    """The number of transactions, their rate a second, and the number of failures."""
 
     transactions: int
     rate: float
@@ -86,15 +86,15 @@ class Reached(NamedTuple):
 
 def _run_pgbench(system: System, script: Path, clients: int, transactions: int) -> Reached:
     """
-    One round in prepared mode, of so many transactions of each client.
+    Run pgbench once in prepared mode, with `transactions` transactions of each client.
 
-    The body travels with every transaction as a parameter, as it does from the gateway.
+    Each transaction sends the body as a parameter, as the gateway does.
     """
     postgres = system.stack.postgres
     [body] = make_bodies(1)
     words = ["-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-n", "-M", "prepared", "-f", str(script)]
     load = ["-c", str(clients), "-j", "1", f"--transactions={transactions}"]
-    # The schema's name too, as pgbench takes every colon with a letter behind it for a variable.
+    # The schema's name is a variable too, since pgbench treats every colon before a letter as a variable.
     variables = ["-D", f"body={body.data.decode()}", "-D", f"dataschema={DATASCHEMA}"]
     command = [postgres.programs / "pgbench", *words, *load, *variables, "tallyhook"]
     environment = {**os.environ, "PGPASSWORD": postgres.password}
@@ -108,19 +108,19 @@ def _run_pgbench(system: System, script: Path, clients: int, transactions: int) 
 
 CONNECTIONS: Final = 64
 _TABLES: Final = ("dedup", "outbox", "outbox_pending", "webhook_deliveries")
-_FIRST_GUESS: Final = 20_000.0  # requests a second that the warm-up is given enough of
+_FIRST_GUESS: Final = 20_000.0  # requests a second for which the warm-up has enough requests
 _WARM_UP: Final = 50  # transactions of each client: on a busy machine a second may pass before all of them are connected
-_SPARE: Final = 2.0  # a round may be so much faster than the one before
+_SPARE: Final = 2.0  # factor by which a round may be faster than the one before
 _GRACE: Final = 60.0  # seconds
 
 
 _BARE: Final = (bare_handler.TABLE,)
 _SIDES: Final = {"gateway": _TABLES, TWO_PROCESSES: _TABLES, BARE_HANDLER: _BARE}
-"""The sides by name, each with the tables that it writes."""
+"""The sides by name, each with its tables."""
 
 
 class Round(NamedTuple):
-    """One round of a side; latencies in seconds, `cost` in milliseconds of processor time an event, of all its processes."""
+    """One round of a side; latencies in seconds, `cost` in milliseconds of processor time per event in all its processes."""
 
     rate: float
     p50: float
@@ -149,13 +149,13 @@ def run(scale: Scale, report: Report) -> Result:
             statements.append(_through_pgbench(ours, STATEMENT, lengths[STATEMENT]))
     notes = [
         f"load: {_generator()}, {CONNECTIONS} connections, {seconds:g} s a round; relay and worker do not run",
-        "capacity of two processes ÷ one: reckoned from the processor time of an event, a core for each, not from the rates",
+        "capacity of two processes ÷ one: calculated from the processor time of an event with a core for each, not from rates",
     ]
     return Result("intake", [*_figures(sides["gateway"], transactions, statements), *_peers(sides)], notes)
 
 
 def _peers(sides: dict[str, list[Round]]) -> list[Figure]:
-    """The gateway of two processes and the bare handler beside the gateway."""
+    """Return the figures of the gateway with two processes and of the bare handler."""
     gateway, two, bare = sides["gateway"], sides[TWO_PROCESSES], sides[BARE_HANDLER]
     costs = {side: [each.cost for each in rounds] for side, rounds in sides.items()}
     twice = [2 * cost for cost in costs["gateway"]]
@@ -188,13 +188,14 @@ def _through_http(ours: System, side: str, seconds: float, highest_rate: float) 
         connection.execute(f"truncate {bare_handler.TABLE}")
     requests = ours.stack.data_dir / "requests"
     host, port = ours.public
-    connections = CONNECTIONS * (2 if side == TWO_PROCESSES else 1)  # each process has as many, so that its commits are as large
+    # The same number for each process, so that commits have the same size.
+    connections = CONNECTIONS * (2 if side == TWO_PROCESSES else 1)
     number = int(highest_rate * seconds) + connections
     write_requests(requests, number, ours.settings["STRIPE_WEBHOOK_SECRET"], f"{host}:{port}")
     plan = load.Plan(requests, ours.public, connections, seconds)
     done = _by_wrk(ours, side, plan) if _has_wrk() else _by_our_own(ours, side, plan)
-    if _has_wrk() and _stored(ours, side) >= number:  # it drops what is under way; our own client ends with the last answer
-        raise Void(f"all {number:,} requests were sent before the time was over")
+    if _has_wrk() and _stored(ours, side) >= number:  # wrk drops requests in flight; our own client ends with the last answer
+        raise Void(f"all {number:,} requests were sent before the end of the round")
     return done
 
 
@@ -205,7 +206,7 @@ def _by_wrk(ours: System, side: str, plan: load.Plan) -> Round:
         spent = cpu_seconds_of_all(process.pid) - before
     expect("requests that failed or were refused", seen.failed + seen.refused, 0)
     stored = _stored(ours, side)
-    # wrk leaves while up to one request a connection is under way; each of those may be committed or not.
+    # wrk ends while up to one request on each connection is in flight; each of those may be committed or not.
     if not seen.requests <= stored <= seen.requests + plan.connections:
         raise Void(f"rows of intake: {stored:,} where {seen.requests:,} were acknowledged")
     return Round(seen.rate, seen.p50 / 1e6, seen.p99 / 1e6, spent * 1000 / stored)
@@ -224,7 +225,7 @@ def _by_our_own(ours: System, side: str, plan: load.Plan) -> Round:
 
 
 def _length(ours: System, script: Path, seconds: float) -> int:
-    """The transactions of each client that take about so long, by a short run that warms up."""
+    """Return the transactions of each client for about this duration, after a short run that warms up."""
     return max(_WARM_UP, round(_run_pgbench(ours, script, CONNECTIONS, _WARM_UP).rate * seconds / CONNECTIONS))
 
 

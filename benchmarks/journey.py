@@ -1,4 +1,4 @@
-"""From the answer to a webhook until the payment it announces can be read on Kafka, through gateway, relay and worker."""
+"""Latency from the answer to a webhook until its billing event can be read on Kafka, through gateway, relay and worker."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def run(scale: Scale, report: Report) -> Result:
         travelled, late = _travel(ours, seconds)
     figures = percentiles("answer to billing event", travelled, Aim(at_most=50), Aim(at_most=250))
     note = (
-        f"{len(travelled):,} events on a fixed grid, {RATE:g} a second; none left later than {late * 1000:.0f} ms after its time"
+        f"{len(travelled):,} events on a fixed grid, {RATE:g} a second; none sent more than {late * 1000:.0f} ms after its time"
     )
     return Result("journey", figures, [note])
 
 
 def _travel(ours: System, seconds: float) -> tuple[list[float], float]:
-    """The time that each event took, in seconds, and how late the load was at worst."""
+    """Return the time of each event in seconds, and the largest delay of the load."""
     host, port = ours.public
     requests = ours.stack.data_dir / "requests"
     number = int(RATE * seconds)
@@ -55,13 +55,13 @@ def _travel(ours: System, seconds: float) -> tuple[list[float], float]:
         answers = answers_within(_GRACE)
     expect("requests that were refused", answers.refused, 0)
     if arrived.keys() != set(payments):
-        raise Void(f"{len(arrived):,} payments arrived where {number:,} were announced")
+        raise Void(f"{len(arrived):,} payments arrived where {number:,} were sent")
     answered = dict(zip(payments, answers.answered_at, strict=True))
     return [arrived[payment] - answered[payment] for payment in payments], answers.late
 
 
 def _arrivals(topic: Topic, before: Offsets, number: int, deadline: float) -> dict[str, float]:
-    """The moment at which the event of each payment could be read."""
+    """Return the time at which the event of each payment could be read."""
     arrived: dict[str, float] = {}
     for message in topic.arriving(before):
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Deliveries a second of one leads worker, each attempt written down; and what a CRM that hangs, or is away, costs the others."""
+"""Deliveries a second of one leads worker, with each attempt stored; and the delay of others by one CRM that hangs or fails."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ async def _serve(port: int) -> None:
 
 class _Crm(asyncio.Protocol):
     """
-    One connection of a CRM that takes every lead at once.
+    One connection of a CRM that accepts every lead at once.
 
-    It reads no more of a request than it must: what it costs comes from the cores that are measured.
+    It parses as little of a request as possible, since it runs on the measured cores.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +52,7 @@ class _Crm(asyncio.Protocol):
         while (end := self._read.find(_END)) >= 0:
             head = self._read[:end].lower()
             if head.startswith(_HANGING):
-                return  # until the caller gives up
+                return  # no answer: the caller waits until its timeout
             size = end + len(_END) + int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             if len(self._read) < size:
                 return
@@ -63,18 +63,18 @@ class _Crm(asyncio.Protocol):
 LEADS: Final = 10_000
 PARTNERS: Final = 20
 WORKER: Final = "worker-leads"
-_SECRET: Final = "whsec_YmVuY2htYXJrLXNlY3JldC1vZi0zMC1ieXRlcw=="  # noqa: S105  # of a partner that lives for a minute
+_SECRET: Final = "whsec_YmVuY2htYXJrLXNlY3JldC1vZi0zMC1ieXRlcw=="  # noqa: S105  # of a temporary partner
 _LOOK_EVERY: Final = 0.02  # seconds
 _LIMIT: Final = 300.0  # seconds for one round
 
 _PACE: Final = 200  # leads a second of all partners
 _PACED: Final = 20.0  # seconds
 _SICK: Final = "P0"
-_SETTLED: Final = 3.0  # seconds before the first lead is due: all are written down by then
-_FILLED: Final = 2500  # leads that are written down in a second, on a busy machine
+_SETTLED: Final = 3.0  # seconds before the first lead is due: all are stored by then
+_FILLED: Final = 2500  # leads that are stored in a second, on a busy machine
 
-# Due as the worker's handler leaves them, each at its time on a grid, or all at once; ids of today, so that their events find a
-# partition. `received_at` tells the time at which a lead was due to the end.
+# The rows are as the worker's handler writes them, due on a time grid or all at once. Ids are of today, so that their events
+# have a partition. `received_at` keeps the time at which a lead was due.
 _FILL: Final = """
 insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at, updated_at, version,
                    next_attempt_at)
@@ -92,7 +92,7 @@ where l.partner <> %s and a.status = 204
 
 
 class _Drain(NamedTuple):
-    """One drain: leads a second from when they were due until all are stored, and seconds of processor time by process."""
+    """One drain: leads a second from their due time until all are stored, and seconds of processor time by process."""
 
     rate: float
     start: float
@@ -110,7 +110,7 @@ def run(scale: Scale, report: Report) -> Result:
         with in_other_process(serve, port):
             for number in range(1, scale.rounds + 1):
                 report("leads", f"round {number} of {scale.rounds}: {leads:,} leads of {PARTNERS} partners")
-                ours.settings.update(_partners(port))  # all CRMs are well again after the round before
+                ours.settings.update(_partners(port))  # all CRMs work again after the round before
                 drains.append(_drain(ours, leads))
                 for state, found in late.items():
                     report("leads", f"round {number} of {scale.rounds}: {_PACE} a second, one of {PARTNERS} CRMs {state}")
@@ -126,7 +126,7 @@ def run(scale: Scale, report: Report) -> Result:
         ],
         [
             f"p99: {_PACE} leads a second of {PARTNERS} partners on a fixed grid, {seconds:.0f} s, those of 19 partners counted",
-            "processor time: what the CRM of the benchmark takes is not counted",
+            "processor time: the CRM of the benchmark is not counted",
         ],
     )
 
@@ -165,7 +165,7 @@ def _drain(ours: System, leads: int) -> _Drain:
 
 
 def _fill(ours: System, leads: int, after: float, apart: float) -> float:
-    """Write leads down that are due in so many seconds; returns when the first one is."""
+    """Store leads that are due after `after` seconds; returns the due time of the first one."""
     values = {"partners": PARTNERS, "leads": leads, "payload": _PAYLOAD, "after": after, "apart": apart}
     with ours.connect() as connection:
         with connection.transaction():
@@ -178,11 +178,11 @@ def _fill(ours: System, leads: int, after: float, apart: float) -> float:
 
 def _expect_not_due(due: float) -> None:
     if time.time() > due:
-        raise Void("the first lead was due before all of them were there")
+        raise Void("the first lead was due before all of them were stored")
 
 
 def _until_stored(ours: System, worker: Running, leads: int) -> float:
-    """The time at which the last event was stored; the sequence of the work list tells it, so that the watching costs nothing."""
+    """Return the time at which the last event was stored; reading the sequence of the work list costs almost nothing."""
     deadline = time.monotonic() + _LIMIT
     with ours.connect() as connection:
         start = last_id(connection)
@@ -195,7 +195,7 @@ def _until_stored(ours: System, worker: Running, leads: int) -> float:
 
 
 def _p99(ours: System, seconds: float) -> float:
-    """Milliseconds from when a lead was due until its delivery was written down, of the partners that are well in any case."""
+    """Return the p99 in milliseconds from due time until the delivery was stored, for partners whose CRMs always work."""
     number = int(_PACE * seconds)
     ours.empty()
     with ours.running(WORKER) as [worker]:

@@ -1,8 +1,8 @@
 """
-A cheap HTTP load: requests replayed byte for byte over keep-alive connections, and as little parsing as tells their end.
+A cheap HTTP load: requests are replayed byte for byte over keep-alive connections; answers are parsed only to find their end.
 
-Closed loop (`rate` None): every connection sends its next request when it has its answer. Open loop: requests leave on a
-fixed time grid whatever the answers do, so that a slow answer delays no other request.
+Closed loop (`rate` None): each connection sends its next request when it has its answer. Open loop: requests are sent on a
+fixed time grid, independently of the answers, so that a slow answer delays no other request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Plan(NamedTuple):
-    """The requests to send: at most `seconds` long where given, at `rate` requests a second from `start_at` on where given."""
+    """The requests to send: for at most `seconds`, and at `rate` requests a second from `start_at` on, if these are given."""
 
     requests: Path
     address: tuple[str, int]
@@ -38,9 +38,9 @@ class Plan(NamedTuple):
 
 class Answers(NamedTuple):
     """
-    The answers; times are of the machine's one monotonic clock, `answered_at` in the order of the requests.
+    The answers; times are of the machine's monotonic clock, `answered_at` is in the order of the requests.
 
-    `late` is how long after its time on the grid a request left at worst.
+    `late` is the largest delay of a request after its time on the grid.
     """
 
     acknowledged: int
@@ -56,12 +56,12 @@ class Answers(NamedTuple):
 
 
 def send(plan: Plan) -> Answers:
-    """Carry out the plan; returns when the last answer is there."""
+    """Run the plan; returns when the last answer has arrived."""
     return uvloop.run(_Load(plan).run())
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, at most one request under way."""
+    """One connection with at most one request in flight."""
 
     def __init__(self, on_free: Callable[[_Connection], None], on_answer: Callable[[int, float, bool], None]) -> None:
         self._on_free = on_free
@@ -72,7 +72,7 @@ class _Connection(asyncio.Protocol):
         self.lost = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # what TCP gives
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP has this transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():
@@ -104,7 +104,7 @@ class _Connection(asyncio.Protocol):
 class _Load:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        # Read before the clock starts: the disk is not what is measured.
+        # Read before the clock starts, so that the disk is not measured.
         self._requests: Iterator[tuple[int, bytes]] = enumerate(list(read_requests(plan.requests)))
         self._free: deque[_Connection] = deque()
         self._waiting: deque[tuple[int, bytes]] = deque()
@@ -141,7 +141,7 @@ class _Load:
         return Answers(len(self._latencies), self._refused, elapsed, self._latencies, answered_at, self._late)
 
     def _send_next(self, connection: _Connection) -> None:
-        """Closed loop: an answer makes room for the next request."""
+        """Closed loop: after an answer, send the next request."""
         upcoming = next(self._requests, None) if time.monotonic() < self._until else None
         if upcoming is not None:
             self._under_way += 1
@@ -150,7 +150,7 @@ class _Load:
             self._done.set_result(None)
 
     async def _send_on_the_grid(self, rate: float) -> None:
-        """Open loop: what finds no free connection waits in line, which counts as late."""
+        """Open loop: a request without a free connection waits in a queue."""
         self._waiting_ends = False
         for number, request in self._requests:
             due = self._plan.start_at + number / rate

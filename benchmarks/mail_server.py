@@ -1,4 +1,4 @@
-"""A cheap mail server: it takes every mail and counts them, with as little work as SMTP allows."""
+"""A cheap mail server: it accepts and counts every mail, with as little work as SMTP allows."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class MailServer:
 
     @property
     def taken(self) -> int:
-        """The mails so far."""
+        """The number of mails so far."""
         return int(self._taken.value)
 
     @property
     def recipients(self) -> int:
-        """The different addresses that they went to."""
+        """The number of different recipients."""
         return int(self._recipients.value)
 
 
 @contextmanager
 def mail_server() -> Iterator[MailServer]:
-    """Run the server in a process of its own, on a free port, until the block ends."""
+    """Run the server in another process, on a free port, until the block ends."""
     context = multiprocessing.get_context("spawn")
     taken, recipients = context.Value("Q", 0, lock=False), context.Value("Q", 0, lock=False)
     with socket.create_server((LOOPBACK, 0), backlog=_BACKLOG) as listener:
@@ -57,7 +57,7 @@ def mail_server() -> Iterator[MailServer]:
 
 
 def _serve(listener: socket.socket, taken: Any, recipients: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent process handles it
     uvloop.run(_until_ended(listener, taken, recipients))
 
 
@@ -74,7 +74,7 @@ async def _until_ended(listener: socket.socket, taken: Any, recipients: Any) -> 
 
 
 class _Session(asyncio.Protocol):
-    """One connection (RFC 5321); commands may come together (RFC 2920)."""
+    """One connection (RFC 5321); several commands may arrive together (RFC 2920)."""
 
     def __init__(self, count: Any) -> None:
         self._count = count
@@ -83,7 +83,7 @@ class _Session(asyncio.Protocol):
         self._in_mail = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP gives one
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP has this transport
         self._transport.write(b"220 mail server of the benchmark\r\n")
 
     def data_received(self, data: bytes) -> None:

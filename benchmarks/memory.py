@@ -1,4 +1,4 @@
-"""The most memory that gateway, relay and worker hold while many events go through all of them."""
+"""The peak memory of gateway, relay and worker while many events pass through all of them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _until_effects(ours: System, processes: list[Running], events: int) -> None:
 
 
 def _check(ours: System, events: int) -> None:
-    """Every event is where it should be, once."""
+    """Raise Void unless every event is once in each table and on the topic."""
     topic = Topic(ours.bootstrap, Name.BILLING_PAYMENTS)
     news = [message.key() for message in topic.records(topic.starts()) if header(message, "ce_type") == SUCCEEDED]
     expect("news of payments", len(news), events)

@@ -1,4 +1,4 @@
-"""The cost of a piece of work: processor time of every process and server that takes part, and what the servers write."""
+"""The cost of work: processor time of every process and server that takes part, and the bytes that the servers write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """A meter counts from the moment at which it is made. The load, and whatever takes the effects, are not counted."""
+    """A meter counts from its creation. The load and the receivers of the effects are not counted."""
 
     def __init__(self, ours: System, processes: Sequence[Running]) -> None:
         self._pids = {process.name: process.pid for process in processes}
@@ -22,11 +22,11 @@ class Meter:
         self._before, self._written_before = self._now(), self._written()
 
     def cost(self, events: int) -> dict[str, float]:
-        """Milliseconds an event, by process; as many are seconds for 1,000 events."""
+        """Return milliseconds per event, by process; the same number is seconds per 1,000 events."""
         return {name: (now - self._before[name]) * 1000 / events for name, now in self._now().items()}
 
     def written(self, events: int) -> dict[str, float]:
-        """Kilobytes an event, one copy, that Postgres and Kafka have written."""
+        """Return kilobytes per event, for one copy, that Postgres and Kafka have written."""
         return {place: (now - self._written_before[place]) / 1000 / events for place, now in self._written().items()}
 
     def _written(self) -> dict[str, float]:

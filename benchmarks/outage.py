@@ -1,4 +1,4 @@
-"""The time after an hour without Kafka until its webhooks are drained and have their effects, and how late new ones are."""
+"""The time after an hour without Kafka until its webhooks are drained and have their effects, and the delay of new ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EVENTS: Final = 720_000
 _PROCESSES: Final = ("relay", WORKER, "gateway")
 _SMALL: Final = 0.05
-"""The part of the backlog after which memory is looked at too: it fills every buffer, so what is held beyond that has grown."""
+"""The part of the backlog after which memory is measured too: it fills every buffer, so any further growth is a leak."""
 _LIMIT: Final = 3600.0  # seconds
 _LED_WITHIN: Final = 60.0  # seconds
 _LOOK_EVERY: Final = 0.25  # seconds
@@ -36,14 +36,14 @@ _MARKS: Final = "consumed where consumer = 'payments'"
 
 
 class _Seen(NamedTuple):
-    """The moments at which the broker first appended the event about each payment, in Unix seconds, and the repeats."""
+    """The times at which the broker first appended the event about each payment, in Unix seconds, and the number of repeats."""
 
     at: dict[str, float]
     repeats: int
 
 
 class _Outage(NamedTuple):
-    """One outage. Seconds are counted from when Kafka answers again."""
+    """One outage. Seconds are counted from the moment at which Kafka answers again."""
 
     first: float
     drained: float
@@ -59,7 +59,7 @@ def run(scale: Scale, report: Report) -> Result:
     events = scale.count(EVENTS)
     outages: list[_Outage] = []
     with system("postgres", "kafka", "redis", report=report) as ours:
-        report("outage", "a small one, which is the measure of memory")
+        report("outage", "a small outage, for the comparison of memory")
         small = _one_outage(ours, max(1000, round(events * _SMALL)), report)
         for number in range(1, scale.rounds + 1):
             report("outage", f"round {number} of {scale.rounds}: {events:,} events")
@@ -106,7 +106,7 @@ def _memory(outages: Sequence[_Outage], small: _Outage) -> list[Figure]:
 
 
 def _one_outage(ours: System, events: int, report: Report) -> _Outage:
-    """Kafka goes, the events of an hour gather, Kafka comes back, and new events come in until all effects are there."""
+    """Stop Kafka, write the events of an hour, start Kafka, and send new events until the backlog has all of its effects."""
     ours.empty()
     webhooks, billing = (Topic(ours.bootstrap, name) for name in (Name.WEBHOOKS_STRIPE, Name.BILLING_PAYMENTS))
     before = webhooks.ends(), billing.ends()
@@ -120,7 +120,7 @@ def _one_outage(ours: System, events: int, report: Report) -> _Outage:
         with _new_events(ours) as (check_load, answered):
             checks = [*(process.check for process in processes), check_load]
             _until_readable(billing, before[1], events, checks)
-            # Those may be of new events as well: the load goes on until the backlog itself is handled.
+            # These may include new events: the load goes on until the backlog itself is handled.
             _until_handled(ours, f"{_MARKS} and event_id <= '{last}'", events, checks)
             new = answered()
         _until_handled(ours, _MARKS, events + len(new), checks[:-1])
@@ -151,9 +151,9 @@ def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict
 
 
 def _gather(ours: System, events: int, report: Report) -> tuple[list[str], str]:
-    """Write what the gateway and the sweeps would have written in the hour; returns the payments, and the last event's id."""
+    """Write the rows that gateway and sweeps would have written in the hour; returns the payments, and the last event's id."""
     with ours.connect() as connection:
-        payments = hour.fill(connection, events, lambda done: report("outage", f"{done:,} of {events:,} events are there"))
+        payments = hour.fill(connection, events, lambda done: report("outage", f"{done:,} of {events:,} events are written"))
         [last] = connection.execute("select event_id::text from dedup order by event_id desc limit 1").fetchone() or [""]
     ours.sweep()
     return payments, last
@@ -161,7 +161,7 @@ def _gather(ours: System, events: int, report: Report) -> tuple[list[str], str]:
 
 @contextmanager
 def _new_events(ours: System) -> Iterator[tuple[Callable[[], None], Callable[[], dict[str, Answered]]]]:
-    """Send new events beside us; yields a check of the sender, and what stops it and returns the answers by payment."""
+    """Send new events in another process; yields its check, and a function that stops it and returns the answers by payment."""
     stop = ours.stack.data_dir / "stop"
     stop.unlink(missing_ok=True)
     secret = ours.settings["STRIPE_WEBHOOK_SECRET"]
@@ -175,7 +175,7 @@ def _new_events(ours: System) -> Iterator[tuple[Callable[[], None], Callable[[],
 
 
 def _until_readable(topic: Topic, before: Offsets, number: int, checks: Sequence[Callable[[], None]]) -> None:
-    """Look rarely: the times are the broker's own."""
+    """Wait with rare checks: the times are the broker's."""
 
     def check() -> None:
         for each in checks:
@@ -197,9 +197,9 @@ def _until_handled(ours: System, marks: str, number: int, checks: Sequence[Calla
 
 def _seen(topic: Topic, before: Offsets, kind: str, in_order: Sequence[str] = ()) -> _Seen:
     """
-    Read the events of that type, one about each payment; those of `in_order` must come so within each partition.
+    Read the events of the type `kind`, one about each payment; within a partition those of `in_order` must be in that order.
 
-    A relay that loses Kafka sends what it had under way again, under the same ids: such repeats are counted.
+    A relay that loses Kafka sends its unacknowledged events again, with the same ids: such repeats are counted.
     """
     places = {payment: place for place, payment in enumerate(in_order)}
     last = dict.fromkeys(before, -1)
@@ -223,7 +223,7 @@ def _seen(topic: Topic, before: Offsets, kind: str, in_order: Sequence[str] = ()
 
 
 def _check(ours: System, relayed: _Seen, settled: _Seen, payments: set[str]) -> None:
-    """Everything that came in is everywhere, and its effects are there once."""
+    """Raise Void unless every payment is in each table and topic, and has its effects once."""
     expect("payments that only came in or only went to Kafka", len(relayed.at.keys() ^ payments), 0)
     expect("payments that only came in or only are in the news", len(settled.at.keys() ^ payments), 0)
     for table in ("dedup", "webhook_deliveries", "payments", _MARKS):

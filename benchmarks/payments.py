@@ -1,8 +1,8 @@
 """
 Events a second of one payments worker with all its effects, beside a bare loop that writes the same rows.
 
-The loop reads the very rows that the worker wrote, and writes them again in batches of 200 on one connection, with values made
-ready before the clock starts: what is left of the worker when nothing is read from Kafka, decoded, folded or decided.
+The loop reads the rows that the worker wrote, and writes them again in batches of 200 on one connection, with values that are
+prepared before the clock starts. So it does the worker's writes without reading from Kafka, decoding, folding or deciding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH: Final = 200  # events
 
 
 class _Source(NamedTuple):
-    """A table, the order in which its rows are written, and how many of them one event makes."""
+    """A table, the order in which its rows are written, and the rows that one event makes."""
 
     table: str
     order: str
@@ -48,7 +48,7 @@ _SOURCES: Final = (
 
 
 class Rows(NamedTuple):
-    """All rows of one table, as statement and parameters a batch."""
+    """All rows of one table, as a statement with the parameters of each batch."""
 
     table: str
     count: int
@@ -57,7 +57,7 @@ class Rows(NamedTuple):
 
 
 def read_back(url: str) -> list[Rows]:
-    """Everything that the worker wrote, batch by batch."""
+    """Read all rows that the worker wrote, batch by batch."""
     with psycopg.connect(url, autocommit=True) as connection:
         return [_rows(connection, source) for source in _SOURCES]
 
@@ -102,10 +102,10 @@ def _in_batches(rows: Sequence[tuple[Any, ...]], size: int) -> list[list[list[An
 
 EVENTS: Final = 50_000
 WORKER: Final = "worker-payments"
-_OUTBOX_ROWS: Final = 2  # an event: `billing.payment.succeeded` and the command that tells the user
+_OUTBOX_ROWS: Final = 2  # for each event: `billing.payment.succeeded` and the command that notifies the user
 _LOOK_EVERY: Final = 0.01  # seconds
 _LIMIT: Final = 300.0  # seconds for one round
-_OFFSETS_KEPT: Final = 3.0  # seconds after which the worker has committed its offsets, so that the next round begins behind them
+_OFFSETS_KEPT: Final = 3.0  # seconds until the worker has committed its offsets, so that the next round begins after them
 
 
 class Worked(NamedTuple):
@@ -137,7 +137,7 @@ def run(scale: Scale, report: Report) -> Result:
 
 
 def _work(ours: System, events: int) -> Worked:
-    """A worker is started on a backlog of webhooks that is there."""
+    """Write a backlog of webhooks, and then start a worker that handles it."""
     ours.empty()
     with in_other_process(preload, ours.bootstrap, events) as acknowledged_within:
         expect("webhooks on Kafka", acknowledged_within(_LIMIT), events)
@@ -155,9 +155,9 @@ def _work(ours: System, events: int) -> Worked:
 
 def until_done(ours: System, worker: Running, start: int, events: int) -> tuple[float, int]:
     """
-    Seconds from the first sign of effects to the commit of the last, and how many events came after that first sign.
+    Return the seconds from the first visible effects to the commit of the last, and the number of events in that time.
 
-    The sequence of the work list tells how far it is without a look at any row, so that the watching costs nothing.
+    It reads the sequence of the work list and no rows, so that watching costs almost nothing.
     """
     first, at_first = 0.0, 0
     looked = time.monotonic()
@@ -166,7 +166,7 @@ def until_done(ours: System, worker: Running, start: int, events: int) -> tuple[
         while True:
             done = (last_id(connection) - start) // _OUTBOX_ROWS
             now = time.monotonic()
-            if done and not first:  # all of them in one look: they came since the one before
+            if done and not first:  # all of them in one check: they came since the check before
                 first, at_first = (now, done) if done < events else (looked, 0)
             if done >= events and ours.count("payments") == events:
                 return time.monotonic() - first, events - at_first

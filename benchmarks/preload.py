@@ -1,4 +1,4 @@
-"""Webhooks on Kafka as the gateway and the relay leave them there."""
+"""Webhooks on Kafka, as the gateway and the relay write them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def preload(bootstrap: str, number: int) -> int:
-    """Put so many paid payments on the topic of Stripe's webhooks; returns how many Kafka acknowledged."""
+    """Produce `number` paid payments to the topic of Stripe's webhooks; returns how many Kafka acknowledged."""
     return produce(bootstrap, [_record(body) for body in make_bodies(number)])
 
 

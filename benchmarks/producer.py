@@ -1,4 +1,4 @@
-"""Bare producers: the relay's own producer configuration, or aiokafka's, with the same records, and nothing else."""
+"""Bare producers of the same records: one with the relay's producer configuration, one of aiokafka."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Headers = list[tuple[str, str | bytes | None]]
 
 _FLUSH = 120.0  # seconds
-_SERVE_EVERY = 1000  # records between two looks at what was acknowledged
+_SERVE_EVERY = 1000  # records between two polls for acknowledgements
 
 
 class Ready(NamedTuple):
@@ -40,7 +40,7 @@ def produce_backlog(url: str, bootstrap: str, rows: int) -> int:
 
 
 def produce_backlog_with_aiokafka(url: str, bootstrap: str, rows: int) -> int:
-    """The same by aiokafka's producer, idempotent and with all acknowledgements; returns how many Kafka acknowledged."""
+    """Do the same with aiokafka's producer, idempotent and with all acknowledgements; returns how many Kafka acknowledged."""
     return asyncio.run(_produce_with_aiokafka(bootstrap, _read(url, rows)))
 
 
@@ -66,7 +66,7 @@ async def _produce_with_aiokafka(bootstrap: str, records: Sequence[Ready]) -> in
 
 def produce(bootstrap: str, records: Sequence[Ready]) -> int:
     """Produce as fast as the library takes records; returns the number that Kafka acknowledged."""
-    # The very configuration of the relay, wherever that moves.
+    # The configuration of the relay itself, so that both always agree.
     producer = Producer(Publisher(Cluster(bootstrap))._config)  # noqa: SLF001
     acknowledged = 0
 

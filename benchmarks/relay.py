@@ -1,4 +1,4 @@
-"""Our relay beside the bare producer and beside Debezium: draining a backlog, being quick, and being idle."""
+"""Our relay beside bare producers and Debezium: the drain of a backlog, the latency, and the cost at rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SETTLE: Final = 3.0  # seconds before a process counts as idle
 
 
 class Process(Protocol):
-    """A relay of either kind while it runs."""
+    """A running relay of either kind."""
 
     @property
     def pid(self) -> int: ...
@@ -40,7 +40,7 @@ class Process(Protocol):
 
 
 class Drained(NamedTuple):
-    """One drain: rows a second from the first to the last readable record, and what came before the first."""
+    """One drain: rows a second from the first to the last readable record, and the seconds before the first."""
 
     rate: float
     first_after: float
@@ -48,7 +48,7 @@ class Drained(NamedTuple):
 
 
 class Quiet(NamedTuple):
-    """A relay with little or nothing to do: latencies in seconds, CPU as a share of one core."""
+    """A relay with little or no work: latencies in seconds, CPU as a share of one core."""
 
     latencies: list[float]
     cpu: float
@@ -79,7 +79,7 @@ def _measure_ours(ours: System, scale: Scale, report: Report, result: Result) ->
     relayed: list[Drained] = []
     bare: list[float] = []
     bare_aiokafka: list[float] = []
-    _bare(ours, topic, max(1000, rows // 10), produce_backlog)  # the broker's Java warms up
+    _bare(ours, topic, max(1000, rows // 10), produce_backlog)  # to warm up the broker's Java
     for number in range(1, scale.rounds + 1):
         report("relay", f"round {number} of {scale.rounds}: relay, {rows:,} rows")
         relayed.append(_drain(ours, topic, rows))
@@ -111,7 +111,7 @@ def _measure_peer(theirs: System, scale: Scale, report: Report, result: Result) 
     drained: list[Drained] = []
     report("relay", "starting Debezium")
     with debezium.connector(theirs) as peer:
-        report("relay", f"Debezium: {rows // 2:,} rows to warm its Java up")
+        report("relay", f"Debezium: {rows // 2:,} rows to warm up its Java")
         _resume(theirs, topic, peer, max(1000, rows // 2))
         for number in range(1, scale.rounds + 1):
             report("relay", f"round {number} of {scale.rounds}: Debezium, {rows:,} rows")
@@ -130,7 +130,7 @@ def _measure_peer(theirs: System, scale: Scale, report: Report, result: Result) 
 
 
 def _drain(ours: System, topic: Topic, rows: int) -> Drained:
-    """A relay is started on a backlog that is there."""
+    """Write a backlog, and then start a relay that drains it."""
     ours.empty()
     with ours.connect() as connection:
         backlog.fill(connection, rows)
@@ -144,7 +144,7 @@ def _drain(ours: System, topic: Topic, rows: int) -> Drained:
 
 
 def _bare(ours: System, topic: Topic, rows: int, produce: Callable[[str, str, int], int]) -> float:
-    """The same rows, by a process that has read them before and only produces, in the library's own way."""
+    """Produce the same rows from a process that has read them before and only produces, with the library itself."""
     ours.empty()
     with ours.connect() as connection:
         backlog.fill(connection, rows)
@@ -157,7 +157,7 @@ def _bare(ours: System, topic: Topic, rows: int, produce: Callable[[str, str, in
 
 
 def _resume(theirs: System, topic: Topic, peer: debezium.Connector, rows: int) -> Drained:
-    """The backlog is written while the connector is stopped, in a worker whose Java is warm."""
+    """Write the backlog while the connector is stopped, and then resume it in the warm worker."""
     theirs.empty()
     peer.pause()
     with theirs.connect() as connection:
@@ -181,7 +181,7 @@ def _quiet(system: System, topic: Topic, relay: Process, scale: Scale, report: R
 
 
 def _latencies(system: System, topic: Topic, relay: Process, seconds: float) -> list[float]:
-    """From the return of the commit until a consumer has the record; both on the one clock of this machine."""
+    """Return the seconds from the return of each commit until a consumer has the record; both use this machine's clock."""
     before, start_at = topic.ends(), time.monotonic() + _START_IN
     wanted = _WRITERS * int(RATE / _WRITERS * seconds)
     with ExitStack() as writers:
@@ -195,7 +195,7 @@ def _latencies(system: System, topic: Topic, relay: Process, seconds: float) -> 
         relay.check()
         committed = {event: at for within in each for event, at in within(30).at.items()}
     if arrived.keys() != committed.keys():
-        raise Void(f"{len(committed):,} events were committed and {len(arrived):,} others or fewer arrived")
+        raise Void(f"{len(committed):,} events were committed, but {len(arrived):,} or other events arrived")
     return [arrived[event] - at for event, at in committed.items()]
 
 
@@ -214,12 +214,12 @@ def until_none_pending(ours: System) -> None:
     deadline = time.monotonic() + _LIMIT
     while ours.count("outbox_pending"):
         if time.monotonic() > deadline:
-            raise Void("rows are pending although Kafka has them all")
+            raise Void("rows are pending although Kafka has all of them")
         time.sleep(0.05)
 
 
 def check_records(topic: Topic, before: Offsets, rows: int, id_header: str) -> None:
-    """Every row is there once, and the rows of a key in their order."""
+    """Raise Void unless every row is on Kafka once, with the rows of each key in their order."""
     seen: set[str | None] = set()
     last: dict[bytes | str | None, int] = {}
     records = disordered = 0

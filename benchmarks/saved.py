@@ -1,4 +1,4 @@
-"""The figures that are kept: a file for each benchmark in `results/`, and README.md, which is written from all of them."""
+"""The saved figures: a file for each benchmark in `results/`, and README.md, which is written from all of them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 README: Final = Path(__file__).with_name("README.md")
 RESULTS: Final = Path(__file__).with_name("results")
 IN_TURN: Final = "-in-turn"
-"""The end of the name of a run in which the last release and this one were measured in turn."""
+"""The suffix of a run that measured the last release and this one alternately."""
 _BEGIN: Final = "<!-- figures: written by `./dev bench NAME --write` -->"
 _END: Final = "<!-- end of figures -->"
 _GIB: Final = 1024**3
 _QUIET: Final = 0.5
-"""The load average above which something else was running."""
+"""The load average above which another program was running."""
 _ADDITIONS: Final = 1_000_000
 _ENOUGH: Final = 0.2
 """The share of the full sizes below which figures mean little."""
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """The place and time of a measurement."""
+    """The machine and the time of a measurement."""
 
     date: str
     cores: int
@@ -41,9 +41,9 @@ class Machine(msgspec.Struct, frozen=True):
     system: str
     python: str
     load: float
-    """The load average (1 minute) before the first benchmark: much above 0 means that something else was running."""
+    """The load average (1 minute) before the first benchmark: a value far above 0 means that another program was running."""
     speed: float | None = None
-    """The millions of numbers that Python adds up in a second of processor time: a shared machine has fast and slow hours."""
+    """Millions of numbers that Python adds in a second of processor time: a shared machine has fast and slow hours."""
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
@@ -56,13 +56,13 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def counts(self) -> bool:
-        """Return whether the machine was quiet, the size large enough, and nothing void."""
+        """True if the machine was quiet, the size was large enough, and nothing is void."""
         is_void = any(result.void for result in self.results)
         return self.machine.load <= _QUIET and self.share >= _ENOUGH and not is_void
 
     @property
     def origin(self) -> str:
-        """One sentence about place, time and size."""
+        """Return one sentence about machine, time and size."""
         machine = self.machine
         place = f"{machine.cores} cores, {machine.memory_gib} GiB, {machine.processor}, {machine.system}, Python {machine.python}"
         size = "" if self.share == 1 else f"; {self.share:g} of the full size"
@@ -92,13 +92,13 @@ def _speed() -> float:
 
 
 def load(name: str) -> Report | None:
-    """The last run of a benchmark that was kept."""
+    """Return the last saved run of a benchmark."""
     path = RESULTS / f"{name}.json"
     return msgspec.json.decode(path.read_bytes(), type=Report) if path.exists() else None
 
 
 def save(report: Report) -> None:
-    """Keep a run of one benchmark, in place of the one before."""
+    """Save a run of one benchmark, in place of the previous one."""
     [result] = report.results
     path = RESULTS / f"{result.benchmark}.json"
     path.parent.mkdir(exist_ok=True)
@@ -106,19 +106,19 @@ def save(report: Report) -> None:
 
 
 def write_readme(names: Iterable[str]) -> None:
-    """Put the kept figures of these benchmarks into README.md, between their markers."""
+    """Write the saved figures of these benchmarks to README.md, between their markers."""
     before, _, rest = README.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
     README.write_text(f"{before}{_BEGIN}\n{tables(names)}{_END}{after}")
 
 
 def figures_in_readme() -> str:
-    """The part of README.md that `write` writes."""
+    """Return the part of README.md that `write_readme` writes."""
     return README.read_text().partition(_BEGIN)[2].partition(_END)[0].removeprefix("\n")
 
 
 def tables(names: Iterable[str]) -> str:
-    """A table for each benchmark and each of its runs in turn with the last release, as Markdown, with its notes."""
+    """Return the tables of the benchmarks, and of their runs that alternate with the last release, as Markdown with notes."""
     runs = ((name, saved_as) for name in names for saved_as in (name, f"{name}{IN_TURN}"))
     return "\n".join(_table(name, report) for name, saved_as in runs if (report := load(saved_as)))
 
@@ -156,14 +156,14 @@ def _turns_of(result: Result) -> list[str]:
 
 
 def cells_of(figure: Figure, *, void: bool) -> tuple[str, str, str, str, str, str]:
-    """Name, value, range, unit, aim and verdict of a figure as texts."""
+    """Return name, value, range, unit, aim and verdict of a figure as texts."""
     spread = "" if figure.low is None or figure.high is None else f"{_number(figure.low)} - {_number(figure.high)}"
     verdict = "void" if void else {None: "", True: "met", False: "missed"}[figure.met]
     return figure.name, _number(figure.value), spread, figure.unit, str(figure.aim or ""), verdict
 
 
 def turn_cells_of(turn: Turn) -> tuple[str, str, str, str, str, str, str]:
-    """Name, value of the last release and of this, their ratio and its range, aim and verdict, as texts."""
+    """Return name, value of the last release and of this one, their ratio and its range, aim and verdict, as texts."""
     name, value, _, unit, aim, verdict = cells_of(turn.now, void=False)
     _, times, spread, *_ = cells_of(turn.ratio, void=False) if turn.ratio else ("", "", "")
     return name, f"{_number(turn.before.value)} {unit}", f"{value} {unit}", times, spread, aim, verdict

@@ -1,4 +1,4 @@
-"""One process and then two of a kind on the same backlog: how they share it, and what the second one brings on one machine."""
+"""One process and then two of a kind on the same backlog: their shares, and the gain of the second one on one machine."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _LIMIT: Final = 300.0  # seconds
 
 
 class Shared(NamedTuple):
-    """One drain: its rate, and how many events each process did."""
+    """One drain: its rate, and the number of events that each process handled."""
 
     rate: float
     done: list[int]
 
     @property
     def least(self) -> float:
-        """The share of the process that did least."""
+        """The share of the process that handled the fewest events."""
         return min(self.done) / sum(self.done)
 
 
@@ -51,7 +51,7 @@ def run(scale: Scale, report: Report) -> Result:
     result = Result("scaling")
     try:
         with system("postgres", "kafka", report=report, STREAMS_SESSION_TIMEOUT="60s") as ours:
-            # The workers first: what the relays bring to Kafka is no event that a worker could handle.
+            # The workers are first: the relays write records to Kafka that no worker can handle.
             for kind, drain, size in ((WORKER, _work, EVENTS), ("relay", _relay, ROWS)):
                 drains: dict[int, list[Shared]] = {1: [], 2: []}
                 for number in range(1, scale.rounds + 1):
@@ -75,7 +75,7 @@ def _figures(kind: str, alone: Sequence[Shared], together: Sequence[Shared]) -> 
 
 
 def _relay(ours: System, names: Sequence[str], rows: int) -> Shared:
-    """The relays own their shards; then the whole backlog is committed at once."""
+    """Wait until the relays own their shards, and then commit the whole backlog at once."""
     ours.empty()
     topic = Topic(ours.bootstrap, TOPIC)
     before = topic.ends()
@@ -93,7 +93,7 @@ def _relay(ours: System, names: Sequence[str], rows: int) -> Shared:
 
 
 def _work(ours: System, names: Sequence[str], events: int) -> Shared:
-    """The workers have their partitions; then, while they are held, all webhooks are put on Kafka."""
+    """Wait until the workers have their partitions, and then write all webhooks to Kafka while the workers are paused."""
     ours.empty()
     with ours.running(*names) as workers:
         share = _PARTITIONS // len(workers)
@@ -104,7 +104,7 @@ def _work(ours: System, names: Sequence[str], events: int) -> Shared:
             expect("webhooks on Kafka", acknowledged_within(_LIMIT), events)
         seconds, counted = until_done(ours, workers[0], start, events)
         done = [_metric(each, "tallyhook_worker_handled_total") for each in workers]
-        time.sleep(3)  # until the offsets are committed, so that the next round begins behind them
+        time.sleep(3)  # until the offsets are committed, so that the next round begins after them
     expect("rows of consumed", ours.count("consumed"), events)
     expect("rows of outbox", ours.count("outbox"), 2 * events)
     expect("events that the workers have handled", sum(done), events)
@@ -113,7 +113,7 @@ def _work(ours: System, names: Sequence[str], events: int) -> Shared:
 
 @contextmanager
 def _paused(processes: Sequence[Running]) -> Iterator[None]:
-    """Stop the processes where they are, and let them go on together."""
+    """Pause the processes during the block, and continue them together."""
     for each in processes:
         os.kill(each.pid, signal.SIGSTOP)
     try:
@@ -124,7 +124,7 @@ def _paused(processes: Sequence[Running]) -> Iterator[None]:
 
 
 def _metric(process: Running, metric: str) -> int:
-    """The sum of a metric over its labels, as the process exports it."""
+    """Return the sum of a metric over its labels, as the process exports it."""
     text = requests.get(f"{process.web}/metrics", timeout=10).text
     return int(sum(float(value) for value in re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)))
 

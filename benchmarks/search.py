@@ -1,4 +1,4 @@
-"""Documents a second through the search worker, with their marks and tasks, beside Elasticsearch's own bulk helper alone."""
+"""Documents a second through the search worker, with their marks and tasks, beside Elasticsearch's bulk helper alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BARE: Final = "bare"
 _TEXT: Final = "bright rooms near the station with a view of the river and a garden that wants some care "
 _LOOK_EVERY: Final = 0.5  # seconds
 _LIMIT: Final = 300.0  # seconds for one round
-_WARM: Final = 1.0  # share of a round that comes before all of them: Elasticsearch's Java compiles what it does often
+_WARM: Final = 1.0  # size of the warm-up as a share of a round: Elasticsearch's Java compiles its frequent code
 
 
 def run(scale: Scale, report: Report) -> Result:
@@ -61,7 +61,7 @@ def run(scale: Scale, report: Report) -> Result:
 
 
 def document(number: int) -> dict[str, Any]:
-    """A description of a property, a little under 1 KB."""
+    """Return the description of a property, of almost 1 KB."""
     return {
         "title": f"Flat {number}",
         "city": ("Berlin", "Hamburg", "Leipzig", "Bremen")[number % 4],
@@ -74,7 +74,7 @@ def document(number: int) -> dict[str, Any]:
 
 
 def preload(bootstrap: str, ids: list[UUID]) -> int:
-    """Put a document for each id on the topic, as the gateway and the relay leave them there."""
+    """Produce a document for each id to the topic, as the gateway and the relay do."""
     return produce(bootstrap, [_record(event_id, number) for number, event_id in enumerate(ids)])
 
 
@@ -95,7 +95,7 @@ def _record(event_id: UUID, number: int) -> Ready:
 
 
 def _work(ours: System, documents: int) -> float:
-    """Documents a second of a worker that is started on a backlog that is there."""
+    """Write a backlog, start a worker, and return the documents a second."""
     ours.empty()
     ids = [new_id() for _ in range(documents)]
     with ours.connect() as connection:
@@ -115,9 +115,10 @@ def _work(ours: System, documents: int) -> float:
 
 def _until_done(ours: System, worker: Running, documents: int) -> tuple[float, int]:
     """
-    Seconds between the first and the last transaction, and how many documents came after the first.
+    Return the seconds between the first and the last transaction, and the number of documents after the first.
 
-    The tasks tell when, so that the watching costs next to nothing. Few documents may be one transaction: then since now.
+    The times come from the tasks, so that watching costs almost nothing. If all documents were in one transaction, the seconds
+    are those of this call.
     """
     started = time.monotonic()
     deadline = started + _LIMIT
@@ -138,7 +139,7 @@ def _number(connection: Connection, query: LiteralString) -> float:
 
 
 def _work_bare(ours: System, documents: int) -> float:
-    """The same documents by the helper alone, in a process of its own."""
+    """Index the same documents with the helper alone, in another process."""
     with in_other_process(bulk, ours.stack.elasticsearch.url, documents) as rate_within:
         rate = rate_within(_LIMIT)
     expect("documents that the helper wrote", asyncio.run(_found(ours, _BARE)), documents)

@@ -1,4 +1,4 @@
-"""Every benchmark once, small and several at a time: whether each of them runs to its end, not what it measures."""
+"""Runs every benchmark once, small and several at a time, to check that each runs to its end; its figures do not count."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 SMALL: Final = Scale(rounds=2, share=0.01, with_peer=False)
-"""Two rounds: what the first leaves behind is what the second begins with."""
+"""Two rounds, since the second round begins with the state that the first leaves."""
 _AT_ONCE: Final = 2 * (os.cpu_count() or 1)
-"""A small one mostly waits: for servers that start, groups that form, moments of a grid."""
+"""More than the cores: a small benchmark mostly waits for servers, consumer groups and its time grid."""
 _LIMIT: Final = 600.0  # seconds for one of them
 _END_LIMIT: Final = 60.0  # seconds
 
@@ -29,10 +29,10 @@ class _Report(msgspec.Struct):
 
 
 def run_all(names: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Result]:
-    """Yield the result of each as it ends. One that is void is run once more, alone: the others may have been what it lacked."""
+    """Yield the result of each as it ends. A void one is run once more alone, since the others may have taken its time."""
     again: list[str] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        runs = {pool.submit(_run, name): name for name in reversed(names)}  # the longest are the last
+        runs = {pool.submit(_run, name): name for name in reversed(names)}  # the longest, which are last, start first
         try:
             for run in as_completed(runs):
                 seconds, result = run.result()
@@ -51,7 +51,7 @@ def run_all(names: Sequence[str], report: Callable[[str, str], None]) -> Iterato
 
 
 def _run(name: str) -> tuple[float, Result]:
-    """Seconds and result of one, in a process group of ours, so that Ctrl-C reaches its servers."""
+    """Run one benchmark in our process group, so that Ctrl-C reaches its servers; returns its seconds and its result."""
     scale = ["--rounds", str(SMALL.rounds), "--share", str(SMALL.share), "--no-peer"]
     started = time.monotonic()
     command = [sys.executable, "-m", "benchmarks", name, *scale, "--json"]
@@ -65,7 +65,7 @@ def _run(name: str) -> tuple[float, Result]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ask it to end, so that it ends what it has started; kill it where it does not."""
+    """Terminate it, so that it stops its servers; kill it if it does not end."""
     process.terminate()
     try:
         process.communicate(timeout=_END_LIMIT)

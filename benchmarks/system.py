@@ -1,4 +1,4 @@
-"""The system under measurement: real servers on a temporary data directory, and our processes as they run anywhere."""
+"""The measured system: real servers on a temporary data directory, and our processes as in production."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PROGRAM: ContextVar[str] = ContextVar("program", default=TALLYHOOK)
 _CHECKOUT: Final = Path(__file__).parents[1]
 _READY_LIMIT: Final = 60.0  # seconds
 _STOP_LIMIT: Final = timedelta(seconds=20)
-# Calls are counted as ever, but our one client is never too many.
+# Calls are counted as usual, but the client of the benchmark never exceeds the limit.
 _LIMITS: Final = {"RATE_LIMIT_WEBHOOKS": "1000000/second", "RATE_LIMIT_PARTNERS": "1000000/second"}
 _EFFECTS: Final = (
     *("outbox_pending", "outbox", "dedup", "webhook_deliveries", "consumed", "dead_letters", "notifications"),
@@ -54,7 +54,7 @@ _PROJECTIONS: Final = ("payments", "refunds", "disputes", "history", "reconcilia
 
 @dataclass(frozen=True)
 class Running:
-    """One of our processes while it serves."""
+    """One of our processes while it runs."""
 
     name: str
     child: Child = field(repr=False)
@@ -65,7 +65,7 @@ class Running:
         return self.child.pid
 
     def check(self) -> None:
-        """Raise if it has ended."""
+        """Raise StackError if it has ended."""
         if self.child.exit_code is not None:
             raise StackError(
                 Reason.PROCESS_FAILED,
@@ -74,10 +74,10 @@ class Running:
 
 
 class System:
-    """Migrated database, ensured topics, and a way to start our processes."""
+    """A migrated database, the topics, and the start of our processes."""
 
     def __init__(self, stack: Stack, settings: dict[str, str], workers: Roles = SPLIT, program: str = TALLYHOOK) -> None:
-        """`workers` are the roles of each worker process; `program` is the `tallyhook` to measure, as of another release."""
+        """`workers` are the roles of each worker process; `program` is the `tallyhook` to measure, maybe of another release."""
         self.stack = stack
         self._program = program
         listeners = take_listeners(stack.ports, {}, workers)
@@ -110,7 +110,7 @@ class System:
         return int(row[0]) if row else 0
 
     def empty(self) -> None:
-        """Take out all rows and start from a checkpoint, so that every round finds the same database."""
+        """Delete all rows and make a checkpoint, so that every round starts with the same database."""
         with self.connect() as connection:
             # A former release does not have all of them.
             query = "select t from unnest(%s::text[]) t where to_regclass(t) is not null"
@@ -119,7 +119,7 @@ class System:
             connection.execute("checkpoint")
 
     def sweep(self) -> None:
-        """Sweep the ledger as relays do minute by minute: else the first sweep of a relay does all of it while we measure."""
+        """Sweep the ledger as relays do every minute; otherwise a relay's first sweep would do all of it while we measure."""
         asyncio.run(_sweep(self.database_url))
 
     def set_up(self) -> None:
@@ -128,7 +128,7 @@ class System:
 
     @contextmanager
     def running(self, *names: str) -> Iterator[list[Running]]:
-        """Start processes by the names that `./dev status` shows; they serve within the block, and have ended after it."""
+        """Start processes by the names that `./dev status` shows; they are ready in the block, and are stopped after it."""
         started: list[Running] = []
         try:
             for name in names:
@@ -144,7 +144,7 @@ class System:
                 process.child.stop(_STOP_LIMIT)
 
     def _second(self, spec: ProcessSpec) -> ProcessSpec:
-        """Another process of the same kind, with a web of its own."""
+        """Return another process of the same kind, with its own web port."""
         port = self.stack.ports.take(f"{spec.name}-2", 0)
         variable = "RELAY_WEB_PORT" if spec.name == "relay" else "STREAMS_WEB_PORT"
         web = address((LOOPBACK, port))
@@ -152,7 +152,7 @@ class System:
 
     def _spawn(self, spec: ProcessSpec) -> Child:
         log = self.stack.data_dir / "log" / f"{spec.name}.log"
-        # Not in the checkout: its `.env` is not ours.
+        # Not in the checkout, whose `.env` must not be read.
         environment = {**os.environ, **self.settings, **spec.environment}
         return spawn(self._command(spec), log=log, environment=environment, cwd=self.stack.data_dir)
 
@@ -183,13 +183,13 @@ async def _sweep(url: str) -> None:
 
 
 def measured() -> str:
-    """The `tallyhook` that is measured: that of this checkout, or the one of `measuring`."""
+    """Return the `tallyhook` that is measured: that of this checkout, or that of `measuring`."""
     return _PROGRAM.get()
 
 
 @contextmanager
 def measuring(program: str) -> Iterator[None]:
-    """Within the block, systems run this `tallyhook`, as of another release."""
+    """Within the block, systems run this `tallyhook`, for example of another release."""
     token = _PROGRAM.set(program)
     try:
         yield
@@ -202,15 +202,15 @@ def system(
     *servers: str, report: Report, workers: Roles = SPLIT, program: str | None = None, **settings: str
 ) -> Iterator[System]:
     """
-    A system on the named servers, which stop with the block; nothing of it stays.
+    Run a system on the named servers, which stop with the block; its data are deleted.
 
-    Settings change those of our processes; `workers` and `program` as in System, which is the one of `measuring` by default.
+    `settings` override those of our processes; `workers` and `program` are as in System; by default `measuring` sets `program`.
     """
     folder = temporary_data_dir()
     try:
         with Stack(folder, servers, report=report) as stack:
             made = System(stack, settings, workers, program or measured())
-            report("system", "migrating, making topics")
+            report("system", "migrating, creating topics")
             made.set_up()
             yield made
     finally:

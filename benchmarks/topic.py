@@ -1,4 +1,4 @@
-"""A topic as the measurements see it: where it ends, when records can be read, and what stands in it."""
+"""A topic for the measurements: its end offsets, the time at which records can be read, and the records."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY: Final = 0.01  # seconds
 _AT_ONCE: Final = 2000
-_SILENT: Final = 60.0  # seconds without a record after which those that are missing will not come
+_SILENT: Final = 60.0  # seconds without a record after which missing records are given up
 _CRITICAL: Final = 2
-"""A broker that is away is met by an exception; librdkafka would tell of it on stderr as well."""
+"""The log level of librdkafka: a missing broker raises an exception, and need not be logged on stderr as well."""
 
 Offsets = dict[int, int]
 """By partition."""
 
 
 class Span(NamedTuple):
-    """The moments (monotonic clock) at which the first and the last awaited record could be read, and the number in between."""
+    """The times (monotonic clock) at which the first and the last awaited record could be read, and the number in between."""
 
     first: float
     last: float
@@ -33,7 +33,7 @@ class Span(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Records a second after the first look that found any: those of that look took no time that we know of."""
+        """Records a second after the first check that found any; it does not count those of that check, whose time is unknown."""
         return self.between / (self.last - self.first)
 
 
@@ -47,7 +47,7 @@ class Topic:
         self._partitions = [*self._admin.list_topics(name, timeout=10).topics[name].partitions]
 
     def starts(self) -> Offsets:
-        """The offsets at which a topic starts that nothing has been removed from."""
+        """Return the start offsets of a topic from which nothing has been removed."""
         return dict.fromkeys(self._partitions, 0)
 
     def ends(self) -> Offsets:
@@ -55,7 +55,7 @@ class Topic:
         return {place.partition: found.result().offset for place, found in self._admin.list_offsets(wanted).items()}
 
     def until_led(self, limit: float) -> None:
-        """Wait until each partition has a leader again: a broker that starts listens before that."""
+        """Wait until each partition has a leader again: a broker listens before that when it starts."""
         deadline = time.monotonic() + limit
         while True:
             try:
@@ -68,12 +68,12 @@ class Topic:
                 return
 
     def until_readable(self, after: Offsets, number: int, limit: float, check: Callable[[], None]) -> Span:
-        """Watch the ends until so many records more can be read; `check` raises when there is no point in waiting on."""
+        """Watch the end offsets until `number` more records can be read; `check` raises if further waiting is useless."""
         before, started = sum(after.values()), time.monotonic()
         first, at_first, looked = 0.0, 0, started
         while True:
             have, now = sum(self.ends().values()) - before, time.monotonic()
-            if have and not first:  # all of them in one look: they came since the one before
+            if have and not first:  # all of them in one check: they came since the check before
                 first, at_first = (now, have) if have < number else (looked, 0)
             if have >= number:
                 return Span(first, now, have - at_first)
@@ -84,7 +84,7 @@ class Topic:
             time.sleep(_LOOK_EVERY)
 
     def records(self, after: Offsets) -> Iterator[Message]:
-        """Yield the records from there to the present ends, each partition in its order. Raises Void where some do not come."""
+        """Yield the records from `after` to the current ends, each partition in order. Raises Void if some do not arrive."""
         missing = sum(self.ends().values()) - sum(after.values())
         if not missing:
             return
@@ -101,7 +101,7 @@ class Topic:
                 return
 
     def arriving(self, after: Offsets) -> Iterator[Message | None]:
-        """Records as soon as they can be read, for ever; None in between, so that the reader can give up."""
+        """Yield records as soon as they can be read, without an end, and None in between, so that the reader can give up."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap,
@@ -115,7 +115,7 @@ class Topic:
         try:
             consumer.assign([TopicPartition(self.name, number, offset) for number, offset in after.items()])
             while True:
-                # One alone first: to wait for a second one would be counted as its lateness.
+                # Take one record alone first: waiting for a second one would count as latency of the first.
                 found = consumer.consume(1, timeout=0.1)
                 found += consumer.consume(_AT_ONCE, timeout=0) if found else []
                 for message in found:
@@ -128,7 +128,7 @@ class Topic:
 
 
 def header(message: Message, name: str) -> str | None:
-    """The text of a header, or None where the record has no such."""
+    """Return the text of a header, or None if the record has no such header."""
     for known, value in message.headers() or ():
         if known == name and value is not None:
             return value.decode() if isinstance(value, bytes) else value

@@ -1,8 +1,8 @@
 """
-This release and the last in turn, round by round, each on servers of its own: how far a figure has come on the machine of today.
+The last release and this one alternately, round by round, each on its own servers: the change of a figure on the same machine.
 
-Any benchmark can be run so, since it only has to start another `tallyhook`. What it measures beside ours (pgbench, a bare
-loop) is measured in both turns, and shows by how much the machine itself has changed between them.
+Any benchmark can be run in this way, since it only has to start another `tallyhook`. Its other programs (pgbench, a bare
+loop) are measured in both turns, and show by how much the machine itself has changed between them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def run(benchmark: str, run_one: Run, scale: Scale, report: Report) -> Result:
-    """Measure both releases `scale.rounds` times in turn. Raises Void where one of the runs does."""
+    """Measure both releases alternately, `scale.rounds` times each. Raises Void if one of the runs is void."""
     rounds: dict[str, list[Result]] = {"last release": [], "this release": []}
     with tempfile.TemporaryDirectory(prefix="tallyhook-release-") as folder:
         programs = {"last release": last_release(Path(folder)), "this release": TALLYHOOK}
@@ -44,13 +44,13 @@ def run(benchmark: str, run_one: Run, scale: Scale, report: Report) -> Result:
 
 
 def _turns(last: Sequence[Result], this: Sequence[Result]) -> list[Turn]:
-    """The figures that both releases have in every round: one has processes or tables that the other does not."""
+    """Compare the figures that both releases have in every round: one may have processes or tables that the other lacks."""
     before, now = _by_name(last), _by_name(this)
     return [_turn(before[name], now[name]) for name in now if name in before]
 
 
 def _by_name(results: Sequence[Result]) -> dict[str, list[Figure]]:
-    """The figures of each name, one a round, in the order of the first round."""
+    """Return the figures by name, one for each round, in the order of the first round."""
     found: dict[str, list[Figure]] = {}
     for result in results:
         for figure in result.figures:

@@ -1,4 +1,4 @@
-"""The whole way of a payment, from HTTP to the mail that tells of it, of this release beside the last, and what it costs."""
+"""The whole path of a payment, from HTTP to its mail, for this release and the last one, and its cost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FACTOR: Final = 2.0
 
 
 class _Travelled(NamedTuple):
-    """One round: events a second until the last mail, and what an event costs: milliseconds by process, kilobytes by place."""
+    """One round: events a second until the last mail, and the cost of an event: milliseconds by process, kilobytes by place."""
 
     rate: float
     cost: dict[str, float]
@@ -45,7 +45,7 @@ class _Travelled(NamedTuple):
 
 
 class _Side:
-    """A release with the servers that it runs on."""
+    """A release and the servers on which it runs."""
 
     def __init__(self, name: str, ours: System, mails: MailServer, report: Report) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class _Side:
         self._report = report
 
     def travel(self, events: int) -> None:
-        """Send so many events, and wait until every mail about them has arrived."""
+        """Send `events` events, and wait until every mail about them has arrived."""
         self._ours.empty()
         billing, outcomes = (Topic(self._ours.bootstrap, name) for name in (Name.BILLING_PAYMENTS, Name.NOTIFICATIONS))
         before = billing.ends(), outcomes.ends()
@@ -77,7 +77,7 @@ class _Side:
             expect("addresses that got a mail", self._mails.recipients - known, events)
         for table in ("dedup", "payments", "notifications"):
             expect(f"rows of {table}", self._ours.count(table), events)
-        expect("mails known to be sent", self._ours.count("notifications where status = 'sent'"), events)
+        expect("mails recorded as sent", self._ours.count("notifications where status = 'sent'"), events)
         expect("rows of dead_letters", self._ours.count("dead_letters"), 0)
 
     def _send(self, events: int) -> None:
@@ -92,7 +92,7 @@ class _Side:
                 expect("events acknowledged", answers_within(_LIMIT).acknowledged, number)
 
     def _make_users(self, payments: Sequence[str]) -> None:
-        """A mail address for each payer: the id of the user ends as that of the payment does."""
+        """Store a mail address for each payer; the ids of user and payment have the same token."""
         with self._ours.connect() as connection, connection.cursor() as cursor:
             cursor.execute("set synchronous_commit = off")
             with cursor.copy("copy contacts (user_id, email) from stdin") as copy:

@@ -1,4 +1,4 @@
--- Replays signed requests from a file (each behind its length in 8 digits) and prints what it saw as one line of JSON.
+-- Replays signed requests from a file (each after its length in 8 digits) and prints its counts as one line of JSON.
 local file
 
 function init(args)
