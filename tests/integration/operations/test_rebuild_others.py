@@ -326,7 +326,7 @@ def test_rebuilds_done_before_a_refused_one_are_reported(log: Log) -> None:
     log.change("truncate payments", "drop table contacts")
     report = log.rebuild("payments", "notifications")
     assert (report["exit"], log.table(report, "payments")["missing"], len(log.dump("payments")["payments"])) == (1, 5, 5)
-    assert report["err"].startswith("tallyhook: table_missing: the table contacts is not there")
+    assert report["err"].startswith("tallyhook: table_missing: the table contacts is missing")
 
 
 def test_data_that_no_event_has_is_named_when_rows_are_rebuilt_without_it(log: Log) -> None:
