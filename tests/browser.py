@@ -80,7 +80,7 @@ def chromium() -> Path:
 async def browser() -> AsyncIterator[Browser]:
     folder = chromium()
     with tempfile.TemporaryDirectory(prefix="tallyhook-browser-") as home:
-        fonts = Path(home) / "fonts.conf"  # the package's own names folders below /tmp; without a font the browser ends
+        fonts = Path(home) / "fonts.conf"  # the package's own file names folders below /tmp; without a font the browser exits
         fonts.write_text(_FONTS.format(fonts=folder / "fonts" / "fonts", cache=home))
         environment = {
             "HOME": home,

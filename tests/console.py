@@ -111,7 +111,7 @@ async def assert_sound(gateway: Gateway, path: str) -> None:
 async def barriers(looked: Looked) -> list[str]:
     """Return the serious accessibility problems that axe finds, each with its element."""
     script = (npm_package(AXE) / "node_modules/axe-core/axe.min.js").read_text()
-    await looked.page.evaluate(script)  # by the browser's own door: the page's policy lets in no script of others
+    await looked.page.evaluate(script)  # by the browser's protocol: the page's policy allows no other scripts
     # The content of a mail is in a sandboxed frame, which axe cannot inspect.
     result = await looked.page.evaluate("axe.run(document, { resultTypes: ['violations'], iframes: false })")
     return [

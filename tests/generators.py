@@ -24,10 +24,10 @@ TYPESCRIPT: Final = (
     *("ajv@8.20.0", "ajv-formats@3.0.1"),
 )
 PROGRAMS: Final = Path(__file__).with_name("clients")
-_JAVA: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # a run is too short for what the optimising compiler costs
+_JAVA: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # a run is too short for the optimising compiler to pay off
 _JVM: Final = {"python": "python", "go": "go", "axios": "typescript-axios"}
-"""By folder: the generators of openapi-generator."""
-# Arguments by place would be others as soon as a route takes one more.
+"""The generators of openapi-generator, by folder."""
+# Positional arguments would shift as soon as a route takes one more.
 _MORE: Final[dict[str, dict[str, object]]] = {
     "go": {"gitUserId": "tallyhook", "gitRepoId": "client"},
     "axios": {"additionalProperties": {"useSingleRequestParameter": True}},

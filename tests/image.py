@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
-_NOT_OURS: Final = {"PIP_NO_CACHE_DIR", "PATH"}  # a download that this machine has already need not be made again
+_NOT_OURS: Final = {"PIP_NO_CACHE_DIR", "PATH"}  # this machine has the download already
 _OF_THE_CHECKOUT: Final = {"PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME"}
 
 

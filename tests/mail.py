@@ -44,7 +44,7 @@ class MailServer:
     def __init__(self) -> None:
         self.mails: list[Mail] = []
         self.connections: list[SMTP] = []
-        """That of each mail, in their order."""
+        """The connection of each mail, in the order of the mails."""
         self.answers = asyncio.Event()
         """Mails are answered while it is set."""
         self.answers.set()

@@ -38,7 +38,7 @@ def _install(npm: str, specs: Sequence[str], folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
         fresh = Path(name) / "fresh"
         fresh.mkdir()
-        # Node looks into its own list of authorities only; here it is to trust whom the machine trusts, as everything else does.
+        # Node uses only its own list of authorities; this makes it trust the machine's, as everything else does.
         trusted = os.environ.get("NODE_EXTRA_CA_CERTS") or ca_bundle() or ""
         command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(fresh), *specs]
         try:

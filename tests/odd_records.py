@@ -24,7 +24,7 @@ _CRC_AT: Final = 17
 _ATTRIBUTES_AT: Final = 21
 _NAME: Final = "na@@@@me"
 ODD_NAME: Final = b"na\xc3\x28\xff\xfeme"
-"""As long as the name for which it is written: no client of these tests writes it by itself."""
+"""As long as the name that it replaces: no client of these tests can write it."""
 ODD_TEXT: Final = r"na\xc3(\xff\xfeme"
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 

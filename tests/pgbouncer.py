@@ -71,7 +71,7 @@ class PgBouncer(Server):
             packages = debian.unpacked(self.name, _PACKAGES)
         except debian.Unavailable as error:
             missing(f"no PgBouncer: {error}")
-        # Copied to where the account may read it.
+        # Copied to a folder that the account may read.
         shutil.copytree(packages / "usr", self.folder / "usr", dirs_exist_ok=True)
         assert self._behind.password
         self._settings.write_text(

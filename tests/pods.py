@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _OF_ROOT: Final = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
 _KEPT: Final = (Path(__file__).parents[1], Path(sys.prefix), Path(sys.base_prefix))
-"""What the process runs from. A volume may hide it, such as one on /tmp; an empty folder is of a run before."""
-# `/run` holds the volumes' places, which this machine need not have. What is mounted last can be written, and nothing else.
+"""The folders that the process runs from. A volume may hide one, such as one on /tmp; an empty folder is of an earlier run."""
+# `/run` has the mount points of the volumes, which may not exist on this machine. Only the last mount is writable.
 _SCRIPT: Final = """
 set -eu
 mount -t tmpfs tmpfs /media

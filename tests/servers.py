@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  the folder in it is private
 _ROOM: Final = 6 << 30
-"""Bytes that must be free for the data of all servers; a process of tests has filled 0.5 GB."""
+"""Free bytes required for the data of all servers; one test process has used 0.5 GB."""
 
 
 def memory_for_data() -> Path | None:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 # Whole systems wait for most of their time, the other tests compute for most of theirs.
 SYSTEMS: Final = ("tests/e2e", "tests/faults")
 ONE_SYSTEM: Final = "tests/e2e"
-"""Its files share one running system, but for those that bring their own."""
+"""A folder whose files share one running system, except those that start their own."""
 APART: Final = (
     *("tests/e2e/test_readme.py", "tests/e2e/test_pgbouncer.py", "tests/e2e/test_third_provider.py"),
     "tests/e2e/test_kafka_rights.py",
 )
-"""Files beside those: emptying the servers ends the one system."""
+"""Further files: they empty the servers, which ends the shared system."""
 LONGEST: Final = (
     "tests/e2e",
     "tests/e2e/test_readme.py",
@@ -44,7 +44,7 @@ LONGEST: Final = (
     "tests/integration/ops/test_image.py",
     "tests/integration/gateway/test_contract.py",
 )
-"""The parts that take longest, in that order; those that are not here are short beside them."""
+"""The parts that take longest, in that order; all others are short."""
 
 
 def part_of(nodeid: str) -> str:

@@ -54,7 +54,7 @@ resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
 _LIMITED: Final = (sys.executable, "-c", _LIMIT)
-"""Before a command: runs it with a limit to its writable memory, in bytes."""
+"""A prefix of a command that limits its writable memory, in bytes."""
 PROCESS_LOGS: Final = "process-logs"
 """The folder of their logs, below the data of the stack."""
 _CHECKOUT: Final = Path(__file__).parents[1]
@@ -200,7 +200,7 @@ class System:
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._connection is None or self._connection.closed:
-            # A migration beside it may change what a prepared statement returns.
+            # A concurrent migration may change the columns of a prepared statement.
             self._connection = psycopg.connect(self.database_url, autocommit=True, prepare_threshold=None)
         return self._connection.execute(statement, parameters).fetchall()
 
@@ -238,7 +238,7 @@ class System:
         try:
             while not self._ended.wait(0.05):
                 supervisor.run_once()
-        finally:  # a process that keeps ending raises, and the others must not keep the ports
+        finally:  # this raises if a process keeps exiting, and the others must release the ports
             supervisor.stop()
 
     def _note(self, states: tuple[ProcessState, ...]) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
-LIMIT: Final = 120.0  # seconds; it only ends what would never come, so it is far above what a busy machine takes
+LIMIT: Final = 120.0  # seconds; it only ends waits that would last for ever, so it is far above the time of a busy machine
 
 
 def wait_until(fact: Callable[[], object], *, seconds: float = LIMIT, every: float = 0.02) -> None:

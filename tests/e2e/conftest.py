@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CACHE_PREFIX: Final = "shop:"
 SEAL_KEY: Final = "dGVzdC1rZXktb2YtMzItYnl0ZXMtZm9yLXNlYWxzISE="
-# One for each test that needs one: after five failed attempts a breaker opens, and the next test's lead would wait for its probe.
+# One for each test: after five failed attempts a breaker opens, and the lead of another test would wait for its probe.
 BROKEN_DOWN: Final = ("down", "closed", "gone", "lost")
 
 

@@ -76,7 +76,7 @@ async def rotate(account: Account) -> None:
     probe = Account(account._http, account._system, account.name)
     await probe.until(200, secret)
     account.secret = secret
-    await probe.until(200, secret)  # an event with the old secret may be under way until the next one has gone
+    await probe.until(200, secret)  # an event with the old secret may be in flight until the next one is sent
     await account.call("DELETE", f"/secrets/{old['id']}")
     await probe.until(401, before)
     account.sent |= probe.sent

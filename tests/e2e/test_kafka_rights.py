@@ -45,7 +45,7 @@ _PAGE: Final = Path(__file__).parents[2] / "docs" / "kafka.md"
 _ROWS: Final = {"relay": "relay", "gateway": "gateway", "looking": "gateway", "replay": "`tallyhook replay offsets`"} | {
     "ensure": "`tallyhook topics ensure`"
 }
-"""The beginning of the row of each user that is no worker."""
+"""The first words of the row of each user that is no worker."""
 
 
 class Rights(NamedTuple):
@@ -189,7 +189,7 @@ async def test_a_right_that_is_missing_is_named_and_waited_for_and_nothing_ends(
         cache, alerts = (await states()).values()
         return (cache["ready"] and alerts.get("reason") == "kafka_right_missing") or None
 
-    deny(kafka, shown)  # it may not even see the topic, as it starts
+    deny(kafka, shown)  # at its start it may not even see the topic
     try:
         await asyncio.to_thread(system.begin)
         await asyncio.to_thread(wait_until, lambda: named(worker, topic))
@@ -220,7 +220,7 @@ async def test_a_right_that_is_missing_is_named_and_waited_for_and_nothing_ends(
         await asyncio.to_thread(wait_until, lambda: named("relay", forbidden))
         payment = stripe.Payment()
         assert (await post_stripe(http, system.public, payment.succeeded(int(time.time())))).status == 200
-        await asyncio.to_thread(wait_until, lambda: system.count("outbox_pending") == 1)  # the others pass
+        await asyncio.to_thread(wait_until, lambda: system.count("outbox_pending") == 1)  # the other checks pass
         deny(kafka, [forbidden])
         await waits
         assert {each.name: each.pid for each in system.states} == pids

@@ -33,7 +33,7 @@ def events_of(system: System, process: str, trace_id: str) -> list[str]:
 async def test_a_refusal_and_a_dead_letter_are_logged_under_their_trace(system: System, http: aiohttp.ClientSession) -> None:
     refused, set_aside = token_hex(16), token_hex(16)
     body = stripe.Payment().created(int(time.time()))
-    # Not one of the many that other tests send under a wrong secret: of these not every one is logged.
+    # A different refusal from those of other tests, of which only a part is logged.
     unsigned = {"Content-Type": "application/json", "traceparent": f"00-{refused}-{token_hex(8)}-01"}
     async with http.post(f"{system.public}/v1/webhooks/stripe", data=body, headers=unsigned) as answer:
         assert answer.status == 401

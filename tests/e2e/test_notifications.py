@@ -106,10 +106,10 @@ async def test_a_paused_channel_holds_its_messages_until_it_goes_on(system: Syst
     await pause(True)
     try:
         started = time.monotonic()
-        await eventually(passed(started, seconds=2.5))  # by then every worker knows
+        await eventually(passed(started, seconds=2.5))  # by then every worker has read it
         notification = await send(http, system, user, "PUSH")
         await eventually(lambda: queued(http, system, notification))
-        await eventually(passed(time.monotonic(), seconds=1.5))  # three looks of the channel
+        await eventually(passed(time.monotonic(), seconds=1.5))  # three polls of the channel
         assert await queued(http, system, notification)
     finally:
         await pause(False)

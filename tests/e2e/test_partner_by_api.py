@@ -79,7 +79,7 @@ async def test_a_partner_is_added_used_rotated_and_removed_while_load_runs(
     new = Partner(http, system, partner.name, more["newSecrets"][0]["value"])
     await new.until(202)
     partner.secret = new.secret
-    await new.until(202)  # a lead with the old secret may be under way until the next one has gone
+    await new.until(202)  # a lead with the old secret may be in flight until the next one is sent
     await partner.call("DELETE", f"/secrets/{first['id']}")
     old = Partner(http, system, partner.name, first["value"])
     await old.until(401)

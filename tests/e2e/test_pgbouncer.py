@@ -62,7 +62,7 @@ async def _pay(system: System, http: aiohttp.ClientSession) -> None:
     async def is_done() -> bool | None:
         command = {"keys": ["a"]}
         async with http.post(f"{system.internal}/internal/v1/cache/invalidate", json=command, headers=ADMIN) as answer:
-            assert answer.status in (200, 503), await answer.text()  # 503: its connection is of a pooler that was killed
+            assert answer.status in (200, 503), await answer.text()  # 503: its connection was to the killed pooler
             return answer.status == 200 or None
 
     await eventually(is_there)

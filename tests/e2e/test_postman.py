@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def test_every_flow_of_the_contract_passes_under_newman(system: System, crm: Crm) -> None:
-    del crm  # it takes the lead
+    del crm  # this CRM accepts the lead
     newman = npm_package(NEWMAN) / "node_modules" / ".bin" / "newman"
     stack = {
         "public": system.public, "internal": system.internal, "stripeSecret": STRIPE_SECRET, "razorpaySecret": RAZORPAY_SECRET,

@@ -88,7 +88,7 @@ def test_the_commands_of_the_readme_work_in_their_order(after_the_readme: str) -
 
 def test_the_output_fits_80_columns_and_every_url_opens(newcomer: Newcomer, after_the_readme: str) -> None:
     started, _, rest = after_the_readme.partition("\nA Stripe payment\n")
-    demonstrated = rest.partition('{"')[0]  # then come the answers of the gateway
+    demonstrated = rest.partition('{"')[0]  # the answers of the gateway follow
     for output in (started, demonstrated, newcomer.output_of("./dev status")):
         assert too_wide(output) == []
         assert "…" not in output

@@ -62,7 +62,7 @@ async def test_processes_wait_for_the_right_credentials(
         document = {"index": "properties", "id": "p1", "op": "upsert", "doc": {"title": "A flat"}}
         tasks = [post(admin, system, "cache/invalidate", {"keys": ["k1"]}), post(admin, system, "search/index", document)]
         wait_until(lambda: logged("AuthenticationError", "worker-all"))
-        # A role that waits for its server holds up no other one.
+        # A role that waits for its server delays no other one.
         wait_until(lambda: admin.get(f"{system.internal}/v1/admin/payments/{payment.id}").status_code == 200)
         assert [status(admin, system, task) for task in tasks] == ["pending", "pending"]
 

@@ -30,7 +30,7 @@ class Load:
 
     payments: list[stripe.Payment]
     bodies: list[bytes]
-    """As they are sent, repeats included."""
+    """In the order of sending, repeats included."""
     events: int
     """Distinct events among them."""
     refunded: set[str] = field(default_factory=set)

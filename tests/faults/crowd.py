@@ -50,7 +50,7 @@ class Crowd:
         self.refunded: set[str] = set()
         self.acknowledged = Counter[str]()
         self.answers = Counter[str]()
-        """Of each attempt: its status, or the name of the error."""
+        """The number of attempts by status or by name of the error."""
         self.longest = Counter[str]()
         """The longest time without an acknowledgement, and without a lead at the CRM, in seconds."""
 
@@ -153,7 +153,7 @@ class Crowd:
                     self.acknowledged[source] += 1
                     self._under_way -= 1
                     return
-            await asyncio.sleep(0.05)  # as those who come again do
+            await asyncio.sleep(0.05)  # as clients that retry do
 
     async def _listen(self, what: str, count: Callable[[], int]) -> None:
         last, since = count(), time.monotonic()
@@ -175,7 +175,7 @@ async def sending(crm: Crm, *doors: str, clock: Callable[[], float] = time.time)
         crowd.end()
         await crowd.sending
     longest = ", ".join(f"{seconds:.1f} s without any {what}" for what, seconds in crowd.longest.items())
-    print(f"{len(crowd.payments)} payments and leads; the longest: {longest}; answers: {dict(crowd.answers)}")  # noqa: T201  # for who reads the run
+    print(f"{len(crowd.payments)} payments and leads; the longest: {longest}; answers: {dict(crowd.answers)}")  # noqa: T201  # for the reader of the run
 
 
 def assert_each_once(system: System, crowd: Crowd, crm: Crm, **books: Any) -> None:
@@ -206,7 +206,7 @@ def assert_each_once(system: System, crowd: Crowd, crm: Crm, **books: Any) -> No
     assert_ledger(system, stripe=crowd.events, partner=leads, **books)
     came = Counter(taken.message_id for taken in crm.taken)
     assert len(came) == leads
-    assert came.total() - leads <= UNDER_WAY  # under one message id, so that the CRM knows them
+    assert came.total() - leads <= UNDER_WAY  # under one message id, so that the CRM recognizes them
     emitted = read_topic(system.cluster, "billing.payment.events", until=lambda found: len(_ids(found)) >= number + refunds)
     assert len(_ids(emitted)) == number + refunds
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.simulators.stripe_api import StripeApi
     from tests.system import System
 
-# By setting: the secret of before and the one after it.
+# By setting: the old and the new secret.
 LISTS: Final = {
     "STRIPE_WEBHOOK_SECRET": ("whsec_before_the_rotation", "whsec_after_the_rotation"),
     "RAZORPAY_WEBHOOK_SECRET": ("razorpay-before-the-rotation", "razorpay-after-the-rotation"),
@@ -58,7 +58,7 @@ READERS: Final = {
     "DATABASE_URL": {"gateway", "relay", "worker"},
 }
 _NUMBER: Final = {"gateway": 2}
-"""The number of processes of each kind that there are several of."""
+"""The number of processes of each kind with more than one."""
 STEP: Final = 10  # successes of each kind between two steps
 
 
@@ -265,4 +265,4 @@ class Load:
 
         moments = await eventually(all_taken)
         self.changes += wanted
-        print(f"in force everywhere after {(max(moments) - since).total_seconds():.2f} s")  # noqa: T201  # for who reads the run
+        print(f"in force everywhere after {(max(moments) - since).total_seconds():.2f} s")  # noqa: T201  # for the reader of the run

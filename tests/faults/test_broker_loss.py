@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SETTINGS: Final = {"STREAMS_SESSION_TIMEOUT": "6s", "STREAMS_RETRY_MAX": "2s", **COPIES}
 FEW: Final = 20
 MANY: Final = 400
-"""So many come in while the line is cut; in that time the relay gives up on the broker more than once."""
+"""The number of events while the link is cut; in that time the relay's requests to the broker time out more than once."""
 WAIT: Final = 10  # seconds for one answer
 
 
@@ -84,7 +84,7 @@ async def test_a_line_cut_and_brokers_lost_lose_and_double_nothing(stack: Stack)
             second = next(name for name, _ in leaders(system).most_common() if name != first)
             await asyncio.to_thread(stack.server(second).kill)
             await crowd.delivered(FEW)
-            await asyncio.to_thread(stack.server(first).kill)  # one is left, and may acknowledge nothing alone
+            await asyncio.to_thread(stack.server(first).kill)  # the one left may not acknowledge anything alone
             await crowd.acknowledge(FEW)
             assert await asyncio.to_thread(system.count, "outbox_pending") > 0
             await asyncio.to_thread(come_back, system, first, second)

@@ -129,7 +129,7 @@ async def test_jumps_by_an_hour_and_midnights_without_upkeep_lose_nothing(
                         machines.set(machines.ours.now + step)
                         await asyncio.to_thread(wait_steady, system, machines)
                     await crowd.delivered(FEW)
-                system.signal("relay", signal.SIGSTOP)  # the upkeep of days is there
+                system.signal("relay", signal.SIGSTOP)  # the upkeep of day partitions has run
                 ends.callback(system.signal, "relay", signal.SIGCONT)
                 await over_midnight(system, machines, crowd)
                 await crowd.acknowledge(FEW)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 BEFORE: Final = 12
 AWAY: Final = 40
-"""Leads that are sent before the cut, and meanwhile."""
+"""The numbers of leads sent before and during the cut."""
 OURS, THEIRS = "10.213.7.1", "10.213.7.2"
 KEEPER: Final = ("unshare", "-n", "cat")
 PROBE: Final = ("unshare", "-n", "ip", "link", "add", "left", "type", "veth", "peer", "name", "right")
 NOWHERE: Final = "02:00:00:00:00:01"
 PARTNERS: Final = [f"partner{n}" for n in range(12)]
-# Held from over there; two keys of an advisory lock are its class and its object.
+# Locks held by processes on the island; the two keys of an advisory lock are its class and its object.
 HELD: Final = """
 select count(*) from pg_locks join pg_stat_activity using (pid)
 where locktype = 'advisory' and objsubid = 2 and granted and classid = %s and client_addr = %s
@@ -119,7 +119,7 @@ def _let_in(system: System, address: str) -> None:
 @contextmanager
 def running_there(system: System, there: Island, folder: Path) -> Iterator[None]:
     """A relay and a leads worker on the island."""
-    environment = system.environment | {"RELAY_WEB_HOST": "0.0.0.0", "STREAMS_WEB_HOST": "0.0.0.0"}  # noqa: S104  # an island
+    environment = system.environment | {"RELAY_WEB_HOST": "0.0.0.0", "STREAMS_WEB_HOST": "0.0.0.0"}  # noqa: S104  # reachable from the namespace only
     with ExitStack() as ends:
         for words in (("relay",), ("worker", "leads")):
             output = ends.enter_context((folder / f"{words[-1]}.log").open("wb"))

@@ -39,7 +39,7 @@ async def test_a_primary_lost_under_load_loses_and_doubles_nothing(stack: Stack)
             await asyncio.to_thread(primary.wait_for_standby)
             async with sending(crm, system.public) as crowd:
                 await crowd.delivered(FEW)
-                await asyncio.to_thread(standby.kill)  # no commit is acknowledged without it
+                await asyncio.to_thread(standby.kill)  # the primary acknowledges no commit without it
                 await crowd.refuse(FEW)
                 await asyncio.to_thread(standby.start)
                 await asyncio.to_thread(primary.wait_for_standby)

@@ -30,7 +30,7 @@ SIZE: Final = 250_000
 LIMIT: Final = 300_000_000
 _LINE: Final = random.Random(7).randbytes(500).hex()
 WORDS: Final = _LINE * (SIZE // len(_LINE))
-"""The broker keeps it in a hundredth of its size, as a producer compresses it; a worker has it whole."""
+"""The producer compresses it to a hundredth of its size on the broker; a worker holds all of it."""
 
 
 def write_backlog(bootstrap: str) -> None:

@@ -107,10 +107,10 @@ async def _delivered(system: System) -> bool | None:
 def assert_each_arrived(system: System, ids: set[str], arrived: Counter[str]) -> None:
     assert set(arrived) == ids
     repeated = sum(arrived.values()) - LEADS
-    # At most what was under way at a kill comes again.
+    # At most the leads in flight at a kill are sent again.
     assert repeated <= KILLS * 2 * CAP
     assert system.count("outbox where type = 'lead.delivered'") == LEADS
     assert system.count("lead_attempts where status = 204") == LEADS
-    # Each is explained by an attempt that was cut off by the kill, or that timed out on a machine which was busy with it.
+    # Each repeat has an attempt that the kill interrupted, or that timed out on the busy machine.
     assert system.count("lead_attempts where status is distinct from 204") >= repeated
     assert system.count("lead_attempts where ended_at is null") == 0

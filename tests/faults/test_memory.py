@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from ops.stack import Stack
 
 DATA_LIMIT: Final = 400 * 1024 * 1024
-"""What a process may have of writable memory, the stacks of its threads among it; at rest they have 110 to 260 MB."""
+"""The limit of a process's writable memory, including its thread stacks; idle processes use 110 to 260 MB."""
 SIZE: Final = 240_000
 PARTNERS: Final = ("acme", "other")
 POSTED: Final = 100
-WORDS: Final = " ".join(random.Random(7).randbytes(4).hex() for _ in range(SIZE // 9))  # nothing shrinks it
+WORDS: Final = " ".join(random.Random(7).randbytes(4).hex() for _ in range(SIZE // 9))  # it cannot be compressed
 
 
 def stripe(number: int) -> Event:

@@ -78,7 +78,7 @@ async def test_a_worker_killed_again_and_again_loses_no_mail(system: System, mai
             await asyncio.to_thread(system.wait_back, "worker-notifications", killed)
     await asyncio.to_thread(assert_all_sent, system, mail, NUMBER)
     copies = sum(mail.ids.values()) - NUMBER
-    assert copies <= KILLS * 16  # what was under way when it was killed
+    assert copies <= KILLS * 16  # the messages in flight at the kill
 
 
 @pytest.mark.timeout(240)

@@ -66,7 +66,7 @@ def mail() -> Iterator[MailServer]:
 
 @pytest.mark.timeout(300)
 async def test_lost_data_comes_back_and_nothing_is_notified_twice(empty_stack: Stack, mail: MailServer) -> None:
-    # The runbook begins "a little before the backup": what is on Kafka by then may not have been read.
+    # The runbook starts "a little before the backup": the workers may not have read all records by then.
     moment = datetime.now(UTC)
     async with running_crm() as crm:
         crm.answers("/slow", status(503))
@@ -95,7 +95,7 @@ async def test_lost_data_comes_back_and_nothing_is_notified_twice(empty_stack: S
             assert [system.query(query) for query in TABLES] == lost
             assert system.count("notifications where status = 'suppressed' and reason = 'replay'") == NUMBER
             await bring(system, "after", 2 * NUMBER)
-            # What came between the backup and the crash is in neither side of the ledger: only Kafka knew of it.
+            # Events between the backup and the crash are on neither side of the ledger: only Kafka had them.
             await asyncio.to_thread(assert_ledger, system, stripe=4 * NUMBER, partner=2 * LEADS + 1)
         assert mails == Counter({message: mail.ids[message] for message in mails})
         assert mail.ids.total() == 3 * NUMBER

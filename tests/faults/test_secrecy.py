@@ -127,7 +127,7 @@ async def test_no_process_shows_or_stores_a_secret(stack: Stack, tmp_path: Path)
     unquoted = environment | settings_with(PASSWORD, stack, crm=dead)
     for command, text in run_all(unquoted, ("doctor", "migrate", *PROCESSES), tmp_path).items():
         assert_silent(text, f"{command} with a password that is not quoted")
-        assert "%zz" not in text, text  # what lies between two of its delimiters
+        assert "%zz" not in text, text  # the text between two of its delimiters
 
 
 async def use(system: System) -> None:

@@ -58,7 +58,7 @@ def second_database(stack: Stack) -> Iterator[str]:
             f"create publication {_MARKS} for table consumed, dead_letters"
             " with (publish = 'insert, update', publish_via_partition_root)"
         )
-        # By itself: within one server, `create subscription` would wait for its own transaction.
+        # A separate statement: within one server, `create subscription` would wait for its own transaction.
         one.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (_MARKS,))
         with psycopg.connect(second, autocommit=True) as two:
             source = make_conninfo(first)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STARTED: Final = datetime.now(UTC)
-"""The day of the tests that count days: they are read at the same time, and the first database may be made after midnight."""
+"""The day of the tests that count days: it is read at import, and the first database may be made after midnight."""
 _RETENTION: Final = timedelta(days=2)
 
 
@@ -47,14 +47,14 @@ def template_database(postgres_server: str, _administration: psycopg.Connection)
 def database_url(postgres_server: str, template_database: str, _administration: psycopg.Connection) -> Iterator[str]:
     """The address of an empty, migrated database that only this test sees."""
     name = f"test_{uuid4().hex[:12]}"
-    # Copying files costs a third of what writing the copy to the log as well does.
+    # Copying files takes a third of the time of writing the copy to the log as well.
     _run(_administration, "create database {} template {} strategy file_copy", name, template_database)
     yield f"{postgres_server}/{name}"
     _run(_administration, "drop database {} with (force)", name)
 
 
 def _run(administration: psycopg.Connection, statement: str, *names: str) -> None:
-    # The end of a database waits for a client that was cancelled while it connected: a minute, unless the collector comes by.
+    # Dropping a database waits up to a minute for a client that was cancelled while it connected, unless it is collected first.
     collecting = threading.Timer(0.5, gc.collect)
     collecting.start()
     administration.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))

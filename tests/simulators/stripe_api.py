@@ -74,7 +74,7 @@ class StripeApi:
         self.calls.append((request.path, dict(request.headers)))
         if self.scripted:
             step = self.scripted.pop(0)
-            await asyncio.sleep(step.after)  # as slow as the test has it
+            await asyncio.sleep(step.after)  # as slow as the test wants it
             return web.Response(status=step.status, body=step.body, headers={"Content-Type": "application/json", **step.headers})
         if not self._knows(request):
             return _error(401, "invalid_request_error", "Invalid API Key provided")

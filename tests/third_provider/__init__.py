@@ -9,7 +9,7 @@ _CHECKOUT: Final = Path(__file__).parents[2]
 _FILES: Final = Path(__file__).parent
 _REGISTRATION: Final = 'ProviderName = Literal["stripe", "razorpay"]'
 FILES: Final = tuple(sorted(str(path.relative_to(_FILES)) for path in _FILES.glob("*/**/acme.py")))
-"""The provider's own files, by their place in the sources."""
+"""The provider's own files, by their path in the sources."""
 
 
 def install(folder: Path) -> None:

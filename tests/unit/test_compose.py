@@ -41,7 +41,7 @@ READS: Final[dict[str, tuple[type[Settings], ...]]] = {
     "worker": tuple(ROLES[role].settings for role in WORKERS),
 }
 SPLIT: Final[dict[str, tuple[type[Settings], ...]]] = {f"worker-{role}": (ROLES[role].settings,) for role in WORKERS}
-# What only the Compose file can know.
+# Values that only the Compose file has.
 ITS_OWN: Final = {
     "DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "ELASTICSEARCH_URL",
     "PUBLIC_HOST", "INTERNAL_HOST", "RELAY_WEB_HOST", "STREAMS_WEB_HOST",

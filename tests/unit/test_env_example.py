@@ -34,7 +34,7 @@ PATH: Final = Path(__file__).parents[2] / "env.example"
 ENTRY: Final = re.compile(r"(?P<default>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 LINES: Final = PATH.read_text().splitlines()
 ENTRIES: Final = {match["name"]: match for line in LINES if (match := ENTRY.fullmatch(line))}
-# What is read by something else than a Settings class.
+# Settings that are not read by a Settings class.
 READ_ELSEWHERE: Final = {*VARIABLES.values(), *NEEDED, "OTEL_EXPORTER_OTLP_ENDPOINT"} - {"SECRET_KEYS"}
 OPTIONAL_ELSEWHERE: Final = {
     *outgoing.VARIABLES,
@@ -63,7 +63,7 @@ def _settings(parent: type[Settings] = Settings) -> Iterator[type[Settings]]:
         yield from _settings(kind)
 
 
-# Each is read from variables that a pattern names.
+# Each is read from variables whose names match a pattern.
 GATHERED: Final = {"partners"}
 FIELDS: Final = {name.upper(): field for kind in _settings() for name, field in kind.model_fields.items() if name not in GATHERED}
 

@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).parents[2]
 RECIPE: Final = (ROOT / "CONTRIBUTING.md").read_text().partition("### A payment provider")[2].partition("\n6. ")[0]
 PLACES: Final = tuple(re.findall(r"`([\w<>/]+\.(?:py|example))`", RECIPE))
 DOCUMENTS: Final = ("*.md", "schemas/*.json", "deploy/helm/tallyhook/files/settings.txt", "monitoring/prometheus/alerts.test.yml")
-"""Texts for people, what `ops.contracts` writes, and tests."""
+"""Documents, files that `ops.contracts` writes, and tests."""
 
 
 def files_that_name(provider: str) -> set[str]:

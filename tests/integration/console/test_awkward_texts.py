@@ -173,7 +173,7 @@ async def test_a_form_that_is_no_text_changes_nothing(doors: Doors) -> None:
                 if not answer.refuses(400, "request_malformed"):
                     wrong[path, fields] = answer
     assert (wrong, len(posts) > 5) == ({}, True)
-    assert (await send(doors, b"GET", b"/console/overview", who="admin")).status == 200  # a sign-out was among them
+    assert (await send(doors, b"GET", b"/console/overview", who="admin")).status == 200  # one of the paths signs out
 
 
 async def test_a_token_that_is_no_text_opens_nothing(doors: Doors) -> None:

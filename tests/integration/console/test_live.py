@@ -42,7 +42,7 @@ async def test_a_commit_is_notified(gateway: Gateway, database_url: str, monkeyp
     monkeypatch.setattr(live, "_SPACING", 0.0)
     async with following(gateway, database_url) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
-        for _ in range(2):  # as it begins, and as it listens: neither knows of what was before
+        for _ in range(2):  # at its start, and once it listens: neither knows of earlier commits
             await until_notified(stream)
         for number in range(2):
             await gateway.post(Payment(id=f"pi_{number}").succeeded(event_id=f"evt_{number}"))
@@ -50,7 +50,7 @@ async def test_a_commit_is_notified(gateway: Gateway, database_url: str, monkeyp
 
 
 WITHOUT_CLOCK = "const real = setTimeout; window.setTimeout = (then, ms, ...given) => (ms < 3000 ? real(then, ms, ...given) : 0);"
-"""No timer of three seconds or more ever fires: a page looks at nothing by itself."""
+"""No timer of three seconds or more ever fires: a page never polls."""
 
 
 async def test_a_page_shows_a_commit_without_polling(gateway: Gateway) -> None:
@@ -117,4 +117,4 @@ async def test_a_stream_ends_whole_when_the_gateway_stops(start_gateway: StartGa
             operator = await visitor(gateway, database_url)
             stream = await client.get(f"{gateway.internal}/console/live", headers={"Cookie": f"{COOKIE}={operator.key}"})
             await until_notified(stream)
-        assert (await stream.content.read()).endswith(b"\n")  # of one that was cut off it raises
+        assert (await stream.content.read()).endswith(b"\n")  # it raises if the stream was cut

@@ -92,11 +92,11 @@ async def test_a_person_finds_the_payment_just_made_and_its_journey(gateway: Gat
         await looked.page.keyboard.press("Enter")
         await looked.page.wait_for_url(f"{gateway.internal}/console/money/payments/pi_1")
         assert await looked.page.get_by_text("29.90 EUR").is_visible()
-        # The journey looks again at once; a person who leaves meanwhile breaks that off, which would count as a fault.
+        # The journey reloads at once; leaving the page meanwhile would cancel that request, which counts as a fault.
         async with looked.page.expect_event("requestfinished", lambda request: request.url.endswith("/steps")):
             await looked.page.get_by_role("link", name="payment_intent.succeeded").click()
         await looked.page.get_by_text("stripe called").wait_for()
-        await looked.page.get_by_role("link", name="pi_1").first.click()  # the journey leads back to what it has changed
+        await looked.page.get_by_role("link", name="pi_1").first.click()  # the journey links back to the changed objects
         await looked.page.wait_for_url("**/money/payments/pi_1")
         assert looked.faults == []
 

@@ -80,7 +80,7 @@ async def test_a_person_finds_a_message_and_reads_it(gateway: Gateway, database_
         shown = looked.page.frame_locator("iframe").get_by_text("Thank you: your payment of 500 ISK has arrived.")
         await shown.wait_for()
         assert "Thank you: your payment of 500 ISK" in await looked.page.get_by_label("Message", exact=True).inner_text()
-        assert await shown.evaluate("node => getComputedStyle(node).fontFamily") == "sans-serif"  # its own style is let in
+        assert await shown.evaluate("node => getComputedStyle(node).fontFamily") == "sans-serif"  # its own style is allowed
         await looked.page.get_by_role("link", name="notification.send").click()
         await looked.page.wait_for_url(f"{gateway.internal}/console/journey/{message}")
         assert looked.faults == []

@@ -96,7 +96,7 @@ async def test_a_change_by_a_form_that_cannot_be_read_is_refused(
         for header in ({}, {"X-Form-Token": operator.form_token}):
             headers = {"Content-Type": content_type, "Cookie": f"{COOKIE}={operator.key}", **header}
             if path == "/console/sign-out" and header:
-                continue  # it reads no form
+                continue  # this route reads no form
             async with gateway.client.post(gateway.internal + path, data=body, headers=headers) as answer:
                 assert (answer.status, "request_malformed" in await answer.text()) == (400, True), path
 

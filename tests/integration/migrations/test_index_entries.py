@@ -40,7 +40,7 @@ for package in (outbox, projections, gateway, operations, console):
             importlib.import_module(module.name)  # declares its tables on the shared metadata
 
 POOLS: Final = ((0x61, 0x7A), (0x100, 0x7FF), (0x4E00, 0x9FFF), (0x20000, 0x2A6DF))
-"""Characters that UTF-8 writes in one byte, in two, three and four."""
+"""Characters of one, two, three and four bytes in UTF-8."""
 LENGTH_MAX: Final = 4096
 DIALECT: Final[Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no types for it
 
@@ -92,7 +92,7 @@ OF_KIND: Final[dict[str, Takes]] = {
     "stripe_fetches.object_id": object_id, "subscriptions.id": object_id, "subscriptions.provider": ours,
     "webhook_replay_items.state": ours,
 }  # fmt: skip
-"""What an indexed text may be, by its column."""
+"""The kind of text in each indexed column."""
 
 
 def indexes() -> Iterator[tuple[Table, str, list[Column[Any]]]]:

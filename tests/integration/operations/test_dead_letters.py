@@ -141,7 +141,7 @@ async def test_an_event_goes_out_again_as_it_was_and_only_its_worker_handles_it(
     first, again = await desk.relay()
     assert (again.key, again.value) == (first.key, first.value)
     assert again.headers == [*first.headers, ("ce_replayid", str(letter.id).encode())]
-    # What subscribers are promised of that id: it leads to the dead letter, as `GET /v1/admin/dead-letters/{id}` reads it.
+    # The published promise about that id: `GET /v1/admin/dead-letters/{id}` finds the dead letter by it.
     sent_by = await listing.read(desk.connection, UUID(dict(again.headers)["ce_replayid"].decode()))
     assert sent_by is not None
     assert (sent_by[0].id, sent_by[0].status, sent_by[0].event_id) == (letter.id, "retried", event_id)

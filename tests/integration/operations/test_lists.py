@@ -141,7 +141,7 @@ async def test_joined_tables_are_read_for_matching_rows_only(reader: psycopg.Asy
     assert [node["Actual Rows"] for node in plan if node.get("Relation Name") == "payments"] == [lists.ROWS_READ_MAX]
     joined = [node["Actual Loops"] for node in plan if node.get("Relation Name") in {"reconciliations", "invoices"}]
     assert joined
-    assert max(joined) == 1  # the last row that was walked, which leads on
+    assert max(joined) == 1  # the last row that was read, from which the next page starts
 
 
 async def test_every_row_is_listed_once_in_its_order_whatever_the_pages(reader: psycopg.AsyncConnection) -> None:

@@ -58,7 +58,7 @@ async def test_its_payments_and_refunds_are_put_in_and_are_then_the_same(stripe:
         with worker(database_url):
             first = await run(connection)
         assert {each.kind for each in first.uncompared} == {"dispute"}
-        assert paid in {each.id for each in first.differences}  # its refund may have come with its charge by then
+        assert paid in {each.id for each in first.differences}  # its refund may have been included in its charge by then
         assert first.remaining == 0
         [payment] = await rows(connection, f"select status, amount, amount_refunded, currency from payments where id = '{paid}'")
         assert payment == {"status": "partially_refunded", "amount": 5000, "amount_refunded": 70, "currency": "usd"}

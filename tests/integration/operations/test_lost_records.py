@@ -109,7 +109,7 @@ async def test_a_lost_event_without_a_mark_is_sent_again_once(bench: Bench) -> N
     assert (gap.from_offset, gap.until_offset, gap.searched) == (2, 7, False)
     assert await bench.work() == 5
     assert await bench.pending() == unread
-    # A worker that finds it too, another look, and another relay change nothing.
+    # A worker that finds the loss too, a second search, and another relay change nothing.
     assert await lost.report(bench.connection, [loss]) == []
     assert await bench.look() == []
     assert await bench.work() == 0
@@ -168,7 +168,7 @@ async def test_a_further_loss_is_reported_and_only_records_sent_before_it_are_se
     delete_records(bench.kafka, bench.topic, {0: 1})
     assert await bench.look() == [Loss("payments", bench.place, 0, 1)]
     assert await bench.work() == 3
-    bench.produce(3)  # what the relay makes of that: behind 3
+    bench.produce(3)  # the relay's result: a lag of 3
     delete_records(bench.kafka, bench.topic, {0: 3})
     assert await bench.look() == [Loss("payments", bench.place, 0, 3)]
     assert await bench.work() == 0

@@ -324,7 +324,7 @@ async def test_a_gateway_that_lacks_the_key_refuses_no_client_for_good(gateway: 
     _, answer = await call(gateway, "PUT", "/acme", {})
     secret = secrets_of(answer)["signing"]
     async with start_gateway(SECRET_KEYS=new_key()) as other:
-        # 503 has the partner send again; by 401 it would give the lead up.
+        # The partner retries after a 503; after a 401 it would give the lead up.
         await taken(other, secret, 503)
         assert (await send(other, secret))[1] == "postgres_unavailable"
         assert (await call(other, "GET", "/acme"))[1]["unreadable"] is True

@@ -337,7 +337,7 @@ def test_data_that_no_event_has_is_named_when_rows_are_rebuilt_without_it(log: L
     assert "expected amounts" in report["reconciliations"]
     assert "the CRM's answer" in report["leads"]
     assert report["payments"] == ""
-    log.change("truncate history")  # whose lines come back whole, and nothing else does
+    log.change("truncate history")  # its rows are restored completely, and no others
     assert {each["untold"] for each in log.rebuild("reconciliations", "leads")["rebuilt"]} == {""}
 
 

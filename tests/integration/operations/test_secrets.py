@@ -76,14 +76,14 @@ async def test_the_plan_of_the_runbook_leads_through_a_rotation(start_gateway: S
         assert (await stripe(gateway, BEFORE))["why"] == "it is the only one of its setting"
         await let_pass(database_url, gateway, 100)
 
-    async with start_gateway(STRIPE_WEBHOOK_SECRET=f"{AFTER},{BEFORE}") as gateway:  # 1. the new one first, beside the old one
+    async with start_gateway(STRIPE_WEBHOOK_SECRET=f"{AFTER},{BEFORE}") as gateway:  # 1. the new secret first, then the old one
         old = await stripe(gateway, BEFORE)
         assert (old["position"], old["safeToDrop"]) == ("older", False), "unused for days, but nobody uses the newest yet"
-        for secret in (AFTER, BEFORE):  # 2. the provider changes over: both pass
+        for secret in (AFTER, BEFORE):  # 2. the provider signs with the new one: both pass
             assert (await gateway.post(Payment().created(), secret=secret)).status == 200
         assert not (await stripe(gateway, BEFORE))["safeToDrop"]
         await let_pass(database_url, gateway, 12)
-        assert (await gateway.post(Payment().created(), secret=BEFORE)).status == 200  # an event of before the change comes again
+        assert (await gateway.post(Payment().created(), secret=BEFORE)).status == 200  # a redelivery from before the change
         await let_pass(database_url, gateway, 23)
         old = await stripe(gateway, BEFORE)
         assert (old["safeToDrop"], old["usesLastHour"]) == (False, 0)
@@ -92,7 +92,7 @@ async def test_the_plan_of_the_runbook_leads_through_a_rotation(start_gateway: S
         assert (await stripe(gateway, BEFORE))["safeToDrop"]  # 3. unused for a full overlap
         assert not (await stripe(gateway, AFTER))["safeToDrop"]
 
-    async with start_gateway(STRIPE_WEBHOOK_SECRET=AFTER) as gateway:  # 4. it is dropped
+    async with start_gateway(STRIPE_WEBHOOK_SECRET=AFTER) as gateway:  # 4. the old one is dropped
         assert (await gateway.post(Payment().created(), secret=BEFORE)).status == 401
         assert (await gateway.post(Payment().created(), secret=AFTER)).status == 200
         gone = await stripe(gateway, BEFORE)

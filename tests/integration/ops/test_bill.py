@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[3]
 BUILT_THERE: Final = ("faust-streaming",)
-"""Packages without a wheel for arm64, which pip builds there from their source (docs/production.md)."""
+"""Packages without a wheel for arm64, which pip builds from source there (docs/production.md)."""
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).parents[3]
 VALUES: Final = tuple(sorted(path.name for path in (CHART / "ci").iterdir()))
 KUBERNETES: Final = ("1.27", "1.29", "1.31", "1.33", "1.35", "1.37")
 OPERATORS: Final = "monitoring.coreos.com/v1"
-"""Objects of the operator of Prometheus, whose schemas Kubernetes does not have."""
+"""Objects of the Prometheus operator, whose schemas are not part of Kubernetes."""
 # Refused values, and a part of the message that both versions of Helm print.
 WRONG: Final = {
     "gateway.replicas=two": "gateway.*replicas.*(want integer|Expected: integer)",
@@ -231,7 +231,7 @@ def test_each_probe_requests_the_right_path(values: str) -> None:
     for name, each in of_kind(rendered(values), "Deployment").items():
         found = container(each["spec"]["template"])
         asked = {probe: found[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
-        port = "public" if name.endswith("gateway") else "web"  # the internal listener may want a certificate of its client
+        port = "public" if name.endswith("gateway") else "web"  # the internal listener may require a client certificate
         live, ready = ({"path": f"/health/{word}", "port": port} for word in ("live", "ready"))
         assert asked == {"startupProbe": live, "livenessProbe": live, "readinessProbe": ready}
         assert port in {each["name"] for each in found["ports"]}

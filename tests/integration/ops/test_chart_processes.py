@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CERTIFICATES: Final = "/run/certificates/ca.pem"
 DEPLOYMENTS: Final = ("gateway", "relay", "worker")
 OPERATOR: Final = {"X-Internal-Token": SECRETS["ADMIN_API_TOKEN"]}
-# Kept from the values: everything else, such as how Kafka is spoken to and where certificates are.
+# Everything else comes from the values, such as the protocol of Kafka and the paths of certificates.
 ADDRESSES: Final = ("KAFKA_BOOTSTRAP_SERVERS", "ELASTICSEARCH_URL")
 IN_THE_SECRET: Final = ("DATABASE_URL", "KAFKA_SASL_PASSWORD", "REDIS_URL", "ELASTICSEARCH_API_KEY")
 PORTS: Final = ("gateway.ports.public", "gateway.ports.internal", "relay.port", "workers.port")

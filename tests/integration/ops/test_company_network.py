@@ -178,7 +178,7 @@ def test_a_mirror_may_ask_for_a_password(network: Company, tmp_path: Path) -> No
     ],
 )
 def test_a_wrong_mirror_is_reported(tmp_path: Path, mirror: str, refusal: str) -> None:
-    with socket.socket() as nobody:  # bound, and never listening
+    with socket.socket() as nobody:  # it is bound, but does not listen
         nobody.bind(("127.0.0.1", 0))
         fetched = Fetched(tmp_path, mirror.replace("PORT", str(nobody.getsockname()[1])))
     assert refusal in fetched.output

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 def test_brokers_that_enforce_no_rights_grant_all_of_them(kafka_topics: Cluster) -> None:
     granted = ok("kafka", "this user may read and write every topic, and read every group")
-    wait_until(lambda: granted in [*check_kafka(settings_of(kafka_topics))])  # the first group takes its time
+    wait_until(lambda: granted in [*check_kafka(settings_of(kafka_topics))])  # the first group needs some time
 
 
 def test_topics_that_are_missing_too_small_or_kept_too_short_are_reported(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)  # everything is installed once, and on a busy machine that takes long
 LOCAL: Final = ("ops/stack", "ops/dev", "ops/demo", "ops/sink")
-"""In the wheel too, and of use in a checkout only: an import contract keeps everything else from them."""
+"""Packages of the wheel that only a checkout uses: an import contract forbids all others to import them."""
 PACKAGES: Final = (
     "runtime",
     "schemas",

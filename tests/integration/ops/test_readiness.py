@@ -77,7 +77,7 @@ def test_every_process_waits_for_the_schema_and_is_ready_once_it_is_there(
         chain.upgrade(empty_database)
         set_revision(empty_database, "0018")
         for process in processes:
-            # What it saw while the database migrated is behind, too.
+            # A schema in the middle of the migration counts as behind, too.
             wait_until(lambda process=process: f"0018, {needed()} or a later one" in str(process.ready()[1].get("detail")))
             assert health(process, 503)["reason"] == "schema_behind"
 

@@ -125,7 +125,7 @@ def test_kafka_gets_a_copy_of_formatted_storage(tmp_path: Path) -> None:
     kafka = Kafka(tmp_path, Ports())
     storage, formatted = kafka._data, tmp_path / "formatted"
 
-    def is_copied() -> bool:  # where another process that runs tests makes the kept one just now, this one makes its own
+    def is_copied() -> bool:  # if another test process makes the kept one at this moment, this one makes its own
         shutil.rmtree(storage, ignore_errors=True)
         kafka.prepare()
         kept = kafka._jars / f"storage-{kafka.node}" / "meta.properties"

@@ -194,7 +194,7 @@ def _answers(client: redis.Redis) -> bool:
 
 def test_a_shell_can_work_on_the_running_stack(small: SmallStack, postgres_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"{postgres_server}/tallyhook")
-    for name in ("NO_PROXY", "no_proxy"):  # what the settings make of them is gone at the end
+    for name in ("NO_PROXY", "no_proxy"):  # changes by the settings are undone at the end
         monkeypatch.setenv(name, "")
     (small.checkout / ".env").write_text("ADMIN_API_TOKEN=new;token,old\nHTTP_PROXY=http://127.0.0.1:9\n")
     monkeypatch.delenv("HTTP_PROXY", raising=False)

@@ -117,4 +117,4 @@ def test_a_kafka_that_is_away_is_an_error_within_the_limit() -> None:
     assert caught.value.reason == "kafka_unavailable"
     with pytest.raises(BrokerError, match="does not answer"):
         Offsets(Cluster("127.0.0.1:1"), timedelta(seconds=1)).group("tallyhook-payments")
-    assert time.monotonic() - started < 60  # without a limit, librdkafka goes on asking
+    assert time.monotonic() - started < 60  # without a limit, librdkafka keeps retrying

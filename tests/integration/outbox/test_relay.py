@@ -112,7 +112,7 @@ def test_a_record_is_the_event_byte_for_byte_with_the_headers_of_the_contract(da
 
 def test_nothing_lingers_while_the_relay_waits_for_it(kafka: Cluster) -> None:
     topic, publisher = make_topic(kafka), Publisher(kafka)
-    publisher._config["linger.ms"] = 6000  # beyond the patience, after which what Kafka does not have is taken back
+    publisher._config["linger.ms"] = 6000  # longer than the time after which the relay takes unacknowledged rows back
     publisher.renew()
     try:
         for _ in range(2):
@@ -124,7 +124,7 @@ def test_nothing_lingers_while_the_relay_waits_for_it(kafka: Cluster) -> None:
 
 
 def test_a_read_ends_at_its_limit_of_bytes_and_a_larger_row_comes_alone(database_url: str) -> None:
-    sizes = [400, 300, 301, 300_000, 250_000, 10]  # the large ones are kept beside the row
+    sizes = [400, 300, 301, 300_000, 250_000, 10]  # Postgres stores large values outside the row
     write(database_url, *(event("any", data=random.randbytes(size)) for size in sizes))
     reads: list[list[int]] = []
     under_way: list[int] = []
@@ -168,7 +168,7 @@ def test_a_transaction_that_commits_late_is_still_relayed(database_url: str, kaf
     topic = make_topic(kafka)
     early, late = event(topic, "pi_1"), event(topic, "pi_2")
     with running_relay(database_url, kafka), psycopg.connect(database_url) as slow:
-        slow.execute(APPEND, columns_of([early]))  # takes the lower id, and does not commit yet
+        slow.execute(APPEND, columns_of([early]))  # gets the lower id, and does not commit yet
         write(database_url, late)
         [first] = read_topic(kafka, topic, until=at_least(1))
         assert first.headers["ce_id"] == str(late.id)
@@ -256,7 +256,7 @@ def test_a_relay_whose_clock_is_hours_ahead_continues_and_ignores_its_own_time(
     monkeypatch.setattr("outbox.publisher._OUR_TIME", int(ahead.timestamp() * 1000))
     refused = metrics.RESENT.labels("invalid_timestamp")
     before = refused._value.get()
-    topic = make_topic(kafka)  # keeps the producers' times, as the broker has it by default, and refuses an hour ahead
+    topic = make_topic(kafka)  # keeps the producers' timestamps, the broker's default, and refuses one that is an hour ahead
     sent = [event(topic) for _ in range(5)]
     write(database_url, *sent)
     with running_relay(database_url, kafka):

@@ -81,7 +81,7 @@ def test_a_busy_loop_keeps_its_lock_and_one_that_hangs_loses_it(database_url: st
         wait_until(lambda: loop.beat() or passed(start, 2))
         assert lease.held
         assert not is_free(other)
-        loop.rest()  # it waits for work, and owes no beat
+        loop.rest()  # it waits for work, and needs no beat
         start = time.monotonic()
         wait_until(lambda: passed(start, 2))
         assert lease.held

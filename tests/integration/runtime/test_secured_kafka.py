@@ -175,7 +175,7 @@ def granted(kafka: SecuredKafka, rights: list[Right]) -> Iterator[dict[str, str]
     for done in admin.create_acls(made).values():
         done.result(20)
     try:
-        wait_until(lambda: in_force() == len(rights))  # a broker learns of them after the controller has answered
+        wait_until(lambda: in_force() == len(rights))  # a broker gets them after the controller has answered
         yield kafka.environment("SASL_PLAINTEXT", "SCRAM-SHA-256")
     finally:
         for done in admin.delete_acls([everything]).values():
@@ -206,7 +206,7 @@ def granted(kafka: SecuredKafka, rights: list[Right]) -> Iterator[dict[str, str]
 def test_the_doctor_names_the_right_that_is_missing_and_on_what(
     kafka: SecuredKafka, right: Right, level: str, words: str
 ) -> None:
-    with granted(kafka, ALL) as environ:  # the coordinator of the first group takes its time
+    with granted(kafka, ALL) as environ:  # the coordinator of the first group needs some time
         wait_until(lambda: any("may read and write every topic" in each.text for each in check_kafka(environ)))
         assert [each for each in check_kafka(environ) if "lacks the right" in each.text] == []
     with granted(kafka, [each for each in ALL if each != right]) as environ:

@@ -117,7 +117,7 @@ async def test_there_are_signatures_of_the_old_and_the_new_secret_during_a_rotat
         await world.raise_()
         await world.until_taken(1)
         world.settings = world.settings._replace(alert_webhook_secret=(Secret(NEW), Secret(OLD)))
-        for number, known in enumerate((OLD, NEW), start=2):  # the receiver knows the old one, and then the new one
+        for number, known in enumerate((OLD, NEW), start=2):  # the receiver accepts the old one, and then the new one
             world.crm.secret = known
             await world.raise_()
             await world.until_taken(number)

@@ -54,9 +54,9 @@ async def test_a_call_that_goes_on_after_the_end_opens_no_connection(bench: Benc
 async def test_a_connection_that_is_being_made_at_the_end_is_closed(bench: Bench) -> None:
     async with consuming(bench) as consumer:
         lock = consumer._client._get_conn_lock
-        await lock.acquire()  # held until the end, so that the connection is made no sooner
+        await lock.acquire()  # held until the end, so that the connection is not made earlier
         making = asyncio.create_task(consumer._client.ready(broker_of(consumer), group=ConnectionGroup.COORDINATION))
-        await asyncio.sleep(0)  # a turn of the loop, in which it comes to wait for the lock
+        await asyncio.sleep(0)  # one turn of the loop, in which it starts to wait for the lock
     lock.release()
     assert not await making
     assert not is_connected(consumer)
@@ -65,7 +65,7 @@ async def test_a_connection_that_is_being_made_at_the_end_is_closed(bench: Bench
 async def test_a_poll_that_waits_after_an_error_or_has_not_begun_does_not_hold_up_the_end(bench: Bench) -> None:
     async with consuming(bench) as consumer:
         waiting = asyncio.create_task(asyncio.Event().wait())
-        await asyncio.sleep(0)  # a turn of the loop, in which it begins
+        await asyncio.sleep(0)  # one turn of the loop, in which it starts
         fresh = asyncio.create_task(asyncio.Event().wait())
         consumer._fetcher._pending_tasks |= {waiting, fresh}
     assert waiting.cancelled()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FAUST: Final = str(Path(sys.executable).with_name("faust"))
 ROLES: Final = {agent.name: agent for agent in workers()}
-# What the roles cannot do without.
+# Settings that the roles require.
 SETTINGS: Final = {
     "DATABASE_URL": "postgresql://postgres@127.0.0.1:1/none",
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",

@@ -93,7 +93,7 @@ async def test_a_retry_after_delays_the_whole_partner_and_no_other(leads: Leads,
             await round_of(dispatcher)
         assert (len(leads.crm.ids("/acme")), len(leads.crm.ids("/other"))) == (1, 3)
         rows = await leads.rows("select attempts from leads where partner = 'ACME' order by attempts")
-        assert [row["attempts"] for row in rows] == [0, 0, 1]  # to be held uses up no attempt
+        assert [row["attempts"] for row in rows] == [0, 0, 1]  # a delay uses up no attempt
         leads.clock.forward(300)
         for _ in range(4):
             await round_of(dispatcher)
@@ -186,7 +186,7 @@ async def test_large_leads_are_sent_few_at_a_time_and_one_larger_than_the_partne
     sizes = [200_000, 200_000, 200_000, 900_000, 100]
     ids = [(await leads.take_in(lead(f"crm-{place}", note="x" * size)))[0] for place, size in enumerate(sizes)]
     await leads.take_in(lead("other-1", partner="other", note="x" * 200_000))
-    async with leads.dispatcher(size=1_000_000) as dispatcher:  # of two partners, so half of it each
+    async with leads.dispatcher(size=1_000_000) as dispatcher:  # two partners, so half of the limit for each
         for together in ([*ids[:2]], [ids[2]], [ids[3]], [ids[4]]):
             before = len(leads.crm.ids("/acme"))
             await round_of(dispatcher)
@@ -196,7 +196,7 @@ async def test_large_leads_are_sent_few_at_a_time_and_one_larger_than_the_partne
 
 @pytest.mark.parametrize(("good", "alerts"), [(0, ["ACME"]), (31, [])])
 async def test_a_partner_whose_attempts_fail_in_number_and_share_is_an_alert(leads: Leads, good: int, alerts: list[str]) -> None:
-    bad = [lead(f"bad-{n}", ("acme", "ACME")[n % 2]) for n in range(10)]  # one partner, however it writes itself
+    bad = [lead(f"bad-{n}", ("acme", "ACME")[n % 2]) for n in range(10)]  # one partner, in any spelling
     leads.crm.answers("/acme", *([status(204)] * good), status(500))
     async with leads.dispatcher(cap=50) as dispatcher:
         await leads.take_in(*(lead(f"good-{n}") for n in range(good)))
@@ -209,7 +209,7 @@ async def test_a_partner_whose_attempts_fail_in_number_and_share_is_an_alert(lea
 async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(leads: Leads) -> None:
     leads.crm.answers("/acme", status(500))
     await leads.take_in(*(lead(f"{n}") for n in range(30)))
-    # The breaker's clock is the machine's: a cool-down of nothing makes the next look a half-open one.
+    # The breaker uses the machine's clock: with a cool-down of zero it is half open at the next check.
     limits = {"breaker_threshold": 5, "breaker_cooldown": timedelta(), "cap": 5}
     async with leads.dispatcher(**limits) as dispatcher:
         await dispatcher.run_once()
@@ -221,7 +221,7 @@ async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(le
     ) as dispatcher:
         for _ in range(3):
             await round_of(dispatcher)
-        assert len(leads.crm.taken) == 1  # it goes on from what the other worker has seen
+        assert len(leads.crm.taken) == 1  # it continues with the failures that the other worker counted
 
 
 async def test_two_workers_deliver_each_lead_once(leads: Leads) -> None:

@@ -213,7 +213,7 @@ async def test_a_lead_that_ends_its_worker_is_given_up_and_the_others_are_not(le
     for _ in range(2 * POLICY.max_attempts):
         async with leads.dispatcher(timeout=30) as dying:
             await dying.run_once()
-            while dying._under_way or dying._ended:  # what a worker that dies now has in hand
+            while dying._under_way or dying._ended:  # the leads that a worker which dies now has claimed
                 under_way = dict(dying._under_way)
                 if killer in {lead.id for lead in under_way.values()}:
                     kills += 1

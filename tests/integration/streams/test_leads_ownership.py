@@ -137,7 +137,7 @@ async def test_a_breaker_is_that_of_the_worker_that_has_the_partner_now(leads: L
     async with leads.dispatcher(cap=1, breaker_threshold=1, holds=lambda _: mine) as dispatcher:
         await round_of(dispatcher)
         await round_of(dispatcher)
-        assert len(leads.crm.taken) == 1  # it has opened
+        assert len(leads.crm.taken) == 1  # its breaker is open
         mine = False
         await round_of(dispatcher)
         assert len(leads.crm.taken) == 1

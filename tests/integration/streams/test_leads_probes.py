@@ -67,7 +67,7 @@ async def test_a_crm_that_is_back_is_found_by_a_lead_that_is_not_due_and_then_ge
     await fail(leads, 5)
     leads.crm.answers("/acme", status(204))
     assert [row["next_attempt_at"] > leads.clock.now for row in await leads.rows("select * from leads")] == [True] * 5
-    async with leads.dispatcher(**HALF_OPEN) as dispatcher:  # it takes the breaker over half open: as once its time has come
+    async with leads.dispatcher(**HALF_OPEN) as dispatcher:  # it starts with the breaker half open, as after the cool-down
 
         async def all_there() -> bool | None:
             await round_of(dispatcher)
@@ -101,7 +101,7 @@ async def test_a_requested_probe_is_made_at_once(leads: Leads) -> None:
         for _ in range(3):
             await round_of(dispatcher)
         await dispatcher.run_once()
-        assert len(leads.crm.taken) == 1  # of the one that takes over
+        assert len(leads.crm.taken) == 1  # of the worker that takes over
         async with leads.pool.connection() as connection:
             asked_at = await request_probe(connection, "ACME")
         leads.crm.answers("/acme", status(204))

@@ -36,7 +36,7 @@ async def test_in_a_replay_leads_get_the_state_of_their_events_and_no_crm_is_cal
     events += await replayed_events(leads)
     await restored(leads, *events)
     assert await leads.rows(TOLD_BY_EVENTS) == lost
-    await restored(leads, *events[1:2], lose=False)  # what the table knows by now stays
+    await restored(leads, *events[1:2], lose=False)  # later state in the table stays
     assert await leads.rows(TOLD_BY_EVENTS) == lost
 
 

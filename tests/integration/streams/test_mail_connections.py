@@ -152,4 +152,4 @@ async def test_a_mail_goes_over_tls_to_a_server_that_the_machine_trusts_and_to_n
         assert (failed.value.permanent, server.mails) == (False, [])
     sender.close()
     server.go()
-    await asyncio.sleep(0)  # asyncio closes what failed at its next turn
+    await asyncio.sleep(0)  # asyncio closes a failed connection at the next turn of its loop

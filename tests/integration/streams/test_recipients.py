@@ -84,7 +84,7 @@ def reached(provider: Provider, template: str, token: str) -> bool:
     try:
         asyncio.run(sender.send(Message("<1@x>", token, Text("hello", "a subject"))))
     except SendFailed as failure:
-        assert (failure.reason, failure.permanent) == ("address_invalid", True), failure  # noqa: PT017  # either end is right
+        assert (failure.reason, failure.permanent) == ("address_invalid", True), failure  # noqa: PT017  # both outcomes are right
         assert provider.arrived == []
         return False
     finally:

@@ -180,7 +180,7 @@ async def test_after_a_replay_no_version_is_used_again(
         handler = running.handler
         assert isinstance(handler, RestoringHandler)
         async with pool.connection() as connection, connection.transaction():
-            assert await take_version(connection, "properties", "p1", None) == 1  # what the backup knew
+            assert await take_version(connection, "properties", "p1", None) == 1  # the state of the backup
             await handler.restore(connection, [upserted("p1", 3, title="a"), upserted("p1", 4, title="b"), deleted("p2", 7)])
             assert await take_version(connection, "properties", "p1", None) == 5
             await handler.restore(connection, [upserted("p1", 3, title="a")])

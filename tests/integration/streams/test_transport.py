@@ -82,7 +82,7 @@ async def test_records_in_memory_are_limited_in_bytes(bench: Bench) -> None:
     class Weighing(Handler):
         async def handle(self, records: Sequence[Record]) -> None:
             held.append(app.consumer.in_hand.size)
-            await asyncio.sleep(0.05)  # what the next fetches bring comes meanwhile
+            await asyncio.sleep(0.05)  # the records of the next fetches arrive meanwhile
             self.done += records
 
     handler = Weighing()

@@ -111,7 +111,7 @@ SPOILED: Final[dict[int, Callable[[bytes], bytes]]] = {
     4: with_length(-5),
     5: with_length(0x7F0000),
 }
-"""What is wrong with the third batch of each partition."""
+"""The fault in the third batch of each partition."""
 REPORTED: Final = {1, 2, 3, 4}
 """The partitions that a worker can report; for the fifth Kafka sends neither a byte nor an error."""
 
@@ -156,7 +156,7 @@ async def test_before_a_batch_that_cannot_be_read_its_partition_waits_alone(own_
             assert (state["ready"], state["reason"], state["partitions"]) == (False, UNREADABLE, 6)
             disk.change(3, SPOILED[5])
             for n in range(3):
-                bench.produce({0: 3})  # which also ends a fetch that brings nothing else
+                bench.produce({0: 3})  # which also ends a fetch that has no other records
                 await bench.until_committed({0: 15 + 3 * n, **dict.fromkeys(SPOILED, 6)})
                 await asyncio.sleep(0.6)  # longer than a pause, so that the third partition is in the next fetch
             assert "partition 3, offset 6: " in app.unreadable.detail

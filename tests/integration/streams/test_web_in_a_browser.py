@@ -25,7 +25,7 @@ EVENTS: Final = 7
 EVENTS_OF_STRIPE: Final = 'tr:has-text("@webhooks.stripe") td[data-of="Events"]'
 END_OF_STRIPE: Final = 'tr:has(td:text-is("webhooks.stripe")) td[data-of="End"]'
 LIVE: Final = {"/": EVENTS_OF_STRIPE, "/topology": END_OF_STRIPE, "/topology?scope=system": END_OF_STRIPE}
-"""A figure of each live page that counts Stripe's events."""
+"""A figure on each live page that counts Stripe's events."""
 
 
 @asynccontextmanager

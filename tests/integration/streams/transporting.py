@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 BATCH: Final = 50
 LIMITS: Final = BatchLimits(BATCH, 4_194_304)
 FETCH: Final = 1_048_576
-"""Bytes of a partition that one fetch brings, as Faust sets it."""
+"""The bytes of one partition in a fetch, as Faust sets them."""
 TO_AND_FRO: Final = 20
-"""The number of times that partitions change hands: each worker that comes or goes is once."""
+"""The number of rebalances: each worker that joins or leaves causes one."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from streams.errors import FetchReason, PoisonReason
 
 ROOT: Final = Path(__file__).parents[3]
 CODE: Final = "\n".join(path.read_text() for package in ("streams", "schemas") for path in sorted((ROOT / package).rglob("*.py")))
-# Poison takes these and no other: mypy holds that.
+# Poison accepts only these, which mypy checks.
 RAISED: Final = (*PoisonReason, *FetchReason, *Reason)
 
 

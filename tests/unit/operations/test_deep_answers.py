@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW: Final = datetime.now(UTC)
-DEEP: Final = "[" * 100_000 + "]" * 100_000  # where fewer levels are too many differs by the version of Python
+DEEP: Final = "[" * 100_000 + "]" * 100_000  # the limit of levels depends on the version of Python
 OBJECT: Final = f'{{"id": "pi_1", "latest_charge": {DEEP}}}'
 PAGE: Final = f'{{"data": [{OBJECT}]}}'
 

@@ -57,7 +57,7 @@ def test_a_route_below_a_role_s_prefix_asks_for_a_role(route: Route) -> None:
 
 
 def test_every_reason_is_that_of_some_route() -> None:
-    of_none = {Reason.METHOD_NOT_ALLOWED}  # of what is not in the contract
+    of_none = {Reason.METHOD_NOT_ALLOWED}  # of parts outside the contract
     assert set(Reason) - of_none == {reason for route in ROUTES for reason in route.reasons}
 
 

@@ -180,7 +180,7 @@ def test_however_many_are_wrong_all_are_reported_at_once(picks: dict[str, int]) 
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+4930123456"}, set()),
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "ops@gmail..com"}, set()),
         *(({"ALERT_TO": to}, set()) for to in ("ops@example.com", "zoe", "@zoe", "jürgen@example.com", "ops@jürgen.example")),
-        *(({"ALERT_TO": to}, set()) for to in ("ops@night shift", "admin@tenant:42", "a@b@c.de")),  # may be ids of users
+        *(({"ALERT_TO": to}, set()) for to in ("ops@night shift", "admin@tenant:42", "a@b@c.de")),  # these may be ids of users
         ({"ALERT_CHANNEL": "SMS", "ALERT_TO": "+ops"}, set()),
         *(
             ({f"{name}_URL": url, f"{name}_SECRET": "whsec_Zm9vYmFy"}, {f"{name}_URL"})
@@ -225,7 +225,7 @@ def test_a_slip_in_a_name_is_reported_with_the_name_that_was_meant(tmp_path: Pat
     (tmp_path / ".env").write_text(f"\n{written}=hunter2\n")
     [slip] = [problem for problem in review(tmp_path).problems if problem.startswith(f"{written}: ")]
     assert slip == f"{written}: is no setting; {meant} is (line 2 of .env)"
-    found = review_of({**GOOD, written: "hunter2"})  # of the environment, where names of others may be
+    found = review_of({**GOOD, written: "hunter2"})  # the environment may have names of other programs
     assert [warning.startswith(f"{written}: is no setting; {meant} is") for warning in found.warnings] in ([True], [])
     assert named(found) <= {meant}
 

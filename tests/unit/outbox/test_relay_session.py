@@ -48,7 +48,7 @@ class Kafka:
         self.taken: list[int] = []
         self.under_way: list[Batch] = []
         self.most: list[list[int]] = []
-        """What of the forbidden topic was under way after each batch."""
+        """The ids of the forbidden topic in flight after each batch."""
 
     def send(self, rows: Sequence[PendingRow], check: Callable[[], None]) -> Batch:
         check()
@@ -63,7 +63,7 @@ class Kafka:
             if each.event.topic in self.forbidden:
                 batch.refuse(place, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), alone=False)
             else:
-                batch.report(place, None, None)  # type: ignore[arg-type]  # it looks at no message
+                batch.report(place, None, None)  # type: ignore[arg-type]  # it reads no message
                 self.taken.append(each.id)
         self.under_way.remove(batch)
         return True
@@ -177,7 +177,7 @@ def test_a_right_that_comes_between_two_requests_lets_nothing_overtake(make: Cal
     bench = make([row(n, "forbidden") for n in range(1, 10)])
     bench.turns(4)
     clock.now += RETRY
-    bench.session.run_once()  # is refused
+    bench.session.run_once()  # it is refused
     bench.kafka.forbidden.clear()
     bench.turns(4)
     assert bench.kafka.taken == []

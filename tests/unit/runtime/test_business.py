@@ -8,7 +8,7 @@ from typing import Final
 
 import runtime
 
-# `lead` is a verb too: services that lead hold a lock.
+# `lead` is a verb too: the service that leads holds a lock.
 WORDS: Final = re.compile(r"(?i)(?<![a-z])(stripe|razorpay|partners?|leads|payments?|invoices?|refunds?|disputes?)(?![a-z])")
 
 

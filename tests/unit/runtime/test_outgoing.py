@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset all these variables; those that a test sets are removed at its end."""
     for name in {*VARIABLES, *map(str.lower, VARIABLES), "CURL_CA_BUNDLE"}:
-        monkeypatch.setenv(name, "")  # so that it is put back, or taken away, whatever becomes of it
+        monkeypatch.setenv(name, "")  # so that it is restored or removed whatever the test does
         monkeypatch.delenv(name)
 
 

@@ -57,7 +57,7 @@ async def test_a_caller_that_waits_too_long_gets_the_previous_value_or_none() ->
     search.let.clear()
     assert await search.shared.now() is None
     search.let.set()
-    for _ in range(5):  # of the loop, in which the search ends
+    for _ in range(5):  # turns of the loop, in which the search ends
         await asyncio.sleep(0)
     assert await search.shared.now() == 1
     search.now += 5

@@ -48,7 +48,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 
 def test_without_an_endpoint_no_process_loads_the_exporter() -> None:
-    # Drivers of Redis and Elasticsearch look for OpenTelemetry's interface by themselves, where it is installed.
+    # The clients of Redis and Elasticsearch use OpenTelemetry's interface if it is installed.
     code = """
 import sys
 import ops.processes.gateway, ops.processes.relay, ops.processes.worker

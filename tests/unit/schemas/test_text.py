@@ -102,7 +102,7 @@ def test_however_deep_a_value_is_it_can_be_looked_through(depth: int) -> None:
     for _ in range(depth):
         value = [value]
     assert not is_storable(value)
-    while isinstance(value, list):  # nor may its end be as deep as it is
+    while isinstance(value, list):  # freeing it must not recurse as deeply either
         value = value.pop()
 
 

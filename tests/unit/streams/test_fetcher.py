@@ -176,7 +176,7 @@ async def test_a_pause_ends_by_itself_or_with_the_assignment(bench: Bench) -> No
     bench.assign()
     bench.places.pause(PLACE)
     await asyncio.sleep(5 * SHORT)
-    assert bench.state.paused  # that of another, which the old one does not end
+    assert bench.state.paused  # another pause, which the end of the old one does not end
 
 
 async def test_no_timer_outlives_the_fetcher(bench: Bench) -> None:

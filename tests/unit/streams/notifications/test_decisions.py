@@ -21,7 +21,7 @@ POLICY = Policy(5, timedelta(seconds=2), timedelta(seconds=10))
 
 
 NEVER = ("jo@gmail..com", "jo@gmail.com.", "jo@[10.0.0.1", ".jo@gmail.com")
-"""What the pattern of an address takes, and no mail server does."""
+"""Texts that the pattern of an address accepts, and no mail server does."""
 
 
 def command(to: str, channel: Any = "EMAIL") -> SendNotification:

@@ -19,7 +19,7 @@ SHOP = Address("Shop", addr_spec="shop@example.com")
 LINE_MAX = 998  # octets (RFC 5322, 2.1.1)
 
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"))
-"""All that Postgres can hold."""
+"""Every text that Postgres can store."""
 
 
 def built(text: Text, sender: Address = SHOP) -> tuple[bytes, EmailMessage]:
