@@ -53,7 +53,7 @@ def names_on(kafka: Cluster) -> set[str]:
     return {name for name in names if not name.startswith("__")}
 
 
-def strays(kafka: Cluster, before: set[str]) -> set[str]:
+def unprefixed_names(kafka: Cluster, before: set[str]) -> set[str]:
     """Return the new names that lack the prefix, so that all tests see them."""
     return {name for name in names_on(kafka) - before if not name.startswith(kafka.prefix)}
 
@@ -66,7 +66,7 @@ def delete_all_of(kafka: Cluster) -> None:
             deleted.result(20)
 
 
-def led(offsets: Offsets, topics: Collection[str]) -> bool:
+def have_leaders(offsets: Offsets, topics: Collection[str]) -> bool:
     """Report whether these topics exist and every new partition has a leader."""
     try:
         return {place.topic for place in offsets.spans(topics)} == {*topics}
@@ -93,7 +93,7 @@ def commit_for(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None
     wait_until(accepted, every=0.2)
 
 
-def make_anew(kafka: Cluster, topic: str, partitions: int) -> None:
+def recreate_topic(kafka: Cluster, topic: str, partitions: int) -> None:
     """Delete a topic and make it again under its name, as soon as Kafka lets us."""
     admin, name = AdminClient(kafka.client), kafka.named(topic)
     admin.delete_topics([name])[name].result(20)

@@ -64,13 +64,13 @@ class MailServer:
     def to(self, address: str) -> list[Mail]:
         return [mail for mail in list(self.mails) if mail.recipients == [address]]
 
-    def come(self, *, utf8: bool = False, secure: str = "", context: ssl.SSLContext | None = None) -> None:
+    def listen(self, *, utf8: bool = False, secure: str = "", context: ssl.SSLContext | None = None) -> None:
         """Listen; with `utf8` also for addresses beyond ASCII, and with this context from the start or after STARTTLS alone."""
         tls = {"ssl": {"ssl_context": context}, "starttls": {"tls_context": context, "require_starttls": True}}
         self._controller = Controller(self, hostname=LOOPBACK, port=self.port, enable_SMTPUTF8=utf8, **tls.get(secure, {}))
         self._controller.start()
 
-    def go(self) -> None:
+    def stop(self) -> None:
         if self._controller:
             for transport in {connection.transport for connection in self.connections} - {None}:
                 self._controller.loop.call_soon_threadsafe(transport.abort)
@@ -97,8 +97,8 @@ class MailServer:
 def mail_server() -> Iterator[MailServer]:
     """Run a server until the end of the test, unless the test stops it."""
     server = MailServer()
-    server.come()
+    server.listen()
     try:
         yield server
     finally:
-        server.go()
+        server.stop()

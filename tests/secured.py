@@ -184,9 +184,9 @@ class SecuredKafka(Kafka):
 
     def start(self) -> None:
         super().start()
-        self.admit(USER)
+        self.add_user(USER)
 
-    def admit(self, user: str) -> None:
+    def add_user(self, user: str) -> None:
         """Add this user for SCRAM, with the same password."""
         self._know(user, self.password)
 
@@ -203,7 +203,7 @@ class SecuredKafka(Kafka):
 
 
 @contextmanager
-def ajar(kind: str, behind: int, authority: Authority) -> Iterator[int]:
+def tls_listener(kind: str, behind: int, authority: Authority) -> Iterator[int]:
     """Run a TLS listener for one test, with a certificate of this authority; yields its port."""
     port = free_port()
     command = [sys.executable, tls_proxy.__file__, kind, str(port), str(behind), str(authority.server)]

@@ -21,7 +21,7 @@ from outbox import topics
 from outbox.offsets import Offsets
 from runtime.kafka import Cluster
 from schemas.topics import TOPICS
-from tests.kafka import delete_all_of, led, names_on, strays
+from tests.kafka import delete_all_of, have_leaders, names_on, unprefixed_names
 from tests.lasting import Lasting, empty_elasticsearch
 from tests.waiting import wait_until
 
@@ -127,7 +127,7 @@ def kafka(_kafka_of_all: str) -> Iterator[Cluster]:
     cluster = Cluster(_kafka_of_all, prefix=f"{uuid4().hex[:8]}.")
     before = names_on(cluster)
     yield cluster
-    seen = strays(cluster, before)
+    seen = unprefixed_names(cluster, before)
     delete_all_of(cluster)
     assert not seen, f"other modules see what this one made without KAFKA_TOPIC_PREFIX: {sorted(seen)}"
 
@@ -136,7 +136,7 @@ def kafka(_kafka_of_all: str) -> Iterator[Cluster]:
 def kafka_topics(kafka: Cluster) -> Cluster:
     """The same with all topics of ours, each with a leader."""
     topics.ensure(kafka)
-    wait_until(lambda: led(Offsets(kafka), TOPICS), every=0.1)
+    wait_until(lambda: have_leaders(Offsets(kafka), TOPICS), every=0.1)
     return kafka
 
 

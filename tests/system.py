@@ -129,7 +129,7 @@ class System:
         keep_partitions(RetentionSettings.load({"DATABASE_URL": self.database_url, "RETENTION_DAYS": "2"}))
         topics.ensure(self.cluster, int(self.environment.get("KAFKA_REPLICATION_FACTOR", "1")))
 
-    def surround(self, name: str, environment: Mapping[str, str]) -> None:
+    def add_settings(self, name: str, environment: Mapping[str, str]) -> None:
         """Add settings for one process only, before the start."""
         mine = (replace(spec, environment={**spec.environment, **environment}) for spec in self._specs if spec.name == name)
         self._specs = (*(spec for spec in self._specs if spec.name != name), *mine)

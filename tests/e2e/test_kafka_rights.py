@@ -111,7 +111,7 @@ def kafka(servers_dir: Path) -> Iterator[SecuredKafka]:
         server.start()
         try:
             for user in (*WORKERS, *_ROWS):
-                server.admit(user)
+                server.add_user(user)
                 grant(server, bindings(user))
             yield server
         finally:
@@ -128,7 +128,7 @@ def system_on(stack: StartStack, kafka: SecuredKafka, crm: Crm | None, workers: 
     system = System(stack(*servers), workers=workers, together=bool(user), kafka=kafka.url, **environment)
     of_workers = {process_of(workers): user} if user else {f"worker-{role}": role for role in workers}
     for name, login in ({"relay": "relay", "gateway": "gateway"} | of_workers).items():
-        system.surround(name, {"KAFKA_SASL_USERNAME": login})
+        system.add_settings(name, {"KAFKA_SASL_USERNAME": login})
     return system
 
 

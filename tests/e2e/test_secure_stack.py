@@ -32,7 +32,7 @@ from tests.clones import CHECKOUT
 from tests.e2e.demonstrated import EFFECTS
 from tests.e2e.test_alerts import OPERATORS
 from tests.e2e.test_stripe_payment import state_of
-from tests.secured import ajar
+from tests.secured import tls_listener
 from tests.sender import post_razorpay, post_stripe
 from tests.simulators import razorpay, stripe
 from tests.system import ADMIN, System, running_system
@@ -206,18 +206,18 @@ def test_an_expired_certificate_is_called_that(secured: System, stack: SecureSta
     entrance, cache = stack.proxy("postgres"), stack.proxy("redis")
     assert isinstance(entrance, PostgresProxy)
     assert isinstance(cache, ValkeyProxy)
-    with ajar("postgres", stack.postgres.port, old) as port:
+    with tls_listener("postgres", stack.postgres.port, old) as port:
         url = entrance.url.replace(f":{entrance.port}/", f":{port}/").partition("?")[0]
         url += f"?sslmode=verify-full&sslrootcert={old.ca}"
         assert "certificate has expired" in finding(check_postgres, secured.environment | {"DATABASE_URL": url}).text
         assert "Postgres at" in of_certificates(secured, DATABASE_URL=url)
         assert "certificate has expired" in log_of_who_waits_for(url)
-    with ajar("tls", stack.redis.port, old) as port:
+    with tls_listener("tls", stack.redis.port, old) as port:
         url = cache.url.replace(f":{cache.port}/", f":{port}/")
         found = finding(check_redis, secured.environment | {"REDIS_URL": url, "REDIS_SSL_CA": str(old.ca)})
         assert "its certificate has expired" in found.text
         assert "Redis at" in of_certificates(secured, REDIS_URL=url)
-    with ajar("tls", stack.elasticsearch.port, old) as port:
+    with tls_listener("tls", stack.elasticsearch.port, old) as port:
         url = f"https://127.0.0.1:{port}"
         found = finding(
             check_elasticsearch, secured.environment | {"ELASTICSEARCH_URL": url, "ELASTICSEARCH_SSL_CA": str(old.ca)}
@@ -253,7 +253,7 @@ def test_a_certificate_that_soon_expires_is_a_warning(secured: System, stack: Se
     soon = Authority(tmp_path / "soon", expires=datetime.now(UTC) + timedelta(days=13))
     cache = stack.proxy("redis")
     assert isinstance(cache, ValkeyProxy)
-    with ajar("tls", stack.redis.port, soon) as port:
+    with tls_listener("tls", stack.redis.port, soon) as port:
         url = cache.url.replace(f":{cache.port}/", f":{port}/")
         [found] = [each for each in check_certificates(secured.environment | {"REDIS_URL": url}) if each.level == "warn"]
     assert f"Redis at 127.0.0.1:{port}: the certificate expires soon" in found.text

@@ -66,7 +66,7 @@ async def test_a_line_cut_and_brokers_lost_lose_and_double_nothing(stack: Stack)
         system = System(stack, workers=("payments", "leads"), **SETTINGS, **partner.settings(crm.url, SECRET, PARTNER))
         brokers = [broker for name in BROKERS if isinstance(broker := stack.server(name), Broker)]
         links = {each.name: await ends.enter_async_context(linked(each.link, each.far)) for each in brokers}
-        system.surround("relay", {"KAFKA_BOOTSTRAP_SERVERS": ",".join(f"{LOOPBACK}:{each.link}" for each in brokers)})
+        system.add_settings("relay", {"KAFKA_BOOTSTRAP_SERVERS": ",".join(f"{LOOPBACK}:{each.link}" for each in brokers)})
         await asyncio.to_thread(system.prepare)
         ends.push_async_callback(asyncio.to_thread, system.stop)
         await asyncio.to_thread(system.start)

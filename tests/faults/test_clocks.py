@@ -110,7 +110,7 @@ async def test_jumps_by_an_hour_and_midnights_without_upkeep_lose_nothing(
     async with running_crm() as crm:
         settings = SETTINGS | partner.settings(crm.url, SECRET, PARTNER)
         system = System(stack, workers=("payments", "leads"), hung_after=timedelta(minutes=10), **settings)
-        system.surround("gateway", machines.ours.environment)
+        system.add_settings("gateway", machines.ours.environment)
         await asyncio.to_thread(system.run, "migrate")
         await asyncio.to_thread(system.run, "topics", "ensure")
         with ExitStack() as ends:

@@ -83,11 +83,11 @@ async def test_a_worker_killed_again_and_again_loses_no_mail(system: System, mai
 
 @pytest.mark.timeout(240)
 async def test_with_the_mail_server_away_messages_wait_and_none_is_lost(system: System, mail: MailServer) -> None:
-    mail.go()
+    mail.stop()
     async with aiohttp.ClientSession() as http:
         await asyncio.gather(*(command(http, system, number) for number in range(60)))
     await asyncio.to_thread(wait_until, lambda: system.count("notifications where reason = 'smtp_unavailable'") == 60)
     assert mail.mails == []
-    mail.come()
+    mail.listen()
     await asyncio.to_thread(assert_all_sent, system, mail, 60)
     assert sum(mail.ids.values()) == 60

@@ -57,7 +57,7 @@ class Others(NamedTuple):
             "ELASTICSEARCH_URL": self.search.address(place),
         }
 
-    def know_both(self) -> None:
+    def accept_both(self) -> None:
         """Make every server accept both secrets, except Postgres, which stores one per account and keeps the old one."""
         self.api.keys = {*LISTS["STRIPE_API_KEY"]}
         self.receivers.passwords = {*PASSWORDS}
@@ -69,7 +69,7 @@ class Others(NamedTuple):
         self.hook.secret = LISTS["ALERT_WEBHOOK_SECRET"][1]
         self.postgres.execute(sql.SQL("alter role rotated password {}").format(PASSWORDS[1]))
 
-    def forget_the_old(self) -> None:
+    def refuse_the_old(self) -> None:
         self.api.keys = {LISTS["STRIPE_API_KEY"][1]}
         self.receivers.passwords = {PASSWORDS[1]}
         self.search.logins = {self.search.by_password(1)}
@@ -123,13 +123,13 @@ async def test_every_secret_is_rotated_under_load_and_nothing_is_refused(empty_s
             await load.store(f"{beside.crm.url}/stored")
             calling = asyncio.create_task(load.run())
             await load.step()
-            beside.know_both()
+            beside.accept_both()
             await load.change(mount, both)
             load.place = 1
             beside.change_over()
             await load.step()
             await asyncio.to_thread(system.run, "partners", "reseal")
-            beside.forget_the_old()
+            beside.refuse_the_old()
             await load.change(mount, after, *LISTS)
             await an_api_key_takes_the_place_of_a_password(load, mount, beside.search, after)
             load.end()

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.kafka import make_topic, names_on, strays
+from tests.kafka import make_topic, names_on, unprefixed_names
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ def test_a_topic_or_a_group_without_the_prefix_of_its_module_is_found(kafka: Clu
     topic, group = f"stray-{kafka.prefix}topic", f"stray-{kafka.prefix}group"
     before, admin, mine = names_on(kafka), AdminClient(kafka.client), make_topic(kafka)
     _commit(kafka, kafka.named("tallyhook-test"), mine)
-    assert strays(kafka, before) == set()
+    assert unprefixed_names(kafka, before) == set()
     _commit(kafka, group, mine)
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
-    wait_until(lambda: strays(kafka, before) == {topic, group})
+    wait_until(lambda: unprefixed_names(kafka, before) == {topic, group})
     admin.delete_topics([topic])[topic].result(20)
     admin.delete_consumer_groups([group])[group].result(20)
-    wait_until(lambda: strays(kafka, before) == set())
+    wait_until(lambda: unprefixed_names(kafka, before) == set())
 
 
 def _commit(kafka: Cluster, group: str, topic: str) -> None:

@@ -180,36 +180,36 @@ class Subscription:
     notes: dict[str, Any] | list[Any] = field(default_factory=list)
 
     def authenticated(self, at: int = START, **changes: Any) -> bytes:
-        return self._say("authenticated", at, None, {"status": "authenticated", "current_end": None, **changes})
+        return self._event("authenticated", at, None, {"status": "authenticated", "current_end": None, **changes})
 
     def activated(self, at: int = START, payment: Entity | None = None, **changes: Any) -> bytes:
-        return self._say("activated", at, payment, changes)
+        return self._event("activated", at, payment, changes)
 
     def charged(self, payment: Entity, at: int = START, **changes: Any) -> bytes:
-        return self._say("charged", at, payment, changes)
+        return self._event("charged", at, payment, changes)
 
     def updated(self, at: int = START, **changes: Any) -> bytes:
-        return self._say("updated", at, None, changes)
+        return self._event("updated", at, None, changes)
 
     def pending(self, at: int = START, payment: Entity | None = None, **changes: Any) -> bytes:
-        return self._say("pending", at, payment, {"status": "pending", **changes})
+        return self._event("pending", at, payment, {"status": "pending", **changes})
 
     def halted(self, at: int = START, **changes: Any) -> bytes:
-        return self._say("halted", at, None, {"status": "halted", **changes})
+        return self._event("halted", at, None, {"status": "halted", **changes})
 
     def paused(self, at: int = START, **changes: Any) -> bytes:
-        return self._say("paused", at, None, {"status": "paused", **changes})
+        return self._event("paused", at, None, {"status": "paused", **changes})
 
     def resumed(self, at: int = START, **changes: Any) -> bytes:
-        return self._say("resumed", at, None, changes)
+        return self._event("resumed", at, None, changes)
 
     def cancelled(self, at: int = START, **changes: Any) -> bytes:
-        return self._say("cancelled", at, None, {"status": "cancelled", "ended_at": at, **changes})
+        return self._event("cancelled", at, None, {"status": "cancelled", "ended_at": at, **changes})
 
     def completed(self, at: int = START, payment: Entity | None = None, **changes: Any) -> bytes:
-        return self._say("completed", at, payment, {"status": "completed", "ended_at": at, **changes})
+        return self._event("completed", at, payment, {"status": "completed", "ended_at": at, **changes})
 
-    def _say(self, step: str, at: int, payment: Entity | None, changes: Entity) -> bytes:
+    def _event(self, step: str, at: int, payment: Entity | None, changes: Entity) -> bytes:
         entities = {"subscription": {**self._entity(at), **changes}} | ({"payment": payment} if payment else {})
         return event(f"subscription.{step}", at, **entities)
 

@@ -149,30 +149,30 @@ class Invoice:
     shape: Shape = Shape.NEW
 
     def created(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("created", at, event_id, {"status": "draft", **changes})
+        return self._event("created", at, event_id, {"status": "draft", **changes})
 
     def finalized(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("finalized", at, event_id, {"status": "open", **changes})
+        return self._event("finalized", at, event_id, {"status": "open", **changes})
 
     def updated(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("updated", at, event_id, {"status": "open", **changes})
+        return self._event("updated", at, event_id, {"status": "open", **changes})
 
     def payment_failed(self, at: int = START, attempt: int = 1, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say(
+        return self._event(
             "payment_failed", at, event_id, {"status": "open", "attempted": True, "attempt_count": attempt, **changes}
         )
 
     def paid(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("paid", at, event_id, {**self._settled(at), **changes})
+        return self._event("paid", at, event_id, {**self._settled(at), **changes})
 
     def payment_succeeded(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("payment_succeeded", at, event_id, {**self._settled(at), **changes})
+        return self._event("payment_succeeded", at, event_id, {**self._settled(at), **changes})
 
     def voided(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("voided", at, event_id, {"status": "void", **changes})
+        return self._event("voided", at, event_id, {"status": "void", **changes})
 
     def marked_uncollectible(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("marked_uncollectible", at, event_id, {"status": "uncollectible", **changes})
+        return self._event("marked_uncollectible", at, event_id, {"status": "uncollectible", **changes})
 
     def paid_by(self, payment: str, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
         """`invoice_payment.paid`, which exists in the new shape only."""
@@ -189,7 +189,7 @@ class Invoice:
             "status_transitions": transitions,
         }
 
-    def _say(self, step: str, at: int, event_id: str | None, changes: Object) -> bytes:
+    def _event(self, step: str, at: int, event_id: str | None, changes: Object) -> bytes:
         subject = {**invoice_object(self, at), **changes}
         return event(f"invoice.{step}", subject, at=at, shape=self.shape, event_id=event_id)
 
@@ -207,20 +207,20 @@ class Subscription:
     shape: Shape = Shape.NEW
 
     def created(self, at: int = START, status: str = "incomplete", event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("created", at, event_id, {"status": status, **changes})
+        return self._event("created", at, event_id, {"status": status, **changes})
 
     def updated(self, at: int = START, status: str = "active", event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("updated", at, event_id, {"status": status, **changes})
+        return self._event("updated", at, event_id, {"status": status, **changes})
 
     def paused(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("paused", at, event_id, {"status": "paused", **changes})
+        return self._event("paused", at, event_id, {"status": "paused", **changes})
 
     def resumed(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("resumed", at, event_id, {"status": "active", **changes})
+        return self._event("resumed", at, event_id, {"status": "active", **changes})
 
     def deleted(self, at: int = START, event_id: str | None = None, **changes: Any) -> bytes:
-        return self._say("deleted", at, event_id, {"status": "canceled", "canceled_at": at, "ended_at": at, **changes})
+        return self._event("deleted", at, event_id, {"status": "canceled", "canceled_at": at, "ended_at": at, **changes})
 
-    def _say(self, step: str, at: int, event_id: str | None, changes: Object) -> bytes:
+    def _event(self, step: str, at: int, event_id: str | None, changes: Object) -> bytes:
         subject = {**subscription_object(self, at), **changes}
         return event(f"customer.subscription.{step}", subject, at=at, shape=self.shape, event_id=event_id)

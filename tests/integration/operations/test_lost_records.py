@@ -17,7 +17,7 @@ from outbox.offsets import Offsets, Place
 from runtime.ids import new_id
 from runtime.sessions import DEFAULT_LEASE, connect_async, wait
 from schemas.topology import group_of
-from tests.kafka import delete_records, make_anew, make_topic
+from tests.kafka import delete_records, make_topic, recreate_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -185,7 +185,7 @@ async def test_a_recreated_topic_has_lost_what_was_not_read_however_much_it_has_
     bench.produce(4)
     await asyncio.to_thread(bench.commit, 2)
     assert await bench.look() == []
-    await asyncio.to_thread(make_anew, bench.kafka, bench.topic, 1)
+    await asyncio.to_thread(recreate_topic, bench.kafka, bench.topic, 1)
     bench.produce(9)
     assert await bench.look() == [Loss("payments", bench.place, 0, 4, offsets_reused=True)]
     assert await bench.work() == 2

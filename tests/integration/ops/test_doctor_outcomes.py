@@ -34,7 +34,7 @@ from schemas.topology import AGENTS
 from tests.command import tallyhook
 from tests.findings import of
 from tests.integration.ops.processes import SECRETS, ask, running
-from tests.kafka import led, settings_of
+from tests.kafka import have_leaders, settings_of
 from tests.ports import free_port
 from tests.simulators.crm import SECRET
 from tests.simulators.stripe import Payment, sign
@@ -161,7 +161,7 @@ def dated(kafka: Cluster) -> Cluster:
     admin = AdminClient(cluster.client)
     admin.create_topics([NewTopic(place, TOPICS[Topic.ALERTS].partitions, 1)])[place].result(LIMIT)
     topics.ensure(cluster)
-    wait_until(lambda: led(Offsets(cluster), TOPICS), every=0.2)
+    wait_until(lambda: have_leaders(Offsets(cluster), TOPICS), every=0.2)
     return cluster
 
 

@@ -14,7 +14,7 @@ from outbox.offsets import Offsets
 from outbox.settings import TopicSettings
 from runtime.settings import SettingsError
 from schemas.topics import TOPICS, Topic
-from tests.kafka import led, settings_of
+from tests.kafka import have_leaders, settings_of
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SERVERS: Final = "KAFKA_BOOTSTRAP_SERVERS"
 def cluster(kafka: Cluster) -> Cluster:
     done = topics.ensure(kafka, insync=1)
     assert done.created == [str(topic) for topic in TOPICS]
-    wait_until(lambda: led(Offsets(kafka), TOPICS), every=0.2)
+    wait_until(lambda: have_leaders(Offsets(kafka), TOPICS), every=0.2)
     return kafka
 
 

@@ -30,10 +30,10 @@ class Account:
     def __init__(self, url: str) -> None:
         self._url = url
         self._name = f"renewed_{uuid4().hex}"
-        self._tell("create role {} login password {}", OLD)
+        self._execute("create role {} login password {}", OLD)
 
     def takes(self, password: str) -> None:
-        self._tell("alter role {} password {}", password)
+        self._execute("alter role {} password {}", password)
 
     def address(self, password: str) -> str:
         return f"postgresql://{self._name}:{password}@{self._url.rpartition('@')[2]}"
@@ -42,7 +42,7 @@ class Account:
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(self._name)))
 
-    def _tell(self, statement: str, password: str) -> None:
+    def _execute(self, statement: str, password: str) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(self._name), password))  # type: ignore[arg-type]  # literal above
 

@@ -34,7 +34,7 @@ from schemas.topics import TOPICS
 from schemas.topology import AGENTS
 from streams.client import Client
 from streams.credentials import credentials_of
-from tests.secured import USER, Issuer, SecuredKafka, ajar
+from tests.secured import USER, Issuer, SecuredKafka, tls_listener
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def logged_by_the_relay(kafka: Cluster) -> str:
 def test_brokers_whose_certificate_has_expired_are_named_with_the_day(kafka: SecuredKafka, tmp_path: Path) -> None:
     day = datetime.now(UTC) - timedelta(days=1)
     old = Authority(tmp_path / "old", expires=day)
-    with ajar("tls", int(kafka.sasl.rpartition(":")[2]), old) as port:
+    with tls_listener("tls", int(kafka.sasl.rpartition(":")[2]), old) as port:
         environ = kafka.environment("SASL_SSL", "PLAIN") | {
             "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
             "KAFKA_SSL_CA": str(old.ca),

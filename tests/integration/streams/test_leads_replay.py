@@ -31,13 +31,13 @@ async def test_in_a_replay_leads_get_the_state_of_their_events_and_no_crm_is_cal
         for _ in range(3):
             await round_of(dispatcher)
             leads.clock.forward(60)
-    lost = await leads.rows(TOLD_BY_EVENTS)
+    lost = await leads.rows(STATE_FROM_EVENTS)
     assert {row["status"] for row in lost} == {"delivered", "rejected"}
     events += await replayed_events(leads)
     await restored(leads, *events)
-    assert await leads.rows(TOLD_BY_EVENTS) == lost
+    assert await leads.rows(STATE_FROM_EVENTS) == lost
     await restored(leads, *events[1:2], lose=False)  # later state in the table stays
-    assert await leads.rows(TOLD_BY_EVENTS) == lost
+    assert await leads.rows(STATE_FROM_EVENTS) == lost
 
 
 async def test_a_replay_holds_undelivered_leads_back_until_a_command(leads: Leads) -> None:
@@ -64,7 +64,7 @@ async def test_a_replay_holds_undelivered_leads_back_until_a_command(leads: Lead
     assert {row["status"] for row in await leads.rows("select status from leads")} == {"delivered"}
 
 
-TOLD_BY_EVENTS: Final = """
+STATE_FROM_EVENTS: Final = """
 select l.id, external_lead_id, l.status, payload, received_at, updated_at, version, attempts, failures, l.next_attempt_at,
   (select jsonb_agg(jsonb_build_array(attempt, ended_at, a.status, error, a.next_attempt_at) order by attempt)
    from lead_attempts a where lead_id = l.id) as tried,

@@ -7,7 +7,7 @@ import asyncio
 from outbox.lost import Loss
 from outbox.offsets import Place
 from tests.integration.streams.transporting import Bench, Handler, until
-from tests.kafka import delete_records, make_anew
+from tests.kafka import delete_records, recreate_topic
 
 
 async def test_records_that_kafka_no_more_has_are_a_loss_and_the_rest_is_read(bench: Bench) -> None:
@@ -45,7 +45,7 @@ async def test_a_recreated_topic_is_read_from_its_beginning(bench: Bench) -> Non
     bench.produce({0: 100})
     async with bench.worker(first):
         await bench.until_committed({0: 100})
-    await asyncio.to_thread(make_anew, bench.kafka, bench.topic, 4)
+    await asyncio.to_thread(recreate_topic, bench.kafka, bench.topic, 4)
     bench.produce({0: 30})
     async with bench.worker(second):
         await bench.until_committed({0: 30})

@@ -74,14 +74,14 @@ async def test_a_refused_recipient_leaves_the_connection_to_the_next_mail(server
 
 async def test_a_server_that_was_restarted_gets_the_next_mail_at_once(server: MailServer, sender: Sender) -> None:
     await sender.send(message(1))
-    server.go()
+    server.stop()
     with pytest.raises(SendFailed) as failed:
         await sender.send(message(2))
     assert (failed.value.reason, failed.value.permanent) == (SendReason.SMTP_UNAVAILABLE, False)
-    server.come()
+    server.listen()
     await sender.send(message(2))
-    server.go()
-    server.come()
+    server.stop()
+    server.listen()
     await sender.send(message(3))
     assert [*server.ids.items()] == [(f"<{number}@tallyhook.local>", 1) for number in (1, 2, 3)]
     assert connections_of(server) == [1, 1, 1]
@@ -139,8 +139,8 @@ async def test_a_mail_goes_over_tls_to_a_server_that_the_machine_trusts_and_to_n
     company.issue_cert("127.0.0.1").configure_cert(context)
     (company if trusted else trustme.CA()).cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    server.go()
-    server.come(secure=secure, context=context)
+    server.stop()
+    server.listen(secure=secure, context=context)
     sender = sender_of(f"mailtos://127.0.0.1:{server.port}/?mode={secure}&from=shop@example.com", seconds=20, threads=1)
     if trusted:
         await sender.send(message(1))
@@ -151,5 +151,5 @@ async def test_a_mail_goes_over_tls_to_a_server_that_the_machine_trusts_and_to_n
             await sender.send(message(1))
         assert (failed.value.permanent, server.mails) == (False, [])
     sender.close()
-    server.go()
+    server.stop()
     await asyncio.sleep(0)  # asyncio closes a failed connection at the next turn of its loop

@@ -259,19 +259,19 @@ async def test_a_paused_channel_sends_nothing_until_it_goes_on(worker: Worker, m
 
 
 async def test_with_the_server_away_it_is_tried_again_under_the_same_id(worker: Worker, mail: MailServer) -> None:
-    mail.go()
+    mail.stop()
     sent = await worker.command("zoe@example.com")
     assert await worker.send() == {"retried": 1}
     view = await worker.read(sent)
     assert (view.status, view.attempts, view.reason) == ("queued", 1, "smtp_unavailable")
-    mail.come()
+    mail.listen()
     assert await worker.send() == {"sent": 1}
     assert (await worker.read(sent)).attempts == 2
     assert mail.ids == {view.message_id: 1}
 
 
 async def test_after_the_last_attempt_it_has_failed(worker: Worker, mail: MailServer) -> None:
-    mail.go()
+    mail.stop()
     lost = await worker.command("zoe@example.com")
     assert [await worker.send(attempts=2) for _ in range(3)] == [{"retried": 1}, {"failed": 1}, {}]
     view = await worker.read(lost)

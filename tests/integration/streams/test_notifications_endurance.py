@@ -75,8 +75,8 @@ async def test_one_that_was_queued_by_an_older_release_has_failed_after_one_atte
 async def test_a_mail_goes_to_an_international_address(worker: Worker, mail: MailServer) -> None:
     await worker.command(await know(worker, "jo@bücher.example"))
     await worker.command(await know(worker, "zoë@bücher.example"))
-    mail.go()
-    mail.come(utf8=True)
+    mail.stop()
+    mail.listen(utf8=True)
     assert await worker.send() == {"sent": 2}
     recipients = sorted(each.recipients[0] for each in mail.mails)
     assert recipients == ["jo@xn--bcher-kva.example", "zoë@xn--bcher-kva.example"]

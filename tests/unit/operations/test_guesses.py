@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 HEX: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 OF_HEX: Final = b'{"partnerId":"hex","externalLeadId":"1","payload":{}}'
 ALL: Final = (*LIVE, LiveSecret("PARTNER_HEX_SECRET", Secret(HEX), 0, 1, DAY))
-TOLD: Final[dict[str, Any]] = {
+SENT_DATA: Final[dict[str, Any]] = {
     "id": "evt_1", "type": "x", "livemode": True, "created": 1_795_763_000, "amount": 10,
     "data": {"empty": {}, "none": [], "list": [1, 2, {"a": 1}], "url": "https://e.com/?b=1&c=<2>'q'+="},
     "name": "Zoë 😀", "n": None,
 }  # fmt: skip
-COMPACT: Final = json.dumps(TOLD, separators=(",", ":"), ensure_ascii=False)
-PRETTY: Final = json.dumps(TOLD, indent=2, ensure_ascii=False)
+COMPACT: Final = json.dumps(SENT_DATA, separators=(",", ":"), ensure_ascii=False)
+PRETTY: Final = json.dumps(SENT_DATA, indent=2, ensure_ascii=False)
 
 
 def escaped(text: str, characters: str, digits: str = "04x") -> str:
@@ -94,19 +94,19 @@ RUBY: Final = """{
 }"""
 PLAIN: Final = '{"id":"evt_1","list":[1,2],"items":[{"a":1},{"b":[]}],"e":{},"f":[]}'
 SENT_AS: Final[dict[str, tuple[str, str]]] = {
-    "Python": (COMPACT, json.dumps(TOLD)),
-    "Python, sorted and indented": (COMPACT, json.dumps(TOLD, sort_keys=True, indent=4)),
-    "PHP": (COMPACT, json.dumps(TOLD, separators=(",", ":")).replace("/", "\\/")),
-    "PHP, pretty": (COMPACT, json.dumps(TOLD, indent=4).replace("/", "\\/")),
+    "Python": (COMPACT, json.dumps(SENT_DATA)),
+    "Python, sorted and indented": (COMPACT, json.dumps(SENT_DATA, sort_keys=True, indent=4)),
+    "PHP": (COMPACT, json.dumps(SENT_DATA, separators=(",", ":")).replace("/", "\\/")),
+    "PHP, pretty": (COMPACT, json.dumps(SENT_DATA, indent=4).replace("/", "\\/")),
     "PHP, with plain characters": (COMPACT, COMPACT.replace("/", "\\/")),
     "Go": (COMPACT, escaped(COMPACT, "<>&")),
-    "Go, indented by tabs": (COMPACT, escaped(json.dumps(TOLD, indent="\t", ensure_ascii=False), "<>&")),
+    "Go, indented by tabs": (COMPACT, escaped(json.dumps(SENT_DATA, indent="\t", ensure_ascii=False), "<>&")),
     "Gson": (COMPACT, escaped(COMPACT, "<>&='")),
-    "Jackson, ASCII alone": (COMPACT, upper(json.dumps(TOLD, separators=(",", ":")))),
+    "Jackson, ASCII alone": (COMPACT, upper(json.dumps(SENT_DATA, separators=(",", ":")))),
     "Jackson, pretty": (PLAIN, JACKSON),
     "Jackson, pretty on Windows": (PLAIN, JACKSON.replace("\n", "\r\n")),
     "Ruby, pretty": (PLAIN, RUBY),
-    ".NET": (COMPACT, escaped(upper(json.dumps(TOLD, separators=(",", ":"))), "<>&'+", "04X")),
+    ".NET": (COMPACT, escaped(upper(json.dumps(SENT_DATA, separators=(",", ":"))), "<>&'+", "04X")),
     ".NET, indented": (COMPACT, PRETTY.replace("\n", "\r\n")),
     "org.json": ('{"a":"</b>"}', '{"a":"<\\/b>"}'),
     "lines of U+2028": ('{"a":"x\u2028y"}', '{"a":"x\\u2028y"}'),

@@ -35,13 +35,13 @@ def _join_names(fields: dict[str, Any]) -> dict[str, Any]:
     return {"name": f"{fields['first']} {fields['last']}", "age": fields["age"]}
 
 
-def _say_full_name(fields: dict[str, Any]) -> dict[str, Any]:
+def _join_as_full_name(fields: dict[str, Any]) -> dict[str, Any]:
     return {"full_name": fields["name"], "age": fields["age"]}
 
 
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> EventType:
-    kind = EventType("person.met", Topic.ALERTS, Person, "person", (_join_names, _say_full_name))
+    kind = EventType("person.met", Topic.ALERTS, Person, "person", (_join_names, _join_as_full_name))
     monkeypatch.setitem(registry.EVENT_TYPES, kind.name, kind)
     return kind
 
