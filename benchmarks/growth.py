@@ -44,7 +44,7 @@ _SECONDS: Final = 8.0
 _FOUND: Final = "select p.id, d.event_id::text, d.trace_id, p.user_id from payments p, webhook_deliveries d limit 1"
 _SAME: Final = Aim(at_least=0.9)
 _LISTED: Final = Aim(at_most=200)  # ms
-_NO_STALL: Final = Aim(at_most=100)  # ms
+_INTAKE_LIMIT: Final = Aim(at_most=100)  # ms
 
 
 class _Rates(NamedTuple):
@@ -63,7 +63,7 @@ class _Side:
         self.rounds: list[_Rates] = []
         self._report = report
 
-    def travel(self, events: int) -> None:
+    def run_round(self, events: int) -> None:
         before = self._counts()
         with self.ours.connect() as connection:
             connection.execute("checkpoint")
@@ -134,7 +134,7 @@ def _measure(scale: Scale, report: Report, result: Result) -> None:
         for _ in range(scale.rounds):
             empty.ours.empty()
             for side in sides:
-                side.travel(events)
+                side.run_round(events)
         result.figures += _rates(empty, grown)
         result.notes += _notes(written, events)
         with grown.ours.running("gateway"):
@@ -165,8 +165,8 @@ def _rates(empty: _Side, grown: _Side) -> list[Figure]:
 
 def _stalls(drops: Sequence[_Drop]) -> list[Figure]:
     return [
-        median("longest answer while a day is dropped", [each.dropped for each in drops], "ms", _NO_STALL),
-        median("longest answer while a reader holds the day", [each.held for each in drops], "ms", _NO_STALL),
+        median("longest answer while a day is dropped", [each.dropped for each in drops], "ms", _INTAKE_LIMIT),
+        median("longest answer while a reader holds the day", [each.held for each in drops], "ms", _INTAKE_LIMIT),
         median("longest answer otherwise", [each.without for each in drops], "ms"),
         median("drop of a day", [each.took for each in drops], "ms"),
     ]

@@ -31,17 +31,17 @@ def run(scale: Scale, report: Report) -> Result:
     seconds = scale.seconds(SECONDS)
     with system("postgres", "kafka", "redis", report=report) as ours, ours.running("relay", WORKER, "gateway"):
         report("journey", "warming up")
-        _travel(ours, _WARM_UP)
+        _send_and_wait(ours, _WARM_UP)
         report("journey", f"{RATE:g} events a second for {seconds:g} s")
-        travelled, late = _travel(ours, seconds)
-    figures = percentiles("answer to billing event", travelled, Aim(at_most=50), Aim(at_most=250))
+        latencies, late = _send_and_wait(ours, seconds)
+    figures = percentiles("answer to billing event", latencies, Aim(at_most=50), Aim(at_most=250))
     note = (
-        f"{len(travelled):,} events on a fixed grid, {RATE:g} a second; none sent more than {late * 1000:.0f} ms after its time"
+        f"{len(latencies):,} events on a fixed grid, {RATE:g} a second; none sent more than {late * 1000:.0f} ms after its time"
     )
     return Result("journey", figures, [note])
 
 
-def _travel(ours: System, seconds: float) -> tuple[list[float], float]:
+def _send_and_wait(ours: System, seconds: float) -> tuple[list[float], float]:
     """Return the time of each event in seconds, and the largest delay of the load."""
     host, port = ours.public
     requests = ours.stack.data_dir / "requests"

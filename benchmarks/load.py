@@ -108,7 +108,7 @@ class _Load:
         self._requests: Iterator[tuple[int, bytes]] = enumerate(list(read_requests(plan.requests)))
         self._free: deque[_Connection] = deque()
         self._waiting: deque[tuple[int, bytes]] = deque()
-        self._under_way = 0
+        self._in_flight = 0
         self._refused = 0
         self._latencies: list[float] = []
         self._answered: dict[int, float] = {}
@@ -118,7 +118,7 @@ class _Load:
         loop = asyncio.get_running_loop()
         on_free = self._send_next if self._plan.rate is None else self._serve_waiting
         made = [
-            (await loop.create_connection(lambda: _Connection(on_free, self._note), *self._plan.address))[1]
+            (await loop.create_connection(lambda: _Connection(on_free, self._record_answer), *self._plan.address))[1]
             for _ in range(self._plan.connections)
         ]
         self._done = loop.create_future()
@@ -144,25 +144,25 @@ class _Load:
         """Closed loop: after an answer, send the next request."""
         upcoming = next(self._requests, None) if time.monotonic() < self._until else None
         if upcoming is not None:
-            self._under_way += 1
+            self._in_flight += 1
             connection.send(*upcoming)
-        elif self._under_way == 0 and not self._done.done():
+        elif self._in_flight == 0 and not self._done.done():
             self._done.set_result(None)
 
     async def _send_on_the_grid(self, rate: float) -> None:
         """Open loop: a request without a free connection waits in a queue."""
-        self._waiting_ends = False
+        self._all_queued = False
         for number, request in self._requests:
             due = self._plan.start_at + number / rate
             if (pause := due - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             self._late = max(self._late, time.monotonic() - due)
-            self._under_way += 1
+            self._in_flight += 1
             self._waiting.append((number, request))
             if self._free:
                 self._serve_waiting(self._free.popleft())
-        self._waiting_ends = True
-        if self._under_way == 0 and not self._done.done():
+        self._all_queued = True
+        if self._in_flight == 0 and not self._done.done():
             self._done.set_result(None)
 
     def _serve_waiting(self, connection: _Connection) -> None:
@@ -170,12 +170,12 @@ class _Load:
             connection.send(*self._waiting.popleft())
         else:
             self._free.append(connection)
-            if self._under_way == 0 and self._waiting_ends and not self._done.done():
+            if self._in_flight == 0 and self._all_queued and not self._done.done():
                 self._done.set_result(None)
 
-    def _note(self, number: int, sent_at: float, acknowledged: bool) -> None:  # noqa: FBT001  # a callback's plain word
+    def _record_answer(self, number: int, sent_at: float, acknowledged: bool) -> None:  # noqa: FBT001  # a callback's positional flag
         now = time.monotonic()
-        self._under_way -= 1
+        self._in_flight -= 1
         self._answered[number] = now
         if acknowledged:
             self._latencies.append(now - sent_at)

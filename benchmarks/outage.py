@@ -112,7 +112,7 @@ def _one_outage(ours: System, events: int, report: Report) -> _Outage:
     before = webhooks.ends(), billing.ends()
     with ours.running(*_PROCESSES) as processes:
         ours.stack.kafka.stop()
-        gathered, last = _gather(ours, events, report)
+        backlog, last = _write_backlog(ours, events, report)
         ours.stack.kafka.start()
         back_at = time.time()
         report("outage", "Kafka is back")
@@ -127,17 +127,17 @@ def _one_outage(ours: System, events: int, report: Report) -> _Outage:
         until_none_pending(ours)
         memory = {each.name: peak_memory(each.pid) for each in processes}
     report("outage", "counting")
-    relayed = _seen(webhooks, before[0], WEBHOOK, in_order=gathered)
+    relayed = _seen(webhooks, before[0], WEBHOOK, in_order=backlog)
     settled = _seen(billing, before[1], SUCCEEDED)
-    _check(ours, relayed, settled, {*gathered, *new})
-    return _measured(relayed, settled, gathered, new, back_at)._replace(memory=memory)
+    _check(ours, relayed, settled, {*backlog, *new})
+    return _measured(relayed, settled, backlog, new, back_at)._replace(memory=memory)
 
 
-def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict[str, Answered], back_at: float) -> _Outage:
-    last = max(settled.at[payment] for payment in gathered)
+def _measured(relayed: _Seen, settled: _Seen, backlog: Sequence[str], new: dict[str, Answered], back_at: float) -> _Outage:
+    last = max(settled.at[payment] for payment in backlog)
     until = max(last, min(each.at for each in new.values()))  # a small backlog may be settled before the first answer
     meanwhile = {payment: each for payment, each in new.items() if each.at <= until}
-    waited = [relayed.at[payment] for payment in gathered]
+    waited = [relayed.at[payment] for payment in backlog]
     return _Outage(
         first=min(waited) - back_at,
         drained=max(waited) - back_at,
@@ -150,7 +150,7 @@ def _measured(relayed: _Seen, settled: _Seen, gathered: Sequence[str], new: dict
     )
 
 
-def _gather(ours: System, events: int, report: Report) -> tuple[list[str], str]:
+def _write_backlog(ours: System, events: int, report: Report) -> tuple[list[str], str]:
     """Write the rows that gateway and sweeps would have written in the hour; returns the payments, and the last event's id."""
     with ours.connect() as connection:
         payments = hour.fill(connection, events, lambda done: report("outage", f"{done:,} of {events:,} events are written"))

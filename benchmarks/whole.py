@@ -36,7 +36,7 @@ _LIMIT: Final = 3600.0  # seconds
 _FACTOR: Final = 2.0
 
 
-class _Travelled(NamedTuple):
+class _Round(NamedTuple):
     """One round: events a second until the last mail, and the cost of an event: milliseconds by process, kilobytes by place."""
 
     rate: float
@@ -49,12 +49,12 @@ class _Side:
 
     def __init__(self, name: str, ours: System, mails: MailServer, report: Report) -> None:
         self.name = name
-        self.rounds: list[_Travelled] = []
+        self.rounds: list[_Round] = []
         self._ours = ours
         self._mails = mails
         self._report = report
 
-    def travel(self, events: int) -> None:
+    def run_round(self, events: int) -> None:
         """Send `events` events, and wait until every mail about them has arrived."""
         self._ours.empty()
         billing, outcomes = (Topic(self._ours.bootstrap, name) for name in (Name.BILLING_PAYMENTS, Name.NOTIFICATIONS))
@@ -72,7 +72,7 @@ class _Side:
             for topic, ends in zip((billing, outcomes), before, strict=True):
                 topic.until_readable(ends, events, _LIMIT, check)
             took = time.monotonic() - started
-            self.rounds.append(_Travelled(events / took, meter.cost(events), meter.written(events)))
+            self.rounds.append(_Round(events / took, meter.cost(events), meter.written(events)))
             expect("mails", self._mails.taken - taken, events)
             expect("addresses that got a mail", self._mails.recipients - known, events)
         for table in ("dedup", "payments", "notifications"):
@@ -120,7 +120,7 @@ def run(scale: Scale, report: Report) -> Result:
         ]
         for _ in range(scale.rounds):
             for side in sides:
-                side.travel(events)
+                side.run_round(events)
     notes = [
         f"{events:,} events over HTTP, {_CONNECTIONS} connections, a mail for each to `mail_server.py` on the same machine",
         "processor time is that of our processes and their servers; the load and the mail server are not counted",
