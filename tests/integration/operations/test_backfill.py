@@ -213,7 +213,7 @@ def test_a_failure_is_reported_in_one_line(api: StripeApi, database_url: str, ar
 def test_a_time_before_those_that_stripe_keeps_is_clipped_and_reported(api: StripeApi, database_url: str) -> None:
     done = backfill_command(api, database_url, "--since", "60d", "--dry-run")
     assert done.returncode == 0
-    assert "last 30 days only: beginning at" in done.stderr
+    assert "last 30 days only: this run begins at" in done.stderr
     [asked] = api.asked
     assert abs(int(asked["created[gte]"]) - (datetime.now(UTC) - timedelta(days=30)).timestamp()) < 60
 
