@@ -109,7 +109,7 @@ def bench(
     names = [*Name] if name == ALL else [Name(name)]
     is_written = is_written and not is_small
     reports = _reports(names, scale, is_in_turn=is_in_turn)
-    results = [_shown(report, as_json=as_json, is_written=is_written) for report in reports]
+    results = [_show_and_save(report, as_json=as_json, is_written=is_written) for report in reports]
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(Report(machine, scale.rounds, scale.share, results))).decode())
     if any(result.void for result in results):
@@ -119,12 +119,12 @@ def bench(
 def _reports(names: Sequence[Name], scale: Scale, *, is_in_turn: bool) -> Iterator[Report]:
     """Yield a report for each benchmark; all have the load before the first one, since each benchmark leaves some load behind."""
     machine = this_machine()
-    for result in _measured(names, scale, is_in_turn=is_in_turn):
+    for result in _measure_all(names, scale, is_in_turn=is_in_turn):
         yield Report(machine, scale.rounds, scale.share, [result])
         machine = replace(this_machine(), load=machine.load)
 
 
-def _shown(report: Report, *, as_json: bool, is_written: bool) -> Result:
+def _show_and_save(report: Report, *, as_json: bool, is_written: bool) -> Result:
     [result] = report.results
     if not as_json:
         show(Console(), result)
@@ -166,7 +166,7 @@ def _show_capacity(*, write_page: bool) -> None:
         capacity.write(text)
 
 
-def _measured(names: Sequence[Name], scale: Scale, *, is_in_turn: bool) -> Iterator[Result]:
+def _measure_all(names: Sequence[Name], scale: Scale, *, is_in_turn: bool) -> Iterator[Result]:
     """Yield the results one after the other; several small benchmarks run in parallel."""
     if scale is small.SMALL and len(names) > 1 and not is_in_turn:
         with Progress(_STDERR) as progress:
