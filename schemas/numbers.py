@@ -14,8 +14,8 @@ from msgspec import inspect
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
-_EXACT: Final = 2**53  # from here on a float may stand for its neighbour
-_DIGITS_MAX: Final = 20  # more than any integer of ours has; also keeps 1e1000000 from being written out
+_EXACT: Final = 2**53  # from here on a float may be a rounded integer
+_DIGITS_MAX: Final = 20  # more than any of our integers has; also keeps 1e1000000 from being written out
 
 Record = TypeVar("Record")
 

@@ -16,7 +16,7 @@ SOURCE: Final = "razorpay"
 TYPE_PREFIX: Final = "com.razorpay."
 DATASCHEMA: Final = "urn:tallyhook:com.razorpay.event:1"
 
-# What the payments worker folds. Anything else is acknowledged and stored, and can be replayed once it has a handler.
+# The types that the payments worker folds. Any other event is acknowledged and stored, and can be replayed once it has a handler.
 HANDLED_TYPES: Final = frozenset(
     {
         "payment.authorized",

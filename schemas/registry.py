@@ -110,7 +110,7 @@ def decode(dataschema: str, data: bytes) -> msgspec.Struct:
         raise SchemaError(Reason.DATA_MALFORMED, str(error)) from error
 
 
-@lru_cache(maxsize=1024)  # a few dozen names, and once for every event
+@lru_cache(maxsize=1024)  # called for every event, with a few dozen names
 def _parse(dataschema: str) -> tuple[EventType, int]:
     match = _DATASCHEMA.fullmatch(dataschema)
     kind = EVENT_TYPES.get(match["name"]) if match else None

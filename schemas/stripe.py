@@ -18,7 +18,7 @@ DATASCHEMA: Final = "urn:tallyhook:com.stripe.event:1"
 THIN: Final = "v2.core.event"
 """The `object` of a thin event; that of a snapshot event is `event`."""
 
-# What the payments worker folds. Anything else is acknowledged and stored, and can be replayed once it has a handler.
+# The types that the payments worker folds. Any other event is acknowledged and stored, and can be replayed once it has a handler.
 HANDLED_TYPES: Final = frozenset(
     {
         "payment_intent.created",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ops.doctor.findings import Finding
 
 AREA: Final = "projections"
-_PAGES: Final = 200  # of the history's table, at most, are looked at
+_PAGES: Final = 200  # pages of the history's table that are read at most
 _KINDS: Final = {
     "payments": "payment",
     "refunds": "refund",

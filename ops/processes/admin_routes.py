@@ -53,7 +53,7 @@ _OTHERS_ID: Final = frozenset({Reason.PARTNER_ID_TAKEN, Reason.PARTNER_IN_ENVIRO
 _OF_PARTNERS: Final = _ABSENT | _OTHERS_ID | {Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE}
 _OF_ENDPOINTS: Final = frozenset({Reason.SECRET_INVALID, Reason.SEAL_KEYS_MISSING, Reason.SEAL_UNREADABLE})
 _OF_CALLS: Final = frozenset({"client", "headers"})  # who called, with what
-_OF_EVENTS: Final = _OF_CALLS | {"key", "excerpt"}  # of a message to an address the key is the address
+_OF_EVENTS: Final = _OF_CALLS | {"key", "excerpt"}  # the key of a message to an address is that address
 _ENDPOINT: Final = "The provider, or the id of the endpoint."
 _IN_PATH: Final[dict[str, Any]] = {"provider": ProviderName, "id": Slug}
 

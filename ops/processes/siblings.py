@@ -66,34 +66,34 @@ def divide(settings: GatewaySettings, patience: float) -> Place | int:
 
     Raises OSError.
     """
-    doors = _doors(settings)
-    ports = {number: door.own[0].getsockname()[1] for number, door in doors.items()}
+    bundles = _bundles(settings)
+    ports = {number: bundle.own[0].getsockname()[1] for number, bundle in bundles.items()}
     stop, hurried, signals = Stop(), Stop(), stop_signals()
     for each in signals:
         signal.signal(each, lambda *_: (hurried if stop.requested else stop).request())
     gc.collect()
     gc.freeze()  # the processes share the memory of all that is imported
-    family = _Family(stop, hurried)
-    for number, door in doors.items():
+    children = _Children(stop, hurried)
+    for number, bundle in bundles.items():
         if pid := os.fork():
-            family.add(number, pid, door.ours)
+            children.add(number, pid, bundle.ours)
             continue
         for each in signals:  # a signal before the loop runs also arrives by the line
             signal.signal(each, signal.SIG_IGN)
         stop.close()
         hurried.close()
-        door.ours.close()
-        for other in doors.values():
-            if other is not door:
+        bundle.ours.close()
+        for other in bundles.values():
+            if other is not bundle:
                 other.close()
         others = {other: port for other, port in ports.items() if other != number}
-        return Place(number, door.public, door.internal, door.own, Siblings(number, others), door.theirs)
-    for door in doors.values():  # a socket open here would accept connections for a process that has died
-        door.leave()
-    return family.look_after(patience)
+        return Place(number, bundle.public, bundle.internal, bundle.own, Siblings(number, others), bundle.theirs)
+    for bundle in bundles.values():  # a socket open here would accept connections for a process that has died
+        bundle.leave()
+    return children.look_after(patience)
 
 
-class _Door(NamedTuple):
+class _Sockets(NamedTuple):
     """The sockets of one process, and the two ends of its line: the supervisor's (`ours`) and its own (`theirs`)."""
 
     public: list[socket.socket]
@@ -112,13 +112,15 @@ class _Door(NamedTuple):
         self.ours.close()
 
 
-def _doors(settings: GatewaySettings) -> dict[int, _Door]:
+def _bundles(settings: GatewaySettings) -> dict[int, _Sockets]:
     """The sockets of each process, by its number."""
     number = settings.gateway_processes
     public = bind_shared(settings.public_host, settings.public_port, number)
     internal = bind_shared(settings.internal_host, settings.internal_port, number)
     own = [sockets for _ in range(number) for sockets in bind_shared(LOOPBACK, 0, 1)]
-    return {place: _Door(*three, *socket.socketpair()) for place, three in enumerate(zip(public, internal, own, strict=True), 1)}
+    return {
+        place: _Sockets(*three, *socket.socketpair()) for place, three in enumerate(zip(public, internal, own, strict=True), 1)
+    }
 
 
 class _Process(NamedTuple):
@@ -126,7 +128,7 @@ class _Process(NamedTuple):
     pid: int
 
 
-class _Family:
+class _Children:
     """The serving processes as the supervising process sees them, each by its line, which closes when the process ends."""
 
     def __init__(self, stop: Stop, hurried: Stop) -> None:
