@@ -58,7 +58,7 @@ class Provider:
             await asyncio.gather(*(self._lane(http, waiting) for _ in range(self._lanes)))
 
     async def reached(self, number: int) -> None:
-        """Return once so many events have been acknowledged."""
+        """Return once that many events have been acknowledged."""
         async with self._progress:
             await self._progress.wait_for(lambda: self.acknowledged >= number)
 

@@ -83,17 +83,17 @@ class Crowd:
         self._still = False
 
     async def delivered(self, more: int) -> None:
-        """Return once the CRM has so many leads that were sent after this call: all parts before it work again."""
+        """Return once the CRM has that many leads sent after this call: all parts before it work again."""
         first = len(self.payments)
         await self._until(lambda: sum(int(taken.data["externalLeadId"]) > first for taken in self._crm.taken) >= more)
 
     async def acknowledge(self, more: int) -> None:
-        """Return once so many more events have been acknowledged."""
+        """Return once that many more events have been acknowledged."""
         enough = self.acknowledged.total() + more
         await self._until(lambda: self.acknowledged.total() >= enough)
 
     async def refuse(self, more: int) -> None:
-        """Return once so many more attempts were answered with 503."""
+        """Return once that many more attempts were answered with 503."""
         enough = self.answers["503"] + more
         await self._until(lambda: self.answers["503"] >= enough)
 

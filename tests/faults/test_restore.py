@@ -118,7 +118,7 @@ async def until(fact: Callable[[], bool]) -> None:
 
 
 async def bring(system: System, name: str, mails: int) -> None:
-    """Send leads and payments whose payers get a mail; return once so many mails are sent and everything is on Kafka."""
+    """Send leads and payments whose payers get a mail; return once that many mails are sent and everything is on Kafka."""
     now = int(time.time())
     async with aiohttp.ClientSession() as http:
         for number in range(NUMBER):

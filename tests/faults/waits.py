@@ -84,6 +84,6 @@ class Client:
 
 
 async def load(ask: Callable[[], Awaitable[None]], times: int) -> None:
-    """Call `ask` so many times, a few times a second."""
+    """Call `ask` this number of times, a few times a second."""
     for _ in range(times):
         await asyncio.gather(ask(), asyncio.sleep(EVERY))

@@ -1,4 +1,4 @@
-"""Kept figures and the capacity model: its page has what it reckons today, and it reckons in the right direction."""
+"""Saved figures and the capacity model: its page has the current results, and more load needs more capacity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents lead somewhere, and name no document that is not here."""
+"""Links in the documents work, and the documents name only existing ones."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""How the tests are shared out."""
+"""The distribution of the tests over processes."""
 
 from __future__ import annotations
 

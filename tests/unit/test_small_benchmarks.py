@@ -1,4 +1,4 @@
-"""Every benchmark once, small: what is void beside the others is run again alone, and only then counts as void."""
+"""Every benchmark once, small: one that is void beside the others is run again alone, and counts as void only then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two releases in turn: which `tallyhook` each round starts, what is compared, and what is kept of it."""
+"""Two releases in turn: the `tallyhook` of each round, the comparison, and the saved results."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SCRIPT = "<script>document.title='got in'</script>"
 
 
 def set_aside(database_url: str, number: int, *, reason: str = "data_invalid", detail: str = "no amount") -> list[UUID]:
-    """Store so many dead letters of the payments worker, whose events are not in the log."""
+    """Store that many dead letters of the payments worker, whose events are not in the log."""
     ids = [new_id() for _ in range(number)]
     with psycopg.connect(database_url) as connection:
         for each in ids:

@@ -21,7 +21,7 @@ SCRIPT = "<script>document.title='got in'</script>"
 
 
 def replay_in(database_url: str, states: dict[str, int], state: str = "done", **changes: Any) -> UUID:
-    """A replay with so many deliveries in each state."""
+    """Store a replay with the given number of deliveries in each state."""
     found = new_id()
     with psycopg.connect(database_url) as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""The longest text that can reach an indexed column from outside fits into an entry of its index, whatever it consists of."""
+"""The longest text that can reach an indexed column from outside fits into an entry of its index, whatever its characters."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def envelope(body: bytes) -> Event:
 
 
 def lives(number: int, seed: int) -> list[bytes]:
-    """The events of so many payments, invoices and subscriptions, five each, out of order; some are refunded and disputed."""
+    """Return the events of that many payments, invoices and subscriptions, five each, out of order; some have refunds."""
     chance, bodies = random.Random(seed), list[bytes]()
     for n in range(number):
         subscription = stripe.Subscription()

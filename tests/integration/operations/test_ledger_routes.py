@@ -32,7 +32,7 @@ async def stripe(gateway: Gateway) -> dict[str, Any]:
 
 
 async def take_all_kinds(gateway: Gateway, database_url: str) -> None:
-    """Three accepted ones of which one is handled, one set aside and one parked, and one in flight; one each of the rest."""
+    """Store accepted deliveries that are handled, set aside, parked and in flight, and one of each other outcome."""
     bodies = [Payment(id=f"pi_{n}").succeeded(event_id=f"evt_{n}") for n in range(5)]
     ids = [(await (await gateway.post(body)).json())["id"] for body in bodies]
     await gateway.post(bodies[0])

@@ -74,7 +74,7 @@ QUERIES: Final[list[tuple[lists.List[Any], StateQuery]]] = [
 
 @pytest.fixture(scope="module")
 def many(postgres_server: str, template_database: str) -> Iterator[str]:
-    """The address of a database with so many of each; the tests only read it."""
+    """The address of a database with many rows of each kind; the tests only read it."""
     name = "many_" + template_database
     with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as server:
         server.execute(f'create database "{name}" template "{template_database}" strategy file_copy')

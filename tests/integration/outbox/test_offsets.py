@@ -26,7 +26,7 @@ def offsets(kafka: Cluster) -> Offsets:
 
 
 def produce(kafka: Cluster, topic: str, numbers: dict[int, int], at: datetime | None = None) -> None:
-    """Produce so many records to each partition."""
+    """Produce the given number of records to each partition."""
     producer = Producer(kafka.client)
     stamp = int((at or datetime.now(UTC)).timestamp() * 1000)
     for partition, number in numbers.items():

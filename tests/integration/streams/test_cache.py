@@ -125,7 +125,7 @@ async def test_a_command_that_comes_again_removes_nothing_that_was_written_since
 
 
 class Slow(Keyspace):
-    """A keyspace of so many keys that a walk through them takes a while."""
+    """A keyspace with so many keys that a scan takes a while."""
 
     async def remove_matching(self, pattern: str) -> int:
         await asyncio.sleep(2.5)

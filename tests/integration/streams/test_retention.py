@@ -26,7 +26,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 def put_lead(connection: psycopg.Connection, name: str, status: str, *, came: int, changed: int) -> None:
-    """Store a lead received and changed so many days ago, with an attempt and an event."""
+    """Store a lead received and changed `days` days ago, with an attempt and an event."""
     then = NOW - timedelta(days=came)
     lead_id, due = first_id_of(then + timedelta(milliseconds=len(name))), NOW if status == "retrying" else None
     connection.execute(

@@ -1,4 +1,4 @@
-"""Whoever looks at a dead letter learns whose fault it is, and finds it on the page that the reason names."""
+"""Every reason of a dead letter has its fault, and a page that describes it."""
 
 from __future__ import annotations
 

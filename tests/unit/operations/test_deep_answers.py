@@ -1,4 +1,4 @@
-"""An answer of Stripe that is nested too deep has its reason, or is one object that cannot be read: there is no traceback."""
+"""An answer of Stripe that is nested too deeply gives a reason or one unreadable object, and no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each usual cause of a refusal is found by its word; what was never signed by us is not explained away."""
+"""Each usual cause of a refusal is found by its word; a delivery with an unknown signature stays unknown."""
 
 from __future__ import annotations
 

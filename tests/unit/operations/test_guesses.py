@@ -1,4 +1,4 @@
-"""What proxies, frameworks and people make of a body, a secret and a header: each is found, alone and with a second one."""
+"""Usual changes of a body, a secret or a header by proxies, frameworks and people: each is found, alone or with a second one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a replay begins, what it would move, and what it refuses: decided without a server."""
+"""The start of a replay, the offsets that it would move, and its refusals: decided without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rate holds over any span of time, however the turns fall."""
+"""A rate holds over any span of time, however the batches are timed."""
 
 from __future__ import annotations
 

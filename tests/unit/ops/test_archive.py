@@ -1,4 +1,4 @@
-"""An archive of a server's classes: it is made once, and a start goes on without it where it cannot be made."""
+"""An archive of a server's classes: it is made once, and a start continues without it if it cannot be made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start of a command and of a process costs little."""
+"""Starting a command or a process takes little time."""
 
 from __future__ import annotations
 

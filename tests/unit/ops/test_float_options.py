@@ -1,4 +1,4 @@
-"""No option of any command takes a number that is none: `nan` is within every bound of those who compare, and no pause at all."""
+"""No option of any command accepts `nan` or infinity: comparisons with bounds do not refuse `nan`, and it is no pause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `./dev env` sets is known for what it is, in the same shell, in another checkout, and once the stack is gone."""
+"""Variables that `./dev env` set are recognized in the same shell, in another checkout, and once the stack is gone."""
 
 from __future__ import annotations
 

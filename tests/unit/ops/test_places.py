@@ -1,4 +1,4 @@
-"""What a test run leaves behind when it is killed goes with the next one; what is in use stays."""
+"""Folders of a killed test run are deleted by the next one; folders in use stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which port a listener gets."""
+"""The choice of a port for a listener."""
 
 from __future__ import annotations
 

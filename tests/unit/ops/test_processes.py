@@ -1,4 +1,4 @@
-"""Channels lead to the sink of the local stack where nothing else is set for them."""
+"""Channels send to the sink of the local stack unless they are set."""
 
 from __future__ import annotations
 

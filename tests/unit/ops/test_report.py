@@ -1,4 +1,4 @@
-"""What `./dev status`, `up` and `demo` print: 80 columns, nothing cut in two, what is not well, and what to do next."""
+"""What `./dev status`, `up` and `demo` print: 80 columns, no cut words, the faults, and the next steps."""
 
 from __future__ import annotations
 

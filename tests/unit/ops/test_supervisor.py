@@ -1,4 +1,4 @@
-"""The pauses between restarts."""
+"""The pauses of the supervisor between restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two clocks are apart, when the answer takes its time."""
+"""The difference of two clocks, measured although an answer takes time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the relay does about each refusal of Kafka."""
+"""The relay's reaction to each refusal of Kafka."""
 
 from __future__ import annotations
 

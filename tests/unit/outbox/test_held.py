@@ -1,4 +1,4 @@
-"""Rows of a topic that may not be written to stay behind, and none of them overtakes another."""
+"""Rows of a topic without the right to write are held back, and none of them overtakes another."""
 
 from __future__ import annotations
 

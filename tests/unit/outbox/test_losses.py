@@ -1,4 +1,4 @@
-"""Where Kafka has lost what a consumer had not read, from what is committed, what is there and what was there."""
+"""Losses of unread records, computed from committed offsets and from the offsets that Kafka has and had."""
 
 from __future__ import annotations
 

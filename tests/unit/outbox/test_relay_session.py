@@ -1,4 +1,4 @@
-"""While Kafka refuses a topic for a right, one row of it at a time is under way; the others follow in order once it is taken."""
+"""While a right on a topic is missing, one row of it at a time is tried; the others follow in order once it is accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shards of a relay as Postgres gets them."""
+"""A relay's shards as parameters for Postgres."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Relays share the shards out so that all are held."""
+"""Relays distribute the shards so that each is owned."""
 
 from __future__ import annotations
 

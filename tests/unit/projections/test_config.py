@@ -1,4 +1,4 @@
-"""Runtime configuration as a process sees it, and what a key of it takes."""
+"""Runtime configuration as a process reads it, and the values that its keys accept."""
 
 from __future__ import annotations
 

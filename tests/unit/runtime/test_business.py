@@ -1,4 +1,4 @@
-"""`runtime` is what every process needs, whatever its business."""
+"""`runtime` has only code that every process needs, without business terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kafka's settings: what belongs together is demanded together, and nothing that is set is ignored in silence."""
+"""Kafka's settings: settings that need each other are required together, and no setting is ignored silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points in time on a command line, whatever is typed."""
+"""Parsing points in time on a command line, valid or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stop with patience is bounded."""
+"""A graceful stop has a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is logged, printed, answered or stored of an error is free of the secrets of the process, however it quotes them."""
+"""Errors that are logged, printed, answered or stored contain no secret of the process, however they quote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets at rest: what is sealed opens for its owner, under a key that is there, and unchanged."""
+"""Secrets at rest: a seal opens only for its owner, with an existing key, and if it is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service goes on whatever its rounds raise, waits for what is away, and ends when it is closed."""
+"""A service continues after any error of a round, waits for a server that is away, and ends when it is closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller's trace is continued where its header keeps the rule, and replaced where it does not."""
+"""A caller's trace is continued if its header is valid, and replaced if it is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is an address of a mailbox, and what never can be one."""
+"""Texts that are a mail address, and texts that never can be one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples of every version as it once went over the wire: each must be read for ever, so they are only ever added to."""
+"""Samples of every version as it was sent once: each must stay readable for ever, so samples are only added."""
 
 from __future__ import annotations
 

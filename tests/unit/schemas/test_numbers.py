@@ -1,4 +1,4 @@
-"""Whole numbers as JSON Schema has them, exact or refused."""
+"""Whole numbers as JSON Schema defines them: read exactly or refused."""
 
 from __future__ import annotations
 

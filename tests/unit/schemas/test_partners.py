@@ -1,4 +1,4 @@
-"""Partners come from the environment by a pattern, and one that is half set up stops the process."""
+"""Partners are read from environment variables by a pattern, and an incomplete one stops the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data of any version becomes the current record, or a reason."""
+"""Data of any version becomes the current record, or is refused with a reason."""
 
 from __future__ import annotations
 

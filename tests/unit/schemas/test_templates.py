@@ -1,4 +1,4 @@
-"""What a notification needs before it is taken."""
+"""The data that a notification needs before it is accepted."""
 
 from __future__ import annotations
 

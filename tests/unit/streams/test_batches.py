@@ -1,4 +1,4 @@
-"""From chunks to batches: order, limits, and which chunks a batch ends."""
+"""Batches made of chunks: order, limits, and the chunks that a batch completes."""
 
 from __future__ import annotations
 

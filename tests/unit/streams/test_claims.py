@@ -1,4 +1,4 @@
-"""Claims are renewed in time, however many are added meanwhile, and one that was not renewed is over."""
+"""Claims are renewed in time, however many are added meanwhile, and a claim that was not renewed has lapsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offsets that follow one another are no loss, and every other step is one."""
+"""Consecutive offsets are no loss, and every other step is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of a consumer group only its members commit, and only answers count."""
+"""Only members of a consumer group commit, and only answers without an error count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a fetch of Kafka's is read a second time, and how long a partition waits that cannot be read."""
+"""A second reading of a Kafka fetch, and the pause of an unreadable partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agents' figures are made of: counts, rates over whole seconds, times."""
+"""The figures of the agents: counts, rates over whole seconds, times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failures are waited out, and which are the event's own fault."""
+"""Failures that pass by themselves, and failures by the event itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes have their room, lanes go one way, and curves begin and end at their boxes."""
+"""Boxes do not overlap, lanes go one way, and curves begin and end at their boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is printed is a Mermaid flowchart: every line of a known form, every edge between nodes that are there."""
+"""The output is a Mermaid flowchart: every line has a known form, and every edge joins existing nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The declared graph joined with a look at the broker: every number from the look, nothing lost of the graph."""
+"""The declared graph joined with the broker's state: every number is from the broker, and no part of the graph is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CRM that fails again and again is left alone, and let in again by a single probe."""
+"""A CRM that fails repeatedly gets no leads until a single probe succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from an attempt, by table."""
+"""The decision after an attempt, as a table."""
 
 from __future__ import annotations
 

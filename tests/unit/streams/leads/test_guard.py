@@ -1,4 +1,4 @@
-"""Which addresses a delivery may go to."""
+"""The addresses to which a lead may be delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A delivery carries a signature of each secret side by side, so that the receiver changes over when it likes."""
+"""A delivery has a signature by each secret, so that the receiver can rotate at any time."""
 
 from __future__ import annotations
 

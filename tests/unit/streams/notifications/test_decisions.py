@@ -1,4 +1,4 @@
-"""Where a command leads, and what follows an attempt that failed."""
+"""The decision for a command, and the decision after a failed attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Amounts are written exactly, in the digits of their provider and the manner of their reader."""
+"""Amounts are written exactly, with the provider's digits and in the reader's format."""
 
 from __future__ import annotations
 

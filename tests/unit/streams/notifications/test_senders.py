@@ -1,4 +1,4 @@
-"""How a mail is made."""
+"""The parts of a mail."""
 
 from __future__ import annotations
 

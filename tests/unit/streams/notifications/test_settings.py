@@ -1,4 +1,4 @@
-"""A mail server is refused where it is set if no mail could leave by it, and never by the worker that starts."""
+"""A mail server that could send no mail is refused by the setting, and not only when the worker starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every declared variant has a text that uses what is declared and nothing else."""
+"""Every declared variant has a text that uses exactly the declared data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fold gives one result whatever order events come in and however often, and money that is in stays in."""
+"""The fold gives the same result for any order and repetition of events, and a received payment stays received."""
 
 from __future__ import annotations
 

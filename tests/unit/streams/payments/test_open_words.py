@@ -1,4 +1,4 @@
-"""What a provider's schema lets be null, absent, expanded or new is never a dead letter, and leaves a state that makes sense."""
+"""A field that a provider may set to null, omit, expand or extend never makes a dead letter, and leaves a valid state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the order, the batches and the repetitions in which events come: the rows are the same to the last byte."""
+"""The rows are the same to the last byte for any order, batches and repetitions of events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects that thin events have us fetch."""
+"""The objects to fetch for thin events."""
 
 from __future__ import annotations
 
