@@ -28,3 +28,12 @@ async def eventually(look: Callable[[], Awaitable[T | None]], *, seconds: float 
         assert time.monotonic() < deadline, f"nothing came within {seconds} s"
         await asyncio.sleep(every)
     return found
+
+
+async def until(fact: Callable[[], object]) -> None:
+    """Return as soon as the fact holds, while the event loop goes on; fail when it does not within the time."""
+
+    async def look() -> bool | None:
+        return True if fact() else None
+
+    await eventually(look)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tests.kafka import Stored, read_topic
+from tests.e2e.test_stripe_payment import records_about
 from tests.simulators.partner import lead, sign
 from tests.system import ADMIN, SERVICE
 from tests.waiting import eventually
@@ -43,13 +43,6 @@ async def deliver(http: aiohttp.ClientSession, system: System, **command: Any) -
         return answer.status, await answer.json(content_type=None)
 
 
-def records_of(system: System, topic: str, key: str, number: int) -> list[Stored]:
-    def enough(found: list[Stored]) -> bool:
-        return sum(record.key == key for record in found) >= number
-
-    return [record for record in read_topic(system.cluster, topic, until=enough) if record.key == key]
-
-
 async def test_a_lead_is_delivered_and_emitted_to_kafka(system: System, http: aiohttp.ClientSession, crm: Crm) -> None:
     body = lead(f"crm-{uuid4()}", "acme", name="Ada", phone="+49 30 1234")
     first = await send(http, system, "acme", body)
@@ -64,7 +57,7 @@ async def test_a_lead_is_delivered_and_emitted_to_kafka(system: System, http: ai
     assert found["version"] == 2
     assert crm.ids("/acme").count(lead_id) == 1
 
-    received, delivered = records_of(system, "lead.partner.events", lead_id, 2)
+    received, delivered = records_about(system, "lead.partner.events", lead_id, 2)
     assert (received.headers["ce_type"], received.value) == ("lead.partner.received", body)
     assert (delivered.headers["ce_type"], delivered.headers["ce_causationid"]) == ("lead.delivered", lead_id)
     assert json.loads(delivered.value)["attempt"] == 1
@@ -82,10 +75,10 @@ async def test_a_lead_whose_crm_is_down_is_tried_until_an_alert_is_raised(
     assert ["nextAttemptAt" in each and each["nextAttemptAt"] is not None for each in found["attempts"]] == [True, True, False]
     assert crm.ids("/down") == [lead_id] * 3
 
-    records = records_of(system, "lead.partner.events", lead_id, 5)
+    records = records_about(system, "lead.partner.events", lead_id, 5)
     kinds = [record.headers["ce_type"] for record in records]
     assert kinds == ["lead.partner.received", *["lead.delivery.failed"] * 3, "lead.delivery.exhausted"]
-    [alert] = records_of(system, "alert.events", lead_id, 1)
+    [alert] = records_about(system, "alert.events", lead_id, 1)
     assert json.loads(alert.value)["alert"] == "lead_delivery_exhausted"
 
     assert await deliver(http, system, leadId=lead_id, partnerId="down") == (200, {"delivered": False, "attempt": 4})

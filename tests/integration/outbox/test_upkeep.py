@@ -18,10 +18,10 @@ from outbox.upkeep import keep_partitions, keeping_days
 from runtime.database import make_pool
 from runtime.ids import id_at, time_of
 from runtime.service import running
-from tests.waiting import eventually
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 DAY: Final = timedelta(days=1)
 
@@ -84,13 +84,6 @@ def test_a_relay_with_a_wrong_clock_raises_one_alert_that_goes_out(
     assert abs(time_of(event_id) - datetime.now(UTC)) < timedelta(minutes=1)
     assert b"clock_skewed" in data
     assert b"3456000 s ahead of" in data
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    async def look() -> bool | None:
-        return fact() or None
-
-    await eventually(look)
 
 
 async def test_a_day_that_is_missing_is_made_within_seconds_and_a_run_that_failed_comes_again(

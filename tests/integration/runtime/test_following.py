@@ -17,10 +17,10 @@ from projections.endpoints import ENDPOINTS
 from projections.partner_store import PARTNERS
 from runtime import following as following_module
 from runtime.following import Followed, following
-from tests.waiting import eventually
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 _SEALED: Final = "insert into {table} values ('a', '{{}}', '', '', 1, now(), now(), 'test')"
 CHANGES: Final = {
@@ -55,13 +55,6 @@ async def view_of(database_url: str, table: str) -> AsyncIterator[Counted]:
     view = Counted(table)
     async with following(database_url, table, view):
         yield view
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    async def look() -> bool | None:
-        return fact() or None
-
-    await eventually(look)
 
 
 def _has(view: Counted, rows: int) -> bool:

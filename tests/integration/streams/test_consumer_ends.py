@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from streams.client import Client
 from streams.fetcher import Fetcher
-from tests.integration.streams.transporting import Handler, until
+from tests.integration.streams.transporting import Handler
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

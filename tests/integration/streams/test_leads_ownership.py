@@ -14,7 +14,7 @@ from streams.leads.role import Ownership
 from tests.integration.streams.delivering import Leads, leads_on, round_of
 from tests.simulators.crm import hang, status
 from tests.simulators.partner import lead
-from tests.waiting import eventually
+from tests.waiting import eventually, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -42,13 +42,6 @@ async def kept(owned: Ownership, busy: Callable[[], Collection[str]] = tuple) ->
 
 def held(owned: Ownership) -> set[str]:
     return {partner for partner in PARTNERS if owned.holds(partner)}
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    async def look() -> bool | None:
-        return fact() or None
-
-    await eventually(look)
 
 
 async def test_a_worker_alone_owns_all_partners_and_none_before_it_has_claimed_them(database_url: str) -> None:

@@ -6,8 +6,9 @@ import asyncio
 
 from outbox.lost import Loss
 from outbox.offsets import Place
-from tests.integration.streams.transporting import Bench, Handler, until
+from tests.integration.streams.transporting import Bench, Handler
 from tests.kafka import delete_records, recreate_topic
+from tests.waiting import until
 
 
 async def test_records_that_kafka_no_more_has_are_a_loss_and_the_rest_is_read(bench: Bench) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from outbox.offsets import Place
 from streams import transport
-from tests.integration.streams.transporting import TO_AND_FRO, Bench, Handler, Once, Slow, numbers_of, until
+from tests.integration.streams.transporting import TO_AND_FRO, Bench, Handler, Once, Slow, numbers_of
 from tests.kafka import make_topic
+from tests.waiting import until
 
 if TYPE_CHECKING:
     import pytest

@@ -11,7 +11,8 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from outbox.offsets import Place
 from streams.agents import BatchLimits
-from tests.integration.streams.transporting import BATCH, FETCH, Bench, Handler, numbers_of, until
+from tests.integration.streams.transporting import BATCH, FETCH, Bench, Handler, numbers_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,9 +24,10 @@ from streams.pages import _state
 from streams.processor import Processor
 from streams.records import OddHeaders
 from streams.unreadable import UNREADABLE
-from tests.integration.streams.transporting import Bench, Handler, numbers_of, until
+from tests.integration.streams.transporting import Bench, Handler, numbers_of
 from tests.kafka import delete_records, make_topic
 from tests.odd_records import CODECS, ODD_TEXT, Odd, batch_of, change_batch, sealed, write_batch
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from tests.kafka import commit_for
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -165,13 +165,6 @@ class Bench:
             return await self.committed() == wanted or None
 
         await eventually(look, every=0.05)
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    async def look() -> bool | None:
-        return fact() or None
-
-    await eventually(look)
 
 
 def numbers_of(records: Sequence[Record], partition: int) -> list[int]:
