@@ -48,7 +48,7 @@ async def test_a_call_is_recorded_with_who_what_when_and_its_answer(gateway: Gat
     }
 
 
-async def test_who_was_turned_away_is_noted_with_a_name_where_its_token_is_known(gateway: Gateway) -> None:
+async def test_a_refused_caller_is_recorded_with_a_name_if_its_token_is_known(gateway: Gateway) -> None:
     await gateway.get("/internal/v1/config", {"X-Internal-Token": "wrong"})
     await gateway.get(AUDIT, SERVICE)
     found = [(entry["status"], entry["reason"], entry.get("actor")) for entry in await audited(gateway)]
@@ -75,7 +75,7 @@ async def test_nothing_of_a_path_is_kept_that_a_caller_may_have_put_a_token_into
     assert {"pi_3Mtw…", str(unknown)} <= {*ids}
 
 
-async def test_what_is_no_call_of_anyone_is_not_noted(gateway: Gateway) -> None:
+async def test_requests_without_a_caller_are_not_recorded(gateway: Gateway) -> None:
     for path in ("/health/live", "/health/ready", "/metrics"):
         await gateway.get(path, {})
     assert await audited(gateway) == []
@@ -101,14 +101,14 @@ async def test_a_query_that_makes_no_sense_is_refused(gateway: Gateway, query: s
     assert (await gateway.get(AUDIT + query)).status == 400
 
 
-async def test_a_stopping_gateway_writes_what_it_has_noted(start_gateway: StartGateway) -> None:
+async def test_a_stopping_gateway_writes_its_queued_records(start_gateway: StartGateway) -> None:
     async with start_gateway() as gateway:
         for _ in range(20):
             await gateway.get("/internal/v1/config", SERVICE)
     assert len(await gateway.rows("audit_log")) == 20
 
 
-async def test_calls_made_while_postgres_was_away_are_noted_once_it_is_back(start_gateway: StartGateway, wire: Wire) -> None:
+async def test_calls_made_while_postgres_was_away_are_recorded_once_it_is_back(start_gateway: StartGateway, wire: Wire) -> None:
     async with start_gateway(DATABASE_URL=wire.url) as gateway:
         wire.cut()
         assert (await gateway.get("/internal/v1/config", SERVICE)).status == 503
@@ -121,7 +121,7 @@ async def test_calls_made_while_postgres_was_away_are_noted_once_it_is_back(star
         assert (row["status"], row["reason"]) == (503, "postgres_unavailable")
 
 
-async def test_what_waits_is_bounded(database_url: str) -> None:
+async def test_waiting_calls_are_limited(database_url: str) -> None:
     log = AuditLog(database_url, waiting_max=2)
     for _ in range(5):
         log.offer(Audited(id=new_id(), method="GET", path="/", status=200, trace_id="", duration_ms=0))

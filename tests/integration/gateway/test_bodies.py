@@ -124,7 +124,7 @@ def exactly(number: str) -> int | float:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-async def test_what_fits_the_schema_is_taken_and_nothing_else(route: Route, start_gateway: StartGateway) -> None:
+async def test_exactly_the_bodies_that_fit_the_schema_are_accepted(route: Route, start_gateway: StartGateway) -> None:
     name = next(
         operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         for item in DOCUMENT["paths"].values()

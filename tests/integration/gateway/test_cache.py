@@ -75,7 +75,7 @@ async def test_a_failed_command_is_answered_with_its_task(gateway: Gateway) -> N
         ({"patterns": ["a*a*a*a*a*a*b"]}, "field_invalid"),
     ],
 )
-async def test_what_is_refused_is_not_written_down(gateway: Gateway, body: Any, reason: str) -> None:
+async def test_a_refused_command_is_not_stored(gateway: Gateway, body: Any, reason: str) -> None:
     status, answer = await invalidate(gateway, body)
     assert (status, answer["reason"]) == (422, reason)
     assert await gateway.rows("outbox") == []

@@ -125,13 +125,13 @@ async def test_a_task_has_the_result_of_its_command(
         assert settled.items() >= outcome.items()
 
 
-async def test_a_task_that_nobody_opened_is_not_found(gateway: Gateway) -> None:
+async def test_a_task_that_was_never_opened_is_not_found(gateway: Gateway) -> None:
     for unknown in (new_id(), "0", "01234567-89ab-4def-8123-456789abcdef"):
         assert (await gateway.get(f"/internal/v1/tasks/{unknown}", SERVICE)).status == 404
     assert (await gateway.get(f"/internal/v1/tasks/{new_id()}", {})).status == 401
 
 
-async def test_nobody_is_remembered_who_has_stopped_waiting(database_url: str) -> None:
+async def test_a_caller_that_has_stopped_waiting_is_forgotten(database_url: str) -> None:
     settlements = Settlements(database_url)
     with settlements.expecting(new_id()), settlements.expecting(new_id()):
         assert len(settlements._waiting) == 2

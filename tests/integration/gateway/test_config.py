@@ -31,7 +31,7 @@ async def reason(response: aiohttp.ClientResponse) -> str:
     return str((await response.json())["reason"])
 
 
-async def test_what_is_set_is_read_one_by_one_and_all_together(gateway: Gateway) -> None:
+async def test_set_values_are_read_one_by_one_and_all_together(gateway: Gateway) -> None:
     answer = await change(gateway, "lead.max_attempts", 7)
     assert (answer.status, await answer.json()) == (200, {"key": "lead.max_attempts", "value": 7, "version": 1})
     await change(gateway, "shop.sms", {"paused": True})
@@ -101,7 +101,7 @@ async def test_version_zero_expects_an_unknown_key(gateway: Gateway) -> None:
     assert (await change(gateway, "unknown", 1, expectedVersion=1)).status == 409
 
 
-async def test_of_two_who_decided_on_one_version_one_wins(gateway: Gateway) -> None:
+async def test_of_two_changes_of_one_version_one_wins(gateway: Gateway) -> None:
     answers = await asyncio.gather(*(change(gateway, "k", n, expectedVersion=0) for n in range(8)))
     assert sorted(answer.status for answer in answers) == [200] + [409] * 7
 
@@ -147,7 +147,7 @@ async def test_a_change_that_makes_no_sense_is_refused(gateway: Gateway, body: b
 @pytest.mark.parametrize(
     "value", [r'"\\u0000"', r'"a\\\\u0000"', '{"\\\\u0000":[0.5,123456789012345678901234567890]}', "[" * 60 + "]" * 60]
 )
-async def test_what_only_looks_odd_is_kept_as_it_came(gateway: Gateway, value: str) -> None:
+async def test_an_unusual_value_is_kept_unchanged(gateway: Gateway, value: str) -> None:
     headers = ADMIN | {"Content-Type": "application/json"}
     response = await gateway.client.post(f"{gateway.internal}{PATH}", data=f'{{"key":"k","value":{value}}}', headers=headers)
     assert response.status == 200
@@ -231,7 +231,7 @@ async def test_a_follower_sees_a_change_by_itself(gateway: Gateway, database_url
         await eventually(lambda: _seen(followed, 8))
 
 
-async def test_a_follower_keeps_what_it_knew_while_postgres_is_away(start_gateway: StartGateway, wire: Wire) -> None:
+async def test_a_follower_keeps_its_values_while_postgres_is_away(start_gateway: StartGateway, wire: Wire) -> None:
     async with start_gateway() as gateway:
         await change(gateway, "lead.max_attempts", 3)
         async with config_view.following(wire.url) as followed:

@@ -79,7 +79,7 @@ async def test_a_failed_command_gives_the_reason(gateway: Gateway, reason: str, 
     "change",
     [{"leadId": "crm-1"}, {"leadId": None}, {"partnerId": "../etc"}, {"attempt": 0}, {"attempt": 2**40}, {"metadata": []}],
 )
-async def test_what_is_no_command_is_refused(gateway: Gateway, change: dict[str, Any]) -> None:
+async def test_a_body_that_is_no_command_is_refused(gateway: Gateway, change: dict[str, Any]) -> None:
     status, problem = await deliver(gateway, COMMAND | change)
     assert (status, problem["reason"]) == (422, "field_invalid")
     assert await gateway.rows("tasks") == []

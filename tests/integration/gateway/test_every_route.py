@@ -62,7 +62,7 @@ async def test_without_a_live_token_nothing_is_reached(gateway: Gateway) -> None
         )
 
 
-async def test_what_is_for_operators_is_for_no_service(gateway: Gateway) -> None:
+async def test_routes_of_operators_refuse_services(gateway: Gateway) -> None:
     names = {
         route.name: await status_and_reason(await call(gateway, route, "service")) for route in GUARDED if route.role == "admin"
     }

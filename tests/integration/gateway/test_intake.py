@@ -156,7 +156,7 @@ async def test_a_bad_row_alone_is_refused(intake: Intake, database: psycopg.Asyn
     assert await values(database, "select count(*) from outbox") == [6]
 
 
-async def test_a_request_that_gives_up_harms_nobody(intake: Intake) -> None:
+async def test_a_cancelled_request_harms_no_other(intake: Intake) -> None:
     hasty, patient = intake.record(make_received("evt_1")), intake.record(make_received("evt_2"))
     hasty.cancel()
     assert (await patient).outcome == "accepted"
@@ -182,7 +182,9 @@ async def test_beyond_the_bytes_of_the_waiting_list_likewise_until_they_are_writ
         assert (await intake.record(large[2])).outcome == "accepted"
 
 
-async def test_closing_commits_what_waits_and_takes_nothing_more(database_url: str, database: psycopg.AsyncConnection) -> None:
+async def test_closing_commits_waiting_deliveries_and_accepts_no_more(
+    database_url: str, database: psycopg.AsyncConnection
+) -> None:
     async with opened(database_url, batch_max=10) as intake:
         waiting = [intake.record(make_received(f"evt_{n}")) for n in range(100)]
         await intake.close()
@@ -238,7 +240,9 @@ async def test_two_gateways_with_the_same_copies_do_not_deadlock(database_url: s
     assert await values(database, "select count(distinct event_id) from webhook_deliveries where outcome = 'duplicate'") == [300]
 
 
-async def test_of_a_batch_only_what_has_no_day_is_refused(intake: Intake, database: psycopg.AsyncConnection) -> None:
+async def test_only_the_deliveries_of_a_batch_without_a_partition_are_refused(
+    intake: Intake, database: psycopg.AsyncConnection
+) -> None:
     """Around midnight, and after a clock change, one batch has events of several days."""
     today, later = (make_received(f"evt_{n}") for n in range(2))
     far = id_at(datetime.now(UTC) + timedelta(days=40))

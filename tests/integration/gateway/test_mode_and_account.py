@@ -145,7 +145,7 @@ async def test_a_restart_with_another_mode_takes_effect_and_a_replay_judges_by_i
         assert (figures(found), await pending(gateway)) == ({"state": "done", "matched": 1, "unchanged": 1}, [])
 
 
-async def test_what_verifies_later_is_judged_by_its_mode_too(start_gateway: StartGateway) -> None:
+async def test_a_delivery_verified_later_is_judged_by_its_mode_too(start_gateway: StartGateway) -> None:
     async with start_gateway(STRIPE_MODE="live") as gateway:
         await refused(gateway, 1)  # the simulator's events are of the test mode
     async with start_gateway(STRIPE_MODE="live", STRIPE_WEBHOOK_SECRET="whsec_wrong") as gateway:

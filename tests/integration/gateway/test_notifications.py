@@ -64,7 +64,7 @@ async def test_a_notification_without_a_token_is_refused(gateway: Gateway) -> No
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-async def test_a_contact_is_written_down_and_replaced_whole(gateway: Gateway, method: str) -> None:
+async def test_a_contact_is_stored_and_replaced_as_a_whole(gateway: Gateway, method: str) -> None:
     whole = {"email": "zoe@example.com", "phone": "+4915112345678", "push": "token-1", "optOuts": ["SMS", "EMAIL", "SMS"]}
     status, put = await ask(gateway, method, "contacts/u-1", whole)
     assert (status, put["userId"], put["optOuts"]) == (200, "u-1", ["EMAIL", "SMS"])
@@ -113,7 +113,7 @@ async def test_an_international_address_is_taken(gateway: Gateway) -> None:
     assert (await ask(gateway, "PUT", "contacts/u-1", {"email": "zoë@bücher.example"}))[0] == 200
 
 
-async def test_a_contact_that_nobody_wrote_down_is_not_found(gateway: Gateway) -> None:
+async def test_a_contact_that_was_never_stored_is_not_found(gateway: Gateway) -> None:
     status, problem = await ask(gateway, "GET", "contacts/u-2", None)
     assert (status, problem["reason"]) == (404, "not_found")
 

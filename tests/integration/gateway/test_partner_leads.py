@@ -130,7 +130,7 @@ async def test_an_odd_key_is_refused(gateway: Gateway, key: str) -> None:
         b'{"partnerId":"acme","externalLeadId":"1","payload":' + b'{"a":' * 3000 + b"1" + b"}" * 3001,
     ],
 )
-async def test_what_is_no_lead_is_refused(gateway: Gateway, body: bytes) -> None:
+async def test_a_body_that_is_no_lead_is_refused(gateway: Gateway, body: bytes) -> None:
     assert await reason_of(await send(gateway, body), 400) in ("event_malformed", "body_not_json")
     assert await gateway.rows("outbox") == []
 
@@ -169,6 +169,6 @@ async def test_without_postgres_a_lead_is_refused_and_may_come_again(start_gatew
         assert await eventually(sent_again) == 202
 
 
-async def test_nothing_is_known_of_a_lead_that_nobody_sent(gateway: Gateway) -> None:
+async def test_a_lead_that_was_never_sent_is_not_found(gateway: Gateway) -> None:
     for lead_id in ("019ab2f0-6c00-7abc-8def-0123456789ab", "nonsense"):
         assert (await gateway.get(f"/v1/admin/leads/{lead_id}")).status == 404

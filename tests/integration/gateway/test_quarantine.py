@@ -73,7 +73,7 @@ async def test_a_real_event_that_comes_after_a_flood_is_kept_and_recovered(start
         assert [bytes(row["data"]) for row in await gateway.rows("outbox where topic = 'webhooks.stripe'")] == [real]
 
 
-async def test_what_was_recovered_is_not_displaced(start_gateway: StartGateway) -> None:
+async def test_a_recovered_delivery_is_not_displaced(start_gateway: StartGateway) -> None:
     async with start_gateway(**OPEN, STRIPE_WEBHOOK_SECRET=ROTATED) as gateway:
         await flood([gateway] * 2, V4[:1] * ROOM, EVENTS[:ROOM], "t={now},v1=" + "0" * 64)
         await gateway.resources.rejections.flush()
@@ -88,7 +88,7 @@ async def test_what_was_recovered_is_not_displaced(start_gateway: StartGateway) 
     assert len({row["client"] for row in kept}) == ROOM - 1
 
 
-async def test_what_a_live_secret_has_signed_is_worth_most(start_gateway: StartGateway) -> None:
+async def test_a_delivery_signed_by_a_live_secret_is_worth_most(start_gateway: StartGateway) -> None:
     async with start_gateway(**OPEN) as gateway:
         await flood([gateway] * 2, V4[:ROOM], EVENTS[:ROOM], "t={now},v1=" + "0" * 64)
         await gateway.resources.rejections.flush()

@@ -83,7 +83,7 @@ async def test_a_burst_at_once_gets_its_rate_and_no_more(redis_server: str) -> N
     assert sum(passed) == 100
 
 
-async def test_who_is_limited_costs_redis_nothing_until_there_may_be_room(redis_server: str) -> None:
+async def test_a_limited_client_causes_no_call_of_redis_until_there_may_be_room(redis_server: str) -> None:
     client = next(CLIENTS)
     async with limited_by("20/hour", redis_server) as limited:
         assert sum([await passes(limited, client) for _ in range(25)]) == 20
@@ -146,7 +146,7 @@ async def test_a_client_over_the_rate_gets_429_and_another_does_not(start_gatewa
         assert len(await gateway.rows("webhook_deliveries")) == 4
 
 
-async def test_who_is_no_trusted_proxy_cannot_name_another_client(start_gateway: StartGateway) -> None:
+async def test_an_untrusted_proxy_cannot_name_another_client(start_gateway: StartGateway) -> None:
     async with start_gateway(RATE_LIMIT_WEBHOOKS="1/hour") as gateway:
         answers = [await gateway.post(Payment().succeeded(), X_Forwarded_For=f"198.51.100.{n}") for n in range(2)]
         assert [answer.status for answer in answers] == [200, 429]

@@ -71,7 +71,7 @@ async def test_an_event_is_committed_before_it_is_acknowledged(razorpay: Razorpa
     assert delivery["provider_event_id"] == "evt_1"
 
 
-async def test_old_and_new_secret_both_open_and_each_is_noted(razorpay: Razorpay) -> None:
+async def test_old_and_new_secret_are_both_accepted_and_each_use_is_recorded(razorpay: Razorpay) -> None:
     assert (await razorpay.post(Payment().captured())).status == 200
     assert (await razorpay.post(Payment().captured(), secret=OLD_SECRET)).status == 200
     noted = {row["secret_id"] for row in await razorpay.rows("webhook_deliveries")}
@@ -155,7 +155,7 @@ async def test_a_refusal_gives_the_reason_and_stores_no_event(
     assert await razorpay.rows("outbox") == []
 
 
-async def test_a_rejected_delivery_is_kept_with_what_proves_its_origin(
+async def test_a_rejected_delivery_is_kept_with_the_proof_of_its_origin(
     start_gateway: StartGateway,
 ) -> None:
     async with start_gateway(RAZORPAY_WEBHOOK_SECRET=SECRET) as gateway:

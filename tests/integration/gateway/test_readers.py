@@ -141,7 +141,7 @@ async def test_a_reader_sees_ids_and_states(start_gateway: StartGateway, databas
         assert (lead["externalLeadId"], lead["payload"], lead["attempts"][0]["status"]) == ("lead-1", "(masked)", 422)
 
 
-async def test_readers_tokens_rotate_and_are_listed_and_written_down(start_gateway: StartGateway, database_url: str) -> None:
+async def test_readers_tokens_rotate_and_are_listed_and_recorded(start_gateway: StartGateway, database_url: str) -> None:
     async with start_gateway(READ_API_TOKEN="next,reader") as gateway:
         for token in ("next", "reader"):
             assert (await gateway.get("/v1/admin/payments", {"X-Internal-Token": token})).status == 200
@@ -154,7 +154,7 @@ async def test_readers_tokens_rotate_and_are_listed_and_written_down(start_gatew
 
 
 @pytest.mark.parametrize("name", ["ADMIN_API_TOKEN", "INTERNAL_API_TOKEN"])
-async def test_a_readers_token_is_nobody_elses(start_gateway: StartGateway, name: str) -> None:
+async def test_a_readers_token_equal_to_another_token_is_refused(start_gateway: StartGateway, name: str) -> None:
     with pytest.raises(SettingsError, match="READ_API_TOKEN: has a secret of"):
         async with reading(start_gateway, **{name: "reader,other"}):
             pass

@@ -61,7 +61,7 @@ async def assert_account(database_url: str, *, kept: Sequence[Rejected], refused
 
 @pytest.mark.parametrize("why", UNSTORABLE)
 @pytest.mark.parametrize("place", [0, 7, 12])
-async def test_a_row_that_cannot_be_stored_costs_no_other_row_and_no_count(
+async def test_a_row_that_cannot_be_stored_loses_no_other_row_and_no_count(
     log: RejectedLog, database_url: str, why: str, place: int
 ) -> None:
     rows = [rejected() for _ in range(13)]

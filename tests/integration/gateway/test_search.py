@@ -89,7 +89,7 @@ async def test_documents_do_not_share_versions(gateway: Gateway) -> None:
         ({"version": "1"}, "field_invalid"),
     ],
 )
-async def test_what_is_refused_is_not_written_down(gateway: Gateway, change: dict[str, Any], reason: str) -> None:
+async def test_a_refused_command_is_not_stored(gateway: Gateway, change: dict[str, Any], reason: str) -> None:
     status, answer = await index(gateway, UPSERT | change)
     assert (status, answer["reason"]) == (422, reason)
     assert await gateway.rows("outbox") == await gateway.rows("search_documents") == []

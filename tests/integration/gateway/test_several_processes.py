@@ -128,7 +128,7 @@ async def test_one_that_is_killed_ends_the_whole_with_an_error(database_url: str
         assert await running.process.wait() == 1
 
 
-async def test_both_commit_what_they_took_before_they_end(database_url: str, wire: Wire) -> None:
+async def test_both_commit_their_accepted_deliveries_before_they_end(database_url: str, wire: Wire) -> None:
     async with two(wire.url) as running:
         wire.hold()
         sent = asyncio.create_task(running.deliver(30))

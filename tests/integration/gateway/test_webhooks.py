@@ -55,7 +55,7 @@ async def test_an_event_is_committed_before_it_is_acknowledged(gateway: Gateway)
     assert (delivery["trace_id"], delivery["secret_id"]) == (TRACE, Secret(SECRET).id)
 
 
-async def test_the_old_secret_still_opens_and_is_noted(gateway: Gateway) -> None:
+async def test_the_old_secret_is_still_accepted_and_its_use_is_recorded(gateway: Gateway) -> None:
     response = await gateway.post(succeeded(), secret=OLD_SECRET)
     assert response.status == 200
     assert [row["secret_id"] for row in await gateway.rows("webhook_deliveries")] == [Secret(OLD_SECRET).id]
@@ -90,7 +90,7 @@ THIN = b"""{"id": "evt_thin", "object": "v2.core.event", "type": "v1.invoice.pai
   "created": "2026-11-20T10:00:00.000Z", "related_object": {"id": "in_1", "type": "invoice", "url": "/v1/invoices/in_1"}}"""
 
 
-async def test_a_thin_event_is_stored_and_ignored_while_nobody_can_ask_for_what_it_names(gateway: Gateway) -> None:
+async def test_a_thin_event_is_stored_and_ignored_while_its_object_cannot_be_fetched(gateway: Gateway) -> None:
     response = await gateway.post(THIN)
     answer = await response.json()
     assert (response.status, answer["ignored"]) == (200, True)
@@ -201,7 +201,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(start_gatewa
         (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404, Reason.NOT_FOUND),
     ],
 )
-async def test_what_the_server_itself_refuses_is_a_problem_too(
+async def test_a_refusal_of_the_server_itself_is_a_problem_document_too(
     gateway: Gateway, request_text: bytes, status: int, reason: Reason
 ) -> None:
     answer = await raw(gateway.public, request_text)

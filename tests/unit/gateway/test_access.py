@@ -21,7 +21,7 @@ def admit(token: str | None, needed: Role) -> Caller:
 
 
 @pytest.mark.parametrize("secret", SERVICE)
-def test_every_live_service_token_opens_what_services_need(secret: Secret) -> None:
+def test_every_live_service_token_opens_the_routes_of_services(secret: Secret) -> None:
     assert admit(secret.value, "service") == Caller("service", secret.id)
 
 
@@ -53,7 +53,7 @@ def test_any_other_token_has_its_reason(token: str | None, needed: Role, reason:
 
 @pytest.mark.parametrize("needed", ["service", "admin"])
 @pytest.mark.parametrize("secret", READ)
-def test_every_live_token_of_a_reader_opens_what_changes_nothing(secret: Secret, needed: Role) -> None:
+def test_every_live_token_of_a_reader_opens_the_routes_that_change_nothing(secret: Secret, needed: Role) -> None:
     caller = gatekeeper.recognise(secret.value)
     check_role(caller, needed, readable=True)
     assert caller == Caller("reader", secret.id)

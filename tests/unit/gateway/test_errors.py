@@ -36,7 +36,7 @@ def test_every_reason_has_a_status_and_a_problem_body(reason: Reason) -> None:
         (504, Reason.INTERNAL_ERROR),
     ],
 )
-def test_what_the_server_refuses_by_itself_has_a_reason_of_ours(status: int, reason: Reason) -> None:
+def test_a_refusal_of_the_server_itself_has_a_reason_of_ours(status: int, reason: Reason) -> None:
     assert of_http(status).reason is reason
 
 

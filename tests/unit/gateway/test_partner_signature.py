@@ -106,7 +106,7 @@ def test_every_other_proof_is_refused(headers: tuple[tuple[str, str], ...], reas
         (lead(partner="a" * 65), Reason.EVENT_MALFORMED),
     ],
 )
-def test_a_body_that_names_nobody_is_malformed(body: bytes, reason: Reason) -> None:
+def test_a_body_without_a_partner_is_malformed(body: bytes, reason: Reason) -> None:
     assert reason_of(signed(sign_body(body, "acme-new")), body=body) is reason
 
 

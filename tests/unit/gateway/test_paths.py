@@ -22,7 +22,7 @@ from gateway.middlewares import short_id
         ("pi_3MtwBwLkdIwHu7ix28a3tqPa\n", None),
     ],
 )
-def test_only_what_is_surely_an_id_is_kept(text: str, kept: str | None) -> None:
+def test_only_texts_that_are_surely_ids_are_kept(text: str, kept: str | None) -> None:
     assert short_id(text) == kept
 
 

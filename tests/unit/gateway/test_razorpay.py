@@ -126,7 +126,7 @@ def test_a_type_without_a_handler_is_marked_so() -> None:
         (event("payment.captured", 10**15, payment={"id": "pay_1"}), Reason.EVENT_MALFORMED),
     ],
 )
-def test_what_is_no_event_is_refused(body: bytes, reason: Reason) -> None:
+def test_a_body_that_is_no_event_is_refused(body: bytes, reason: Reason) -> None:
     with pytest.raises(GatewayError) as refusal:
         translate(arrive(body))
     assert refusal.value.reason is reason
@@ -153,5 +153,5 @@ def outcome_of(body: bytes) -> Reason | None:
     return None
 
 
-def test_what_proves_the_origin_is_kept_of_a_rejected_delivery() -> None:
+def test_the_proof_of_origin_of_a_rejected_delivery_is_kept() -> None:
     assert RAZORPAY.kept_headers == ("X-Razorpay-Signature", "X-Razorpay-Event-Id")

@@ -42,7 +42,7 @@ def test_nothing_is_lost_of_either() -> None:
     assert [len(family.samples) for family in both] == [2 * len(family.samples) for family in one]
 
 
-def test_what_only_one_process_has_is_there_too() -> None:
+def test_metrics_of_only_one_process_are_included_too() -> None:
     text = merged({1: "# HELP a A.\n# TYPE a gauge\na 1.0\n", 2: "# HELP b B.\n# TYPE b gauge\nb 2.0\n"})
     assert 'a{gateway_process="1"} 1.0\n' in text
     assert 'b{gateway_process="2"} 2.0\n' in text

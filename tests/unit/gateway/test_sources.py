@@ -54,7 +54,7 @@ def test_every_mode_is_taken_by_default() -> None:
 
 
 @pytest.mark.parametrize("word", ["production", "LIVE", "true", "live,test", " "])
-def test_a_mode_that_nobody_knows_is_refused_by_name(word: str) -> None:
+def test_an_unknown_mode_is_refused_by_name(word: str) -> None:
     with pytest.raises(SettingsError) as caught:
         GatewaySettings.load(ENVIRON | {"STRIPE_MODE": word})
     assert caught.value.problems == ["STRIPE_MODE: one of 'live', 'test' or 'any' is expected"]
@@ -80,7 +80,7 @@ def test_whatever_an_event_names_an_account_fits_into_a_column_and_a_header(acco
     assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= 255)
 
 
-def test_a_mode_that_is_none_costs_no_more_than_its_event() -> None:
+def test_an_invalid_mode_loses_only_its_event() -> None:
     """Stripe promises a Boolean (https://docs.stripe.com/api/events/object), and money depends on it."""
     with pytest.raises(GatewayError) as refusal:
         STRIPE.receive(arrive(make_event(livemode="yes")))
@@ -88,7 +88,7 @@ def test_a_mode_that_is_none_costs_no_more_than_its_event() -> None:
 
 
 @pytest.mark.parametrize("marks", [{"account": 7}, {"context": ["acct_1"]}, {"api_version": 2026}, {"object": None}])
-def test_another_mark_that_is_none_costs_not_even_its_event(marks: dict[str, Any]) -> None:
+def test_another_invalid_mark_does_not_even_lose_its_event(marks: dict[str, Any]) -> None:
     received = STRIPE.receive(arrive(make_event(**marks)))
     assert (received.handled, received.event.account) == (True, None)
 

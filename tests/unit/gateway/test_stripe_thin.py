@@ -87,7 +87,7 @@ def test_it_goes_to_the_worker_only_if_its_object_is_folded_and_can_be_fetched(
         METER | {"related_object": METER["related_object"] | {"livemode": False}},  # type: ignore[operator]
     ],
 )
-def test_what_it_lacks_or_has_besides_does_no_harm(event: dict[str, Any]) -> None:
+def test_missing_and_additional_fields_do_no_harm(event: dict[str, Any]) -> None:
     assert received(event).ignored == "api_key_missing"
 
 
@@ -126,7 +126,7 @@ def test_its_time_is_read_in_any_offset_and_precision(created: str, moment: date
         METER | {"object": "v3.core.event"},
     ],
 )  # fmt: skip
-def test_what_is_none_is_malformed(event: dict[str, Any]) -> None:
+def test_an_invalid_thin_event_is_malformed(event: dict[str, Any]) -> None:
     with pytest.raises(GatewayError) as refusal:
         received(event)
     assert refusal.value.reason is Reason.EVENT_MALFORMED
@@ -144,13 +144,13 @@ def test_a_context_that_is_none_is_left_out(context: Any) -> None:
     assert received(METER | {"context": context}).event.account is None
 
 
-def test_a_snapshot_is_what_it_was() -> None:
+def test_a_snapshot_event_is_handled_with_or_without_the_api() -> None:
     snapshot = {"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1, "data": {"object": {}}}
     assert received(snapshot).ignored is None
     assert received(snapshot | {"type": "review.opened"}, fetches=True).ignored == "type_not_handled"
 
 
-def test_what_can_be_sent_again_is_what_goes_to_the_worker() -> None:
+def test_exactly_the_events_for_the_worker_can_be_sent_again() -> None:
     for fetches in (False, True):
         handles = stripe_source(fetches=fetches).handles
         assert (handles("invoice.paid"), handles("v1.invoice.paid"), handles("v1.billing.meter.created")) == (

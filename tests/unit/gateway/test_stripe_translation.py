@@ -81,7 +81,7 @@ def test_a_type_without_a_handler_is_marked_so() -> None:
         (make_event(created=-(10**15)), Reason.EVENT_MALFORMED),
     ],
 )
-def test_what_is_no_event_has_its_reason(body: bytes, reason: Reason) -> None:
+def test_a_body_that_is_no_event_has_its_reason(body: bytes, reason: Reason) -> None:
     assert reason_of(body) is reason
 
 
@@ -96,11 +96,11 @@ def test_what_is_no_event_has_its_reason(body: bytes, reason: Reason) -> None:
         *({"object": {"object": "thing", name: value}} for name in ("charge", "invoice", "payment_intent") for value in (5, [1])),
     ],
 )
-def test_an_object_that_nobody_knows_costs_not_even_its_event(data: Any) -> None:
+def test_an_unknown_object_does_not_even_lose_its_event(data: Any) -> None:
     assert translate(arrive(make_event(data=data))).provider_event_id == "evt_1"
 
 
-def test_half_of_a_surrogate_pair_costs_not_even_its_event() -> None:
+def test_half_of_a_surrogate_pair_does_not_even_lose_its_event() -> None:
     body = make_event(data={"object": {"object": "payment_intent", "id": "pi_1", "description": "x"}}).replace(
         b'"x"', rb'"\ud83d"'
     )

@@ -22,7 +22,7 @@ def rows(client: str, number: int, worth: Worth = Worth.EVENT, *, first: int = 0
     return [Row(UUID(int=first + n), client, worth, size) for n in range(number)]
 
 
-def test_one_client_may_have_all_the_room_that_nobody_else_needs() -> None:
+def test_one_client_may_use_all_room_that_no_other_needs() -> None:
     only = rows("a", 10)
     assert choose(only, 4) == only[:4]
 
@@ -42,14 +42,14 @@ CROWD = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Worth)), max_
 
 
 @given(crowd=CROWD, room=st.integers(0, 20), cut=st.integers(0, 40))
-def test_it_does_not_matter_how_many_writes_they_came_in(crowd: list[tuple[str, Worth]], room: int, cut: int) -> None:
+def test_the_number_of_writes_does_not_matter(crowd: list[tuple[str, Worth]], room: int, cut: int) -> None:
     """Each write chooses among kept and new rows: a row that an earlier write dropped would not be chosen now either."""
     everybody = [Row(UUID(int=n), client, worth) for n, (client, worth) in enumerate(crowd)]
     at_once = choose(everybody, room)
     assert choose(choose(everybody[:cut], room) + everybody[cut:], room) == at_once
 
 
-def test_what_waits_is_bounded_in_number_and_in_bytes_and_the_worthiest_stay() -> None:
+def test_waiting_rows_are_limited_in_number_and_bytes_and_those_of_most_worth_stay() -> None:
     waiting: Shortlist[Row] = Shortlist()
     [real] = rows("real", 1, first=10**6)
     gone = [left for row in [*rows("flood", 5000), real] for left in waiting.offer(row)]
