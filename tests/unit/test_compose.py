@@ -98,7 +98,7 @@ def test_every_setting_that_is_listed_reaches_every_process() -> None:
         assert {name for name in listed if found[process]["environment"].get(name) != f"given as {name}"} == set(), process
 
 
-def test_settings_that_used_to_be_lost_are_what_the_records_hold() -> None:
+def test_settings_that_used_to_be_lost_reach_the_settings_records() -> None:
     found = services(f"{SET}CACHE_KEY_PREFIX=shop:\nRETENTION_DAYS=7\nSTREAMS_BATCH=50\nPARTNER_ACME_SECRET=abc\n")
     assert CacheSettings.load(found["worker"]["environment"]).cache_key_prefix == "shop:"
     assert RelaySettings.load(found["relay"]["environment"]).retention_days == 7

@@ -88,9 +88,7 @@ async def test_the_gateway_listens_while_a_page_follows(
     await eventually(lambda: listening(0))
 
 
-async def test_a_gateway_that_is_full_lets_a_page_look_by_the_clock(
-    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_with_a_full_gateway_a_page_polls(gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_STREAMS_MAX", 1)
     async with following(gateway, database_url) as first, following(gateway, database_url) as second:
         await until_notified(first)

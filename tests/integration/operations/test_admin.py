@@ -58,7 +58,7 @@ def ids(items: Iterable[dict[str, Any]]) -> list[str]:
         ("/metrics", {}, 200),
     ],
 )
-async def test_a_token_opens_what_it_is_for(gateway: Gateway, path: str, headers: dict[str, str], status: int) -> None:
+async def test_a_token_opens_only_its_own_routes(gateway: Gateway, path: str, headers: dict[str, str], status: int) -> None:
     response = await gateway.get(path, headers)
     assert response.status == status
     assert response.headers["X-Trace-Id"]
@@ -100,7 +100,7 @@ async def test_filters_narrow_the_log(gateway: Gateway) -> None:
     assert (await gateway.get(f"{DELIVERIES}?outcome=lost")).status == 400
 
 
-async def test_a_delivery_names_what_it_is(gateway: Gateway) -> None:
+async def test_a_delivery_has_its_time_source_type_and_outcome(gateway: Gateway) -> None:
     [delivery_id] = await accepted(gateway)
     detail = await found(gateway, f"{DELIVERIES}/{delivery_id}")
     assert detail["receivedAt"].startswith(f"{time_of(new_id()):%Y-%m-%d}")

@@ -174,9 +174,7 @@ async def caused(gateway: Gateway, database_url: str) -> tuple[UUID, Event, Even
     return cause["id"], effect, last
 
 
-async def test_an_event_is_read_with_its_causes_its_consequences_and_what_they_touched(
-    gateway: Gateway, database_url: str
-) -> None:
+async def test_an_event_is_read_with_its_causes_its_consequences_and_their_objects(gateway: Gateway, database_url: str) -> None:
     cause, effect, last = await caused(gateway, database_url)
     detail = await (await gateway.get(f"/v1/admin/events/{effect.id}")).json()
     assert detail["event"]["id"] == str(effect.id)

@@ -203,9 +203,7 @@ def granted(kafka: SecuredKafka, rights: list[Right]) -> Iterator[dict[str, str]
         ),
     ],
 )
-def test_the_doctor_names_the_right_that_is_missing_and_on_what(
-    kafka: SecuredKafka, right: Right, level: str, words: str
-) -> None:
+def test_the_doctor_names_the_missing_right_and_its_resource(kafka: SecuredKafka, right: Right, level: str, words: str) -> None:
     with granted(kafka, ALL) as environ:  # the coordinator of the first group needs some time
         wait_until(lambda: any("may read and write every topic" in each.text for each in check_kafka(environ)))
         assert [each for each in check_kafka(environ) if "lacks the right" in each.text] == []

@@ -206,7 +206,7 @@ async def test_a_partner_whose_attempts_fail_in_number_and_share_is_an_alert(lea
     assert [data["subject"] for kind, data in await leads.emitted() if kind == "alert.raised"] == alerts
 
 
-async def test_the_breaker_leaves_a_dead_crm_alone_and_lets_one_probe_through(leads: Leads) -> None:
+async def test_the_breaker_stops_leads_to_a_dead_crm_and_allows_one_probe(leads: Leads) -> None:
     leads.crm.answers("/acme", status(500))
     await leads.take_in(*(lead(f"{n}") for n in range(30)))
     # The breaker uses the machine's clock: with a cool-down of zero it is half open at the next check.

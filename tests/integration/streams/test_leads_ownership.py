@@ -72,7 +72,7 @@ async def test_partners_of_a_dead_worker_go_to_the_others(database_url: str) -> 
         await until(lambda: len(held(stays)) == len(PARTNERS))
 
 
-async def test_a_partner_with_attempts_under_way_is_handed_over_when_they_have_ended(database_url: str) -> None:
+async def test_a_partner_with_attempts_in_flight_is_handed_over_when_they_have_ended(database_url: str) -> None:
     busy = {*PARTNERS}
     looks = 0
 

@@ -249,7 +249,7 @@ def test_the_client_with_the_most_connections_loses_its_oldest_first() -> None:
     assert choose_to_close(few + many, 3) == [many[0], many[1], few[0]]
 
 
-def test_no_connection_with_a_request_under_way_is_closed() -> None:
+def test_no_connection_with_a_request_in_flight_is_closed() -> None:
     busy, idle = waiting("a", 0, 1)
     busy.phase = Phase.REQUEST
     assert choose_to_close([busy, idle], 2) == [idle]

@@ -75,7 +75,7 @@ def test_an_event_is_of_the_account_it_names_or_of_the_last_one_of_its_context(
 
 
 @given(st.text(), st.text())
-def test_whatever_an_event_names_an_account_fits_into_a_column_and_a_header(account: str, context: str) -> None:
+def test_any_account_that_an_event_names_fits_into_a_column_and_a_header(account: str, context: str) -> None:
     found = account_of(account, context)
     assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= 255)
 

@@ -78,7 +78,7 @@ def test_a_secret_that_two_share_is_warned_of(tmp_path: Path) -> None:
     assert (level, "share" in text) == ("warn", True)
 
 
-def test_a_rotation_under_way_is_no_fault_but_has_an_end(tmp_path: Path) -> None:
+def test_a_rotation_in_progress_is_no_fault_and_its_end_is_advised(tmp_path: Path) -> None:
     [finding] = check_secrets(GOOD | {"ADMIN_API_TOKEN": f"{GOOD['ADMIN_API_TOKEN']},k9Lm3nBv7cXz5aSd1fGh"}, tmp_path)
     assert (finding.level, "2 live" in finding.text, "safeToDrop" in finding.act) == ("ok", True, True)
 

@@ -264,7 +264,7 @@ def test_unreadable_lines_of_a_file_are_reported_by_their_numbers(tmp_path: Path
         ("POSTGRES_PORT", "hunter2"), ("KAFKA_PORT", "99999"), ("WORKER_CACHE_PORT", "0"),
     ],
 )  # fmt: skip
-def test_what_libraries_and_compose_read_is_looked_at_as_the_file_has_it(tmp_path: Path, name: str, text: str) -> None:
+def test_variables_of_libraries_and_compose_are_checked_as_the_file_has_them(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / ".env").write_text(f"{name}={text}\n")
     found = review(tmp_path, provided=GOOD)
     assert named(found) == {name.upper()}

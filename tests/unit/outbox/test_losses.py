@@ -37,7 +37,7 @@ EMPTY: Final = {"t": TopicState("id-1", ())}
         "made anew", "made anew, and committed", "made anew, and was empty",
     ],
 )  # fmt: skip
-def test_a_loss_is_what_was_not_read_and_is_not_there(
+def test_a_loss_is_the_unread_records_that_no_longer_exist(
     span: Span, committed: int | None, before: dict[str, TopicState], now: dict[str, TopicState], loss: Loss | None
 ) -> None:
     found = list(losses_of("c", {P0: span}, {} if committed is None else {P0: committed}, before, now))

@@ -153,9 +153,7 @@ def test_after_a_refusal_that_may_pass_by_itself_the_relay_pauses(make: Callable
     assert (counts.resent, counts.postponed) == (1, 1)
 
 
-def test_a_try_has_one_row_under_way_and_the_others_follow_in_order_once_it_is_taken(
-    make: Callable[..., Bench], clock: Clock
-) -> None:
+def test_a_try_sends_one_row_and_the_others_follow_in_order_once_it_is_accepted(make: Callable[..., Bench], clock: Clock) -> None:
     bench = make([row(n, "forbidden") for n in range(1, 10)])
     bench.turns(4)
     for _ in range(3):
@@ -173,7 +171,7 @@ def test_a_try_has_one_row_under_way_and_the_others_follow_in_order_once_it_is_t
     assert bench.kafka.taken == [*range(1, 10)]
 
 
-def test_a_right_that_comes_between_two_requests_lets_nothing_overtake(make: Callable[..., Bench], clock: Clock) -> None:
+def test_no_row_overtakes_another_if_a_right_is_granted_between_two_requests(make: Callable[..., Bench], clock: Clock) -> None:
     bench = make([row(n, "forbidden") for n in range(1, 10)])
     bench.turns(4)
     clock.now += RETRY
@@ -216,7 +214,7 @@ def test_while_going_through_held_rows_the_loop_beats_and_can_be_ended(make: Cal
     assert (bench.beats, len(bench.session._held.ids)) == (11, 10)
 
 
-def test_what_is_looked_at_row_by_row_comes_before_a_try_unless_too_much_is_held(
+def test_rows_read_one_by_one_come_before_a_try_unless_too_many_are_held(
     make: Callable[..., Bench], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make([row(1, "forbidden"), *(row(n, "allowed") for n in range(2, 6))], 4)

@@ -75,7 +75,7 @@ def test_a_key_takes_no_nonsense_and_names_its_bounds(name: str) -> None:
 
 
 @given(st.sampled_from(NAMES), st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
-def test_whatever_the_value_it_is_in_force_or_the_default_is(name: str, value: Any) -> None:
+def test_any_value_is_in_force_or_replaced_by_the_default(name: str, value: Any) -> None:
     held = Config({name: value}).get(name, "default")
     assert held == (value if is_usable(name, value) and value is not None else "default")
 

@@ -39,7 +39,7 @@ typed = st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | st.from
 
 
 @given(st.text() | typed)
-def test_whatever_is_typed_is_a_moment_or_refused(text: str) -> None:
+def test_any_text_is_a_moment_or_refused(text: str) -> None:
     try:
         moment = moment_of(text, NOW)
     except ValueError:

@@ -142,7 +142,7 @@ async def test_a_server_that_is_away_is_retried_after_a_pause_however_often_the_
 
 
 @pytest.mark.parametrize(("grace", "ended"), [(None, True), (LIMIT, True), (0.0, False)])
-async def test_a_round_that_is_under_way_has_the_grace_to_end(grace: float | None, ended: bool) -> None:
+async def test_a_running_round_has_the_grace_period_to_end(grace: float | None, ended: bool) -> None:
     begun, release, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def run_once() -> float:

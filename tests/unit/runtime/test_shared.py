@@ -87,7 +87,7 @@ async def test_a_cancelled_caller_does_not_end_the_search_of_the_others() -> Non
     assert (await staying, search.searches) == (1, 1)
 
 
-async def test_it_ends_a_search_that_is_under_way() -> None:
+async def test_it_ends_a_running_search() -> None:
     search = Search()
     await search.shared.close()
     search.let.clear()

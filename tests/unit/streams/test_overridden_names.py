@@ -157,7 +157,7 @@ def test_polls_are_short_while_something_fetched_waits() -> None:
     assert made._fetch_max_wait_ms < at_rest
 
 
-def test_it_looks_for_new_positions_often_while_no_poll_is_under_way_which_would_wake_it() -> None:
+def test_it_checks_for_new_positions_often_while_no_poll_runs_that_would_wake_it() -> None:
     made: Any = object.__new__(OurFetcher)
     made._pending_tasks = {"poll"}
     at_rest = made._fetcher_timeout

@@ -38,7 +38,7 @@ def test_the_world_may_be_reached(address: str) -> None:
         "localhost", "",
     ],
 )  # fmt: skip
-def test_what_is_ours_or_odd_may_not(address: str) -> None:
+def test_internal_or_unusual_addresses_may_not_be_reached(address: str) -> None:
     assert not may_connect(address, ())
 
 

@@ -225,7 +225,7 @@ def test_a_released_authorisation_leaves_a_canceled_payment() -> None:
     assert payment_of(payment.capturable(), released, payment.canceled(START + 1)).status == "canceled"
 
 
-def test_an_amount_from_hearsay_gives_way_to_the_payments_own_whatever_the_time() -> None:
+def test_an_amount_from_another_object_is_replaced_by_the_payments_own_at_any_time() -> None:
     payment = Payment(amount=5000, currency="eur")
     link = Invoice().paid_by(payment.id, START + 99)
     assert payment_of(payment.created(), link).money.amount == 5000
