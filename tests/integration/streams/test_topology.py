@@ -124,9 +124,9 @@ def test_a_worker_that_waits_for_its_database_exposes_all_of_its_lag(kafka_topic
         wait_until(lambda: sum(exposed(web).values()) == before + 20, every=0.1)
         produce(kafka_topics, 9000)
         assert sum(exposed(web).values()) == before + 9020
-        page = worker_topology(web)
-        assert {(held.topic, held.partition): held.lag for held in page.process.partitions} == exposed(web)
-        assert page.topology.lag == before + 9020
+        answered = worker_topology(web)
+        assert {(held.topic, held.partition): held.lag for held in answered.process.partitions} == exposed(web)
+        assert answered.topology.lag == before + 9020
         page = requests.get(f"{web}/topology", headers={"Accept": "text/html"}, timeout=10)
         assert (page.status_code, f"{before + 9020:,}</td>" in page.text) == (200, True)
 
