@@ -76,7 +76,7 @@ def make_pool(
         await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement) | path))
 
     async def writable(connection: AsyncConnection) -> None:
-        # The pool drops a connection for which this raises; `target_session_attrs` leads the next one to the primary.
+        # The pool drops a connection for which this raises; `target_session_attrs` makes the next one reach the primary.
         check_writable(connection)
 
     path = {"search_path": search_path} if search_path else {}

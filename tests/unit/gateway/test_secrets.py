@@ -98,7 +98,7 @@ def test_every_secret_of_the_settings_is_there_newest_first() -> None:
         }
     )
     assert [
-        (each.setting, each.secret.value, each.position, each.of)
+        (each.setting, each.secret.value, each.position, each.number)
         for each in live_secrets(settings, known_senders(settings.partners))
     ] == [
         ("STRIPE_WEBHOOK_SECRET", "a", 0, 2),
