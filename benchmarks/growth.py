@@ -128,7 +128,9 @@ def _measure(scale: Scale, report: Report, result: Result) -> None:
     events = scale.count(EVENTS)
     with ExitStack() as stack:
         servers = ("postgres", "kafka", "redis")
-        sides = [_Side(name, stack.enter_context(system(*servers, report=report)), report) for name in ("empty", "history")]
+        retention = str(history.DAYS + 2)  # it takes hours: no midnight among them may take a day of the history away
+        systems = [stack.enter_context(system(*servers, report=report, RETENTION_DAYS=retention)) for _ in range(2)]
+        sides = [_Side(name, ours, report) for name, ours in zip(("empty", "history"), systems, strict=True)]
         empty, grown = sides
         written = history.write(grown.ours, scale.count(HISTORY), report)
         for _ in range(scale.rounds):
