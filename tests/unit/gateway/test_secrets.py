@@ -47,7 +47,7 @@ def test_it_is_not_while_it_is_used_within_the_overlap() -> None:
     assert found.why == "it was used within the overlap"
 
 
-def test_it_is_not_before_the_newest_is_in_use_for_a_full_overlap_even_if_nobody_uses_it() -> None:
+def test_it_is_not_before_the_newest_is_in_use_for_a_full_overlap_even_if_it_is_unused() -> None:
     """Until then an event from before the change may be delivered again with the old secret."""
     found = older(use(NEWEST, 23 * HOUR))
     assert not found.safe_to_drop
@@ -79,7 +79,7 @@ def test_the_use_of_another_setting_does_not_count() -> None:
     assert not older(use(NEWEST, 48 * HOUR, setting="RAZORPAY_WEBHOOK_SECRET")).safe_to_drop
 
 
-def test_what_was_used_and_is_configured_no_more_is_shown_as_gone() -> None:
+def test_a_used_secret_that_is_no_longer_configured_is_shown_as_gone() -> None:
     [_, gone] = states_of([LiveSecret(SETTING, NEWEST, 0, 1, DAY)], [use(OLDER, 3 * HOUR, 2 * HOUR, 7)], NOW)
     assert (gone.id, gone.configured, gone.position, gone.uses_last_hour) == (OLDER.id, False, None, 7)
 
