@@ -17,8 +17,8 @@ class Clients:
     """
     Distinguishes clients.
 
-    `X-Forwarded-For` is read from the right, up to the first address that is not a trusted proxy's: that one is the client. The
-    client may have invented everything to the left of it.
+    `X-Forwarded-For` counts only if a trusted proxy sent it. It is read from the right, up to the first address that is not a
+    trusted proxy's: that one is the client. The client may have invented everything to the left of it.
     """
 
     def __init__(self, trusted: Sequence[Network] = (), *, ipv6_prefix: int = 64) -> None:

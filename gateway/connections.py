@@ -2,7 +2,8 @@
 The connections of one listener: how long the gateway waits for each client, and which are closed when there are too many.
 
 Anyone can open many connections and send nothing. This must not take the place of other clients. So, to make room, the
-gateway closes only connections on which the client has to act: of the client with the most of them, the oldest.
+gateway closes only connections on which the client has to act: of the client with the most of them, the one that has waited
+longest for its client.
 """
 
 from collections import Counter
@@ -17,9 +18,9 @@ from gateway.errors import GatewayError, Reason
 
 log = structlog.get_logger()
 
-_BATCH: Final = 16  # this part of all connections is closed at once, since the choice has to read each of them
+_BATCH: Final = 16  # the limit divided by this is the number closed at once, since the choice has to read every connection
 _QUIET: Final = 10.0  # seconds between two log lines about closed connections
-_WIRE: Final = 8  # one request may take so many times the largest body on the wire, with its head and its chunks
+_WIRE: Final = 8  # one request may take this many times the largest body on the wire, with its head and its chunks
 
 
 class Limits(NamedTuple):
@@ -134,7 +135,7 @@ class Guest:
 
 
 def choose_to_close(guests: Iterable[Guest], number: int) -> list[Guest]:
-    """Choose `number` connections to close: of the clients with the most of them, those that have waited longest."""
+    """Choose `number` connections to close: of the clients with the most of them, those that have waited longest for it."""
     turns: Counter[str] = Counter()
     ranked: list[tuple[int, float, Guest]] = []
     for guest in sorted((each for each in guests if each.waited_for), key=lambda each: -each.began):

@@ -52,7 +52,7 @@ async def ready(request: web.Request) -> web.Response:
     if schema.unfit:
         raise GatewayError.of(*schema.unfit)
     if schema.found is None or not request.app[INTAKE].ready:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is unavailable")
     if fault := request.app[DAYS].fault:
         raise GatewayError(*fault)
     await request.app[SIBLINGS].check(request.path)

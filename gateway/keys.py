@@ -48,7 +48,7 @@ RECORDED: Final = web.RequestKey("recorded", bool)
 DAYS: Final = web.AppKey("days", Days)
 SCHEMA: Final = web.AppKey("schema", SchemaWatch)
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
-"""Set once the process is asked to stop."""
+"""Set once the stop of the process is requested."""
 SIBLINGS: Final = web.AppKey("siblings", Siblings)
 REFUSAL_LOG: Final = web.AppKey("refusal_log", RefusalLog)
 LOOPS: Final = web.AppKey("loops", Sequence[Heartbeat])

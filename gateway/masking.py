@@ -40,7 +40,7 @@ async def mask_for_readers(request: web.Request, handler: Handler) -> web.Stream
 
 
 def masked(value: Any, personal: AbstractSet[str]) -> Any:
-    """The decoded JSON with its personal fields masked: a list becomes empty, any other value becomes `MASK`."""
+    """The decoded JSON with its personal fields masked: null stays, a list becomes empty, any other value becomes `MASK`."""
     match value:
         case dict():
             return {name: _mask(each) if name in personal else masked(each, personal) for name, each in value.items()}

@@ -42,7 +42,7 @@ def refusing_outages() -> Iterator[None]:
     try:
         yield
     except UNAVAILABLE as error:
-        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer") from error
+        raise GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is unavailable") from error
     except CheckViolation as error:
         if is_missing_day(error):
             raise GatewayError(Reason.PARTITION_MISSING, "the day has no partition yet") from error

@@ -20,7 +20,7 @@ _DELIVERIES: Final = "deliveries to partners"
 
 
 class Shared(NamedTuple):
-    """Two variables with the same secret; `gives_access` is True if one of them is a token, which gives access by itself."""
+    """Two variables with the same secret; `gives_access` is True if one is a token or an API key, which is enough by itself."""
 
     first: str
     other: str

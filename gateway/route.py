@@ -143,7 +143,7 @@ class Route(NamedTuple):
     source: str = ""  #: The source of the webhooks that it receives, if its name is another.
     personal: frozenset[str] = frozenset()  #: The fields of its answers that hold personal data, which is masked for a reader.
     raw: bool = False  #: True if it returns received bytes unchanged, which no reader may see.
-    answer_texts: Mapping[int, str] = MappingProxyType({})  #: Descriptions of answers by status, if not their records'.
+    answer_texts: Mapping[int, str] = MappingProxyType({})  #: Texts of answers by status, in place of their records'.
 
     @property
     def text(self) -> str:

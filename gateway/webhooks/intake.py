@@ -140,7 +140,7 @@ class Intake:
 
     def _unavailable(self) -> GatewayError:
         stops = GatewayError(Reason.STOPPING, "the gateway stops")
-        return stops if self._closing.is_set() else GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
+        return stops if self._closing.is_set() else GatewayError(Reason.POSTGRES_UNAVAILABLE, "Postgres is unavailable")
 
     async def _run(self, lane: _Lane) -> None:
         """Serve the lane over one connection, and reconnect after each failure."""
@@ -185,7 +185,7 @@ class Intake:
                 await self._wait_for_work(lane, connection)
 
     async def _wait_for_work(self, lane: _Lane, connection: AsyncConnection) -> None:
-        """Wait for work or for data on the socket, and test the connection meanwhile: a frozen server sends nothing."""
+        """Wait for work or for data on the socket; after the limit, test the connection: a frozen server sends nothing."""
         lane.wakeup = self._loop.create_future()
         self._idle.append(lane)
         self._loop.add_reader(socket := connection.fileno(), lane.wake)
@@ -251,7 +251,7 @@ class Intake:
             self._hand_out(batch, outcomes)
 
     async def _write_days(self, connection: AsyncConnection, batch: list[Waiting]) -> None:
-        """Write the events of each day that has a partition; at midnight, or after a clock change, a batch has several days."""
+        """Write the events of each day that has a partition; at midnight, or after a clock change, there may be several."""
         days: dict[date, list[Waiting]] = {}
         for waiting in batch:
             days.setdefault(time_of(waiting.received.event.id).date(), []).append(waiting)
@@ -294,7 +294,7 @@ class Intake:
             self._usable.set()
         else:
             self._usable.clear()
-            self._refuse_waiting(Reason.POSTGRES_UNAVAILABLE, "Postgres does not answer")
+            self._refuse_waiting(Reason.POSTGRES_UNAVAILABLE, "Postgres is unavailable")
 
     def _refuse_waiting(self, reason: Reason, detail: str) -> None:
         self._waiting.fail_all(reason, detail)
