@@ -68,8 +68,8 @@ def make_pool(
     A pool that connects to nothing until it is opened; its connections are in autocommit mode.
 
     A transaction of a process that was stopped or is gone ends within the lease, and with it the locks on rows that others wait
-    for. With a `search_path` the connections see only the tables of those schemas. `statement` limits each statement; None does
-    not.
+    for. With a `search_path` the connections see only the tables of those schemas. `statement` limits each statement; with None
+    there is no limit.
     """
 
     async def bound(connection: AsyncConnection) -> None:

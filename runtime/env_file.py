@@ -74,6 +74,6 @@ def _doubt(binding: Binding) -> str | None:
 
 
 def _line(binding: Binding) -> int:
-    """Return the line of a binding, of whose text the blank lines before it are a part."""
+    """Return the number of the line of the binding itself: its text begins with the blank lines before it."""
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that request a process to stop; SIGHUP only if it was not ignored before, as `nohup` does."""
+    """Return the signals that request the stop of a process; SIGHUP only if it was not ignored before, as `nohup` does."""
     hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, signal.SIGINT, *hang_up]
 

@@ -159,7 +159,7 @@ def _secrets_in(url: str, *, whole: bool) -> Iterator[str]:
 
 
 def _cut(password: str) -> Iterator[str]:
-    """The password, and its parts as a parser sees them that mistakes one of its characters for a delimiter."""
+    """The password, and the parts that a parser makes of it if it mistakes one of the characters for a delimiter."""
     yield password
     for cut in _DELIMITERS.finditer(password):
         yield from (password[: cut.start()], password[cut.end() :], password[cut.start() :])

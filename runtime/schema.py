@@ -160,7 +160,7 @@ class SchemaWatch:
         return self._looked.wait(seconds)
 
     def wait_fit(self, stop: Stop) -> bool:
-        """Wait until the process can work, or is requested to stop; return whether it can work."""
+        """Wait until the process can work, or its stop is requested; return whether it can work."""
         while not self.fits and not stop.requested:
             stop.wait(_TURN)
         return self.fits

@@ -98,7 +98,7 @@ class _BlockingSession(Connection):
 
 
 def _is_refused(error: OperationalError) -> bool:
-    """Return whether the server requested a password; its message that the password is wrong is in its own language."""
+    """Return whether the server requested a password; the text of its refusal is in the server's own language."""
     return bool(error.pgconn and error.pgconn.used_password)
 
 
@@ -154,7 +154,7 @@ async def wait(connection: AsyncConnection, seconds: float, lease: timedelta, wo
     """
     every = lease.total_seconds() / KEEPALIVES
     while seconds > 0 and not (woken and woken.is_set()):
-        # The server has sent a notification or ended the connection; the statement fails if it is the latter.
+        # If the server has ended the connection, and not only sent a notification, this statement fails.
         await readable(connection, min(seconds, every))
         await connection.execute("select 1")
         seconds -= every

@@ -238,7 +238,7 @@ def is_utf8(text: str) -> bool:
 
 
 def _fault(text: str) -> str | None:
-    """The fault of a text that is not UTF-8, or is in quotation marks: some readers of env files keep them."""
+    """The fault of a text that is not UTF-8, or has a quotation mark at an end: some readers of env files keep it."""
     if not is_utf8(text):
         return "is not UTF-8"
     quoted = text[:1] in _QUOTES or text[-1:] in _QUOTES

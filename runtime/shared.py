@@ -38,9 +38,8 @@ class Shared(Generic[Value]):
             self._search = asyncio.create_task(self._look())
             self._search.add_done_callback(_retrieve_error)
         search = self._search
-        done, _ = await asyncio.wait(
-            [search], timeout=self._patience
-        )  # a cancelled caller does not cancel the search of the others
+        # Not `wait_for`: a caller that is cancelled, or waits no longer, must not cancel the search of the others.
+        done, _ = await asyncio.wait([search], timeout=self._patience)
         return search.result() if done else self._known
 
     async def close(self) -> None:
