@@ -87,7 +87,7 @@ _USERS_MAX: Final = 3  # contacts whose payments and messages are searched for a
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A thing that the id names, or that belongs to a user whom the id names."""
+    """A thing that the id names, or that belongs to the trace or the user that it names."""
 
     kind: Kind  #: The kind of the thing.
     id: str  #: Its id.

@@ -32,7 +32,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     replay_id: UUID  #: The id of the replay.
     state: State  #: The current state; `failed` if a part of it failed.
     matched: int  #: Deliveries that the filters match: the sum of `waiting`, `inFlight`, `processed`, `unchanged` and `failed`.
-    waiting: int  #: Number of deliveries that are not processed yet.
+    waiting: int  #: Number of deliveries that the replay has not reached yet.
     enqueued: int  #: Number of deliveries that were sent to Kafka again.
     in_flight: int  #: Number of deliveries that were sent to Kafka again, and are not handled yet.
     processed: int  #: Number of deliveries that their workers have handled.
