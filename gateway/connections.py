@@ -135,7 +135,7 @@ class Guest:
 
 
 def choose_to_close(guests: Iterable[Guest], number: int) -> list[Guest]:
-    """Choose `number` connections to close: of the clients with the most of them, those that have waited longest for it."""
+    """Choose `number` connections to close: of the clients with the most of them, those that wait longest for their client."""
     turns: Counter[str] = Counter()
     ranked: list[tuple[int, float, Guest]] = []
     for guest in sorted((each for each in guests if each.waited_for), key=lambda each: -each.began):

@@ -214,7 +214,7 @@ class KafkaSettings(KafkaClientSettings):
 
 
 def _conflicts(given: Mapping[str, str], protocol: Protocol | None, mechanism: Mechanism | None) -> Iterator[str]:
-    """Yield the settings that are missing, or would be ignored, so that a connection only seemed to be secured."""
+    """Yield the settings that are missing, or would be ignored, so that a connection would only seem to be secured."""
     if protocol is None or ("KAFKA_SASL_MECHANISM" in given and mechanism is None):
         return  # the field itself is wrong
     sasl, tls = protocol.startswith("SASL_"), protocol.endswith("SSL")
