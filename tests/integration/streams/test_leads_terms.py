@@ -172,6 +172,6 @@ async def test_leads_of_a_removed_partner_fail_with_an_alert(leads: Leads) -> No
             await Registry(Seals(KEYS), {}, LOOPBACK).remove(connection, "ACME")
         await refresh(leads, roster)
         [lead_id] = await leads.take_in(lead())
-        dispatcher._strangers_at = 0.0  # it searches for leads of unknown partners only now and then
+        dispatcher._unknown_at = 0.0  # it searches for leads of unknown partners only now and then
         await round_of(dispatcher)
     assert [row["error"] for row in await leads.attempts(lead_id)] == ["crm_not_configured"]
