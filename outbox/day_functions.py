@@ -17,8 +17,8 @@ _CHECK: Final = """
     RAISE EXCEPTION '% is no daily table', parent;
   END IF;"""
 _FUNCTIONS: Final = {
-    # Postgres compresses values above 2 KB and moves them out. A provider's body is often a little larger: that would be a tenth
-    # of the work of intake and relay, for little gain.
+    # Postgres compresses and moves out values of rows above 2 KB. A provider's body is often a little larger: that would be a
+    # tenth of the work of intake and relay, for little gain.
     "day_create(parent text, day date, lower uuid, upper uuid)": """
   EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)%s', partition, parent,
     CASE parent WHEN 'outbox' THEN ' WITH (toast_tuple_target = 8160)' ELSE '' END);

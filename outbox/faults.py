@@ -85,6 +85,6 @@ class Faults:
         return f"Kafka does not answer at {kafka.servers}: {text} ({error.args[0].str()}); see {settings}"
 
     def explain(self, kafka: Cluster, client: AdminClient) -> Fault:
-        """Return the last fault that the client reported; without one, the listener expects another protocol."""
+        """Return the last fault that the client reported; without one, the listener probably expects another protocol."""
         client.poll(0)  # a client calls `error_cb` only from within `poll`
         return with_certificate_cause(kafka, self.last or _NO_ANSWER)

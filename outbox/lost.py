@@ -1,8 +1,8 @@
 """
 Finds records that Kafka lost before a consumer read them, by its commits and by the ends of the logs now and before.
 
-Retention, a lost disk or an operator may remove the beginning of a log; a broker that comes back with an older disk loses its
-end; a topic that is created again loses both. A consumer whose offset is gone continues elsewhere, and reports nothing.
+Retention, a lost disk or an operator may remove the beginning of a log; if a broker comes back with an older disk, the end
+is lost; if a topic is created again, both are. A consumer whose offset is gone continues elsewhere, and reports nothing.
 A gap that is reported twice is stored once, and raises one alert.
 """
 

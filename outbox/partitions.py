@@ -23,7 +23,7 @@ DAILY: Final = ("outbox", "webhook_deliveries", "consumed", "tasks", "audit_log"
 """The tables that have a partition for each day."""
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)
-_LOCK_TIMEOUT: Final = "40ms"  # intake waits behind a DETACH that waits for its locks, so it gives up soon and is tried again
+_LOCK_TIMEOUT: Final = "40ms"  # a DETACH that waits for its locks makes intake wait, so it soon gives up and is tried again
 _TRIES: Final = 5
 _PAUSE: Final = 0.2  # seconds between two tries, in which intake goes on and a reader's statement may end
 
@@ -55,7 +55,7 @@ def maintain(
     connection: Connection, now: datetime, retention: timedelta, *, grace: timedelta = GRACE, all_due: bool = False
 ) -> Upkeep:
     """
-    Create the days from the retention's first to a week ahead, detach earlier ones, and drop those detached before the grace.
+    Create the days from the retention's first to a week ahead, detach earlier ones, and drop those detached for the grace time.
 
     `now` is Postgres' time. The cut-off moves one day at a time, unless `all_due`. The connection is in autocommit mode.
     """

@@ -56,7 +56,7 @@ outbox = Table(
     Column("account", Text),
     # The provider's endpoint by which a webhook came, if not by the plain path.
     Column("endpoint", Text),
-    # Finds the events that an event caused. A webhook has no cause and so no entry: the index costs it nothing.
+    # Finds the events that an event caused. One from outside has no cause and so no entry: the index costs a webhook nothing.
     Index("outbox_causation_id_idx", "causation_id", postgresql_where=text("causation_id is not null")),
     postgresql_partition_by="RANGE (id)",
 )

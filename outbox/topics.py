@@ -31,8 +31,8 @@ def ensure(kafka: Cluster, replication: int = 1, insync: int | None = None) -> E
     """
     Create the topics that are missing, and add partitions to those that have too few; never remove any.
 
-    A new one has `replication` copies, of which `insync` must have a record before it is acknowledged; by default as many as the
-    brokers' own setting. Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
+    A new one has `replication` copies, of which `insync` must have a record before it is acknowledged; without `insync` the
+    brokers' own setting applies. Raises BrokerError with reason `kafka_unavailable` or `topic_refused`.
     """
     faults = Faults()
     admin = AdminClient(faults.client(kafka) | {"socket.connection.setup.timeout.ms": 5000})

@@ -66,7 +66,7 @@ async def last_usable(connection: AsyncConnection, key: str) -> Any:
 
 
 async def in_force(connection: AsyncConnection, key: str, default: _Value) -> _Value:
-    """Read the value of one key that is in force."""
+    """Read the value in force of one key."""
     entry = await read(connection, key)
     value = decoded(entry.value) if entry else None
     if not is_usable(key, value):
@@ -92,7 +92,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def read_history(
     connection: AsyncConnection, key: str | None, *, first: UUID, before: UUID, limit: int
 ) -> tuple[list[Change], bool]:
-    """Read a page of the changes of one key or of all, `first` <= id < `before`, newest first; True if there are more."""
+    """Read a page of the changes of one key or of all, `first` <= id < `before`, newest first, and True if there are more."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         values = {"key": key, "first": first, "before": before, "limit": limit + 1, "bytes": PAGE_BYTES}
         rows = await (await cursor.execute(_HISTORY, values)).fetchall()

@@ -75,7 +75,7 @@ class Endpoints(Followed, Mapping[str, Endpoint]):
         return len(self._all)
 
     def is_uncertain(self, place: str) -> bool:
-        """Return true if this process cannot have the endpoint's secrets now: a signature that fails may be right."""
+        """Return true if this process may lack the endpoint's current secrets: a signature that fails may be right."""
         return self._view.is_uncertain(place)
 
     def follow(self, newest: PartnerSettings) -> None:

@@ -2,8 +2,8 @@
 The lists of current state, newest first: payments, subscriptions, invoices, leads and notifications.
 
 A page reads one index from where the page before ended, and skips rows that do not match. It reads no more than `ROWS_READ_MAX`
-rows, so that its cost does not grow with the table: where few rows match, a page is short or even empty, and `last` is where the
-next one begins.
+rows, so that its cost does not grow with the table: where few rows match, a page is short or even empty, and the next one
+begins after `last`.
 """
 
 from collections.abc import Collection, Mapping
@@ -86,7 +86,7 @@ def statement(which: List[Any], names: Collection[str], *, onward: bool) -> str:
         scope.append(f"({', '.join(which.order)}) < ({', '.join(f'%(last_{name})s' for name in which.order)})")
     scope += [which.walks[name] for name in names if name in which.walks]
     few = [which.few[name] for name in names if name in which.few]
-    # The few rows are found before anything else: the planner would read the whole order in the hope to find them early.
+    # The few rows are found before anything else: the planner would read the whole order in the hope of finding them early.
     source = f"(select * from {which.table} where {' and '.join(few)} offset 0) few" if few else which.table
     tests = [which.tests[name] for name in names if name in which.tests]
     late = [which.joined_tests[name] for name in names if name in which.joined_tests]

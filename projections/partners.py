@@ -75,7 +75,7 @@ async def read_partner(connection: AsyncConnection, partner: str) -> PartnerView
 
 
 class Pause(NamedTuple):
-    """True if the leads of a partner are held back, and what decides that: the configuration overrides the terms."""
+    """`paused` is true if the leads of a partner are held back; `by` decides that: the configuration overrides the terms."""
 
     paused: bool
     by: Literal["configuration", "terms"]

@@ -208,7 +208,8 @@ def _alone(aggregate: str, table: Table) -> Read:
     return _one(table, select(*_columns(table), table.c.id.label("id"), _events(aggregate, table).label("events")))
 
 
-# A reference belongs to another payment once that one is paid under it. Before that, the requested amount is compared.
+# A reference belongs to another payment once that one is paid under it. Before that, the requested amount is compared with the
+# expected one.
 _OURS: Final = or_(reconciliations.c.payment_id.is_(None), reconciliations.c.payment_id == payments.c.id)
 _SOURCE: Final[FromClause] = payments.outerjoin(
     reconciliations, and_(reconciliations.c.reference == payments.c.reference, _OURS)

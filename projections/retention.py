@@ -1,7 +1,7 @@
 """
 The retention of business records: leads with their attempts and events, the keys of leads, and notifications.
 
-Only settled records are deleted, one batch in a transaction, so that a year of them at the first run blocks nothing. The
+Only settled records are deleted, one batch per transaction, so that a year of them at the first run blocks nothing. The
 deduplication keeps its row of a deleted lead: a copy that comes later is still a duplicate.
 """
 

@@ -58,7 +58,7 @@ class Roster(Followed, Mapping[str, Partner]):
         return len(self._all)
 
     def is_uncertain(self, key: str) -> bool:
-        """Return true if this process cannot have the partner's secrets now: a signature that fails may be right."""
+        """Return true if this process may lack the partner's current secrets: a signature that fails may be right."""
         return key not in self._environment and self._view.is_uncertain(key)
 
     def follow(self, newest: PartnerSettings) -> None:

@@ -103,7 +103,7 @@ class SealedRows(NamedTuple, Generic[Terms, Vault]):
         return self._row(found) if found else None
 
     async def read_for_update(self, connection: AsyncConnection, key: str) -> Row[Terms] | None:
-        """Read one row and lock it until the open transaction ends."""
+        """Lock the id of a row until the open transaction ends, and read the row."""
         await connection.execute(_LOCK, (self.noun, key))
         return await self.read(connection, key)
 

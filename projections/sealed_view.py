@@ -42,7 +42,7 @@ class SealedView(Generic[Terms, Vault]):
         """Set by the owner once it has taken the first rows over."""
 
     def is_uncertain(self, key: str) -> bool:
-        """Return true if this process cannot have the row's secrets now."""
+        """Return true if this process may lack the row's current secrets."""
         return not self.read.is_set() or key in self._unreadable
 
     def follow(self, seals: Seals) -> None:
