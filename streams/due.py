@@ -32,8 +32,8 @@ UNWRITABLE: Final = "outcome_unwritable"
 _IDLE_ROUNDS: Final = 2
 """Rounds without work after which a sender is at rest; in one of them it has read the next due time."""
 _AT_REST_MAX: Final = 15.0
-"""The longest pause of a sender at rest in seconds, unless a claim is shorter. So the sender reads of a claim that another
-worker has made meanwhile before that claim ends. All other due rows are notified, or their time was read before."""
+"""The seconds of a pause at rest, unless a claim is shorter. So the sender reads of a claim that another worker has made
+meanwhile before that claim ends. Of all other due rows it is notified, or it has read their time before."""
 _LATE: Final = 0.001  # seconds after the next due time at which a round begins, so that the row is due by any clock
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
 

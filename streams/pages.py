@@ -3,11 +3,10 @@ The pages of a worker's web server, which show all roles of its process.
 
 The server has no authentication, and so listens on loopback unless the settings name another address.
 
-Faust's own pages are off. Its `/` counts messages, which are chunks here, so ours counts the events too. Its `/assignment/`, in
-place of which there is ours, and `/router/` read its own assignor, which a worker without tables does not use: both would always
-be empty.
-`/table/` shows data; `/graph/` needs Graphviz, and draws the inside of Faust; the lag of `/performance/` is one too many for
-every partition.
+Faust's own pages are off. Its `/` counts messages, which are chunks here, so ours counts the events too. Its `/assignment/`,
+which ours replaces, and its `/router/` read Faust's own assignor, which a worker without tables does not use: both would always
+be empty. `/table/` shows data; `/graph/` needs Graphviz, and draws the inside of Faust; the lag of `/performance/` is one too
+many for every partition.
 """
 
 import os

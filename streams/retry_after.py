@@ -33,6 +33,6 @@ def parse_http_date(text: str) -> datetime | None:
     """Parse a time as HTTP writes it; one without a zone is in UTC."""
     for form in _HTTP_DATES:
         with suppress(ValueError):
-            moment = datetime.strptime(text, form)  # noqa: DTZ007  # the next line adds it
+            moment = datetime.strptime(text, form)  # noqa: DTZ007  # the next line adds the zone
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None

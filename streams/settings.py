@@ -27,7 +27,7 @@ from schemas.credentials import KEY_OF_STRIPE
 from schemas.partners import PartnerSettings
 
 LANE_SIZE: Final = 25
-"""Events for each of which a batch gets another lane; for fewer, another transaction costs more than it saves."""
+"""The number of events for which a batch gets another lane; for fewer, another transaction costs more than it saves."""
 
 
 class StreamSettings(KafkaSettings):
@@ -61,7 +61,7 @@ class StreamSettings(KafkaSettings):
 
     @property
     def lane_size(self) -> int:
-        """Events for each of which a batch gets another lane, as this role does it."""
+        """The number of events for which a batch of this role gets another lane."""
         return LANE_SIZE
 
 
@@ -129,6 +129,6 @@ class LeadSettings(StreamSettings, DeliverySettings):
     lead_breaker_cooldown: Duration = timedelta(seconds=10)
     """The length of the first such pause; it doubles with every probe that fails."""
     lead_probe_max: Timeout = timedelta(minutes=5)
-    """The longest such pause before the CRM is tried again, whenever its leads are due."""
+    """The longest such pause: after it one lead is sent as a probe, even before it is due."""
     lead_poll: Poll = timedelta(milliseconds=200)
     """The time between two looks for due leads; while none is due, 15 s or until a notification."""

@@ -51,7 +51,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     """
     Record a dead letter and its event, in the open transaction; returns False if the record was dead-lettered before.
 
-    An event that decodes is marked as handled too: only the operator may have it handled again, and not a copy of it. If it is a
+    An event that decodes is marked as handled too: no copy of it is handled, unless an operator retries the letter. If it is a
     command, its task has failed. If it was set aside before and retried, the letter names the earlier one.
     """
     trace = continue_trace(event.traceparent if event else None)

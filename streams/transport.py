@@ -138,7 +138,7 @@ class Consumer(driver.Consumer):
 
     @override
     def ack(self, message: Message) -> bool:
-        """Count an acknowledgement only in the generation of the message, and unless its log has started again since."""
+        """Count an acknowledgement only in the generation of the message, and only if its log has not started again since."""
         if not self.is_current(message.generation_id):
             return False
         chunk: Any = message.value

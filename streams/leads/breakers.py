@@ -33,7 +33,7 @@ class Breaker:
         self._longest = longest.total_seconds()
         self._trips = 0
         self.failures = 0
-        """In a row."""
+        """The failed attempts in a row."""
         self.open_until: float | None = None
 
     def state(self, now: float) -> State:
@@ -132,7 +132,7 @@ class Breakers:
         return self._pulled.pop(lead_id, None)
 
     def next_try(self, partners: Iterable[str]) -> float | None:
-        """Return the seconds until the first blocked CRM of these partners may be tried, or None if none is blocked."""
+        """Return the seconds until the next blocked CRM of these partners may be tried, or None if none has yet to wait."""
         moment, now = time.monotonic(), self._now()
         known = {*partners}
         waits = [(until - now).total_seconds() for partner, until in self._held.items() if partner in known]
@@ -161,7 +161,7 @@ class Breakers:
         """
         Make the next lead due for each partner whose CRM is to be probed; return whether there was such a lead.
 
-        `idle` are the partners to which attempts may begin while none is under way.
+        `idle` are the partners to which attempts may begin while none is under way: their due leads are claimed already.
         """
         before = len(self._pulled)
         for partner in idle:

@@ -53,7 +53,7 @@ def guarded_socket(allowed: Sequence[Network]) -> Callable[[AddrInfoType], socke
 
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
-_READ_MAX: Final = 2 * EXCERPT_MAX  # in the excerpt, redaction would not recognise a secret that is cut off
+_READ_MAX: Final = 2 * EXCERPT_MAX  # redaction would not recognise a secret that the end of the excerpt cuts
 UNSENT: Final = Answer(error=INTERRUPTED)
 """The answer of an attempt whose claim ran out before the lead was sent: the worker was suspended."""
 _NOT_CONFIGURED: Final = Answer(error="crm_not_configured")

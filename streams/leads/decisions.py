@@ -106,7 +106,7 @@ def given_up(interruptions: int, policy: Policy) -> bool:
 
 
 def fallback_decision(answer: Answer, failures: int, now: datetime, policy: Policy) -> Decision:
-    """Decide if `decide` itself fails: likewise, but with the longest pause."""
+    """Decide in place of `decide` when that fails: likewise, but with the longest pause."""
     if answer.delivered:
         return Delivered()
     return Exhausted() if failures + 1 >= policy.max_attempts else RetryAt(now + min(policy.longest, RETRY_AFTER_MAX))

@@ -58,7 +58,7 @@ def money(amount: int | None, currency: str | None) -> Money:
 
 class Total(NamedTuple):
     """
-    The amount that a provider reports as given back of a payment by a moment: Unix seconds, and minor units.
+    The amount of a payment that a provider reports as refunded by a moment: Unix seconds, and minor units.
 
     `after_failures` is true if it excludes the refunds that failed in the same second: a total that comes with a new refund is
     older than a failure of that second, and a total that comes with any other change is younger.
@@ -219,7 +219,7 @@ def user_in(notes: Notes) -> str | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Return the text to keep of a merchant's value; None if it is no text, or one that is too long for an index."""
+    """Return a merchant's text, or whole number as text; None for any other value, or if it is too long for an index."""
     if (number := whole(value)) is not None:
         value = str(number)
     return value if isinstance(value, str) and 0 < len(value) <= TEXT_MAX else None

@@ -98,7 +98,7 @@ class Documents:
         return detail
 
     async def _ensure(self) -> None:
-        """Put the template, and make an index under the alias unless an operator has put one there."""
+        """Put the template, and make an index under the alias if none is there, such as one that an operator has put there."""
         indices = self._client.indices
         try:
             await indices.put_index_template(
