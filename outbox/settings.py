@@ -25,16 +25,16 @@ class RetentionSettings(DatabaseSettings):
     retention_days: int = Field(default=30, ge=1, le=3650)
     """Days for which raw payloads, the delivery log and consumed marks are kept."""
     retention_grace: Grace = timedelta(days=1)
-    """How long a day beyond RETENTION_DAYS is kept out of use, and can come back, before it is dropped."""
+    """How long a day beyond RETENTION_DAYS is detached, and can be attached again, before it is dropped."""
 
 
 class TopicSettings(KafkaSettings):
     """The settings of the topics that `tallyhook topics ensure` creates, with which the doctor compares existing topics."""
 
     kafka_replication_factor: int = Field(default=1, ge=1, le=100)
-    """Brokers that keep a copy of each record; 3 where the cluster has them."""
+    """Copies of each record in new topics, on as many brokers; set 3 if the cluster has that many."""
     kafka_min_insync_replicas: int | None = Field(default=None, ge=1, le=100)
-    """Copies without which nothing is acknowledged; 2 of 3 lets a broker be away. Unset, the brokers' own default applies."""
+    """Copies that must exist before Kafka acknowledges a record; with 2 of 3 one broker may be away. Unset: the brokers' own."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:

@@ -31,7 +31,7 @@ stripe_fetches = Table(
     Column("kind", Text, nullable=False),
     Column("object_id", Text, nullable=False),
     Column("why", Text, nullable=False),
-    # The type of that event, as Stripe names it: the object does not state all of it.
+    # The type of that event, as Stripe names it: some types state something that the object does not.
     Column("cause", Text, nullable=False),
     # Unix seconds by Stripe's clock: the answer must be of a later second.
     Column("after", BigInteger, nullable=False),

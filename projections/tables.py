@@ -4,8 +4,8 @@ Current state of payments, refunds, disputes, subscriptions and invoices.
 `state` is the fold's own record, from which the typed columns are derived; the columns serve reads, joins and CHECK constraints.
 `version` counts the provider's events behind a row, so it is the same in whatever order they came.
 
-`livemode` and `account` are what the events state. The account is no part of a key: what has a row here has an id that the
-provider has made. Of the objects that Stripe copies from one account to another, customers alone keep their ids
+`livemode` and `account` are what the events state. The account is no part of a key: every object with a row here has an id that
+the provider has made. Of the objects that Stripe copies from one account to another, customers alone keep their ids
 (https://support.stripe.com/questions/data-that-can-be-copied-between-stripe-accounts), and they have no row.
 """
 
