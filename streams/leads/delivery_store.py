@@ -69,7 +69,7 @@ async def renew(connection: AsyncConnection, leads: Collection[Claimed], until: 
 
 
 # A due lead that is `delivering` was claimed by a worker that died, or hangs: its attempt ends as interrupted. If that happens
-# to leads again and again, one of them may be the cause, so they are sent one at a time, and it can interrupt no other one.
+# to leads again and again, one of them may be the cause, so they are sent one at a time: it then interrupts none of the others.
 _CLAIM: Final = f"""
 with room as (
   select * from unnest(%(partners)s::text[], %(free)s::int4[], %(sizes)s::int8[], %(idle)s::bool[])

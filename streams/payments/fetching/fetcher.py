@@ -91,7 +91,7 @@ class Fetcher:
         self._holds = 0
 
     def fetching(self, hold: Hold | None = None) -> Service:
-        """Return the service; an object that is being fetched when it is closed is due again when the claim ends."""
+        """Return the service; an object that is being fetched when the service is closed is due again when its claim ends."""
 
         async def turn() -> float:
             await self._report_backlog()
