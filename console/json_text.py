@@ -12,7 +12,7 @@ from typing import Final
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _OPENED_BY: Final = {"}": "{", "]": "["}
 _DEEPEST: Final = 32
-"""The maximum indentation; at deeper levels there would be more spaces than text."""
+"""The number of levels that are indented; at deeper ones there would be more spaces than text."""
 
 
 def indented(text: str) -> str:

@@ -31,7 +31,7 @@ COOKIE: Final = "tallyhook_console"
 FORM_FIELD: Final = "form_token"
 FORM_HEADER: Final = "X-Form-Token"
 OPEN: Final = ("/console/static/", "/console/sign-in")
-"""The paths that are served without a session."""
+"""The beginnings of the paths that are served without a session."""
 _FOR_ALL: Final = ("/console/sign-out",)
 """The paths to which every role may POST."""
 _HEADERS: Final = {

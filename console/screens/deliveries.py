@@ -39,7 +39,7 @@ async def delivery(request: web.Request) -> web.Response:
 
 
 async def detail(request: web.Request) -> web.Response:
-    """Show one delivery: the reason for its refusal, if any, its headers and its body."""
+    """Show one delivery: why it was refused and whether the present secrets would accept it, its headers and its body."""
     return await _one(request, "_delivery.html")
 
 

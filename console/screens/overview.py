@@ -29,7 +29,7 @@ from runtime.shared import Shared
 _SPAN: Final = timedelta(days=1)
 _HOURS: Final = timedelta(hours=3)
 """The period of the chart. `GET /v1/admin/stats` has longer periods, in larger buckets."""
-_FRESH: Final = 4.0  # seconds; the page reloads after five
+_FRESH: Final = 4.0  # seconds; the page reloads its parts at most every five
 _PATIENCE: Final = 5.0
 _LIMIT: Final = 60.0
 

@@ -52,7 +52,7 @@ class PartnerNow(NamedTuple):
 
     @property
     def state(self) -> State | None:
-        """The most serious state that applies; None if the partner has no waiting leads."""
+        """The most serious state that applies; None if the CRM is called and no lead waits."""
         if self.pause.paused:
             return "paused"
         if self.view.opened_at:

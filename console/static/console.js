@@ -70,8 +70,8 @@ document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.suc
 addEventListener("pagehide", unfollow);
 addEventListener("pageshow", follow);
 
-// A part with an interval does not reload while the page is hidden, or while a detail in it is open or has the focus. An answer that
-// arrives then would close the detail, so it is dropped.
+// A part with an interval does not reload while the page is hidden, or while a detail in it is open or something in it has the
+// focus. An answer that arrives then would close the detail, so it is dropped.
 const isInUse = (part) => part.matches("[hx-trigger*=every]") && part.querySelector("details[open], :focus-visible");
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
