@@ -109,7 +109,7 @@ def _look(view: PartnerView, partner: Partner | None, now: datetime) -> Iterator
     if view.opened_at and view.probe_at:
         act = f"inform the partner; once it is back, `tallyhook partners probe {view.partner}`"
         text = (
-            f"{_waiting(view)}: its CRM ({crm}) has failed {view.failures} times in a row ({view.error}) and is left alone"
+            f"{_waiting(view)}: its CRM ({crm}) has failed {view.failures} times in a row ({view.error}), and has not been called"
             f" since {view.opened_at:%H:%M:%S} UTC, tried next at {view.probe_at:%H:%M:%S} (table lead_breakers)"
         )
         yield (fail if view.waiting else warn)(LEADS, text, act, "partner-down")

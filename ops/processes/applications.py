@@ -99,7 +99,7 @@ class Resources(NamedTuple):
 
 @asynccontextmanager
 async def opened(settings: GatewaySettings, siblings: Siblings | None = None) -> AsyncIterator[Resources]:
-    """Open the resources, which connect by themselves; at the end commit the waiting webhooks, and close everything."""
+    """Open the resources, which connect by themselves; at the end write everything that is queued, and close all."""
     intake = Intake(
         settings.database_url,
         waiting_max=settings.intake_waiting_max,
