@@ -15,7 +15,7 @@ from schemas.partners import key_of
 
 
 class Change(NamedTuple):
-    """The call that changes a pause: its id, the public id of its caller's token, and its span in the trace."""
+    """The call that changes a pause: its id, who made it (a token's public id, or a user at a shell), and its trace."""
 
     id: UUID
     by: str
@@ -27,7 +27,7 @@ async def pause(connection: AsyncConnection, registry: Registry, partner: str, c
     Hold the partner's leads back or release them, in the open transaction; returns the pause that is in force then.
 
     A value of the configuration takes precedence over the terms, so it is changed if it exists; if only that value held the leads
-    back, it is reset to its default. Raises OperationError `not_found`, and SealError if the terms cannot be sealed.
+    back, it is reset to its default. Raises OperationError: `not_found`, or if the secrets cannot be opened or sealed.
     """
     key = key_of(partner)
     row = await PARTNERS.read_for_update(connection, key)

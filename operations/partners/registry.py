@@ -82,7 +82,7 @@ class Registry(NamedTuple):
         Add or change the partner of this id in the open transaction; `faults` were found before.
 
         A new partner gets a signing secret, and one with a CRM also a secret for it.
-        Raises OperationError with every fault, and SealError if no key can seal.
+        Raises OperationError: with every fault, or if the secrets cannot be opened or sealed.
         """
         key = key_of(partner)
         row = await PARTNERS.read_for_update(connection, key)
@@ -105,7 +105,7 @@ class Registry(NamedTuple):
     async def add_secret(
         self, connection: AsyncConnection, partner: str, kind: SecretKind, value: str | None, by: str
     ) -> Changed:
-        """Add a secret before the others of its kind, a new one unless a value is given. Raises OperationError, SealError."""
+        """Add a secret before the others of its kind, a new one unless a value is given. Raises OperationError."""
         row = await self._existing(connection, partner)
         vault = self._table.open(row)
         if len(vault.of(kind)) >= SECRETS_MAX:
@@ -117,7 +117,7 @@ class Registry(NamedTuple):
         return Changed(await self._table.write(connection, row, NewState(row.id, row.terms, vault, by)), vault, tuple(made))
 
     async def drop_secret(self, connection: AsyncConnection, partner: str, secret_id: str, by: str) -> Changed:
-        """Drop a secret: it verifies and signs nothing from then on. Raises OperationError, SealError."""
+        """Drop a secret: it verifies and signs nothing from then on. Raises OperationError."""
         row = await self._existing(connection, partner)
         vault = self._table.open(row)
         kind = next((kind for kind in FIELDS if any(kept.secret.id == secret_id for kept in vault.of(kind))), None)
