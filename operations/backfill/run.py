@@ -62,7 +62,7 @@ class Report(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class BackfillRequest(NamedTuple):
-    """The request: without `types`, all events that a worker handles; at most `rate` events a second are recorded."""
+    """The request: events of this mode, of `types` or of all handled types; at most `rate` events a second are recorded."""
 
     since: datetime
     until: datetime

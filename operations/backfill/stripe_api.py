@@ -20,7 +20,7 @@ from schemas.foreign_json import UNREADABLE, Decoder
 LISTED_FOR: Final = timedelta(days=30)
 """Stripe lists an event for this long."""
 TYPES_MAX: Final = 20
-"""One list can be narrowed to this number of types."""
+"""The maximum number of types to which one list can be narrowed."""
 _PAGE: Final = 100
 _RETRIES: Final = 4
 _UNREACHABLE: Final = (

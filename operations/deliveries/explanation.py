@@ -46,7 +46,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """
     The circumstances of the delivery.
 
-    `skew` is the median of the seconds between signing and arrival, over the source's refused deliveries of the last hour.
+    `skew` is the median of the seconds between signing and arrival, over the source's refused deliveries of the hour before.
     `recoverable` is true if the current settings would accept the delivery. `accepted` has the traits (mode and account) of the
     events that were accepted from the source recently. `mode` is the mode of the events that are wanted from the source.
     """

@@ -61,7 +61,7 @@ class QuietState:
         self._until = 0.0
 
     def is_unchanged(self, offsets: Offsets, topics: list[str]) -> bool:
-        """Return whether topics and offsets are unchanged. Raises BrokerError."""
+        """Return whether topics and offsets are unchanged; false once a minute, so that commits are read. Raises BrokerError."""
         if self._known is None or time.monotonic() >= self._until:
             return False
         return self._known == (offsets.topic_ids(topics), offsets.spans(topics))

@@ -37,7 +37,7 @@ from streams.payments.fetching.store import ORIGIN
 
 DifferenceKind = Literal["missing_here", "missing_there", "differs", "unreadable"]
 LISTED_MAX: Final = 1000
-"""The number of differences that are listed; all of them are counted."""
+"""The maximum number of differences that are listed; all of them are counted."""
 _TRIES: Final = 3
 _LOOK_EVERY: Final = 0.5  # seconds
 _PAGE: Final = 500

@@ -113,7 +113,7 @@ def deleted(compared: Compared, object_id: str, ours: Row, at: datetime, account
     """
     Return the provider's side of a deleted draft invoice (https://docs.stripe.com/api/invoices/delete).
 
-    Return None for any other object: it cannot have been deleted, so the key is one of another account or mode.
+    Return None for any other object: it cannot have been deleted, so the key, the account or the mode is a different one.
     """
     if compared.kind != "invoice" or ours["status"] != "draft":
         return None

@@ -45,8 +45,8 @@ def webhooks(
     """
     Replay the deliveries that match all options; at least one filter is required.
 
-    Accepted deliveries are sent to Kafka again with the same ids, so effects are not repeated. Rejected deliveries are verified
-    again with the present secrets of the gateway. A running gateway does the work.
+    Deliveries that were not rejected are sent to Kafka again with the same ids, so effects are not repeated. Rejected ones are
+    verified again with the present secrets of the gateway. A running gateway does the work.
     """
     if dry_run:
         found = with_database(lambda connection: _preview(connection, asked.filters))
