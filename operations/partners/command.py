@@ -49,7 +49,8 @@ def probe(
     """
     Try a partner's CRM now with one lead, and close its breaker if the CRM works again; otherwise exit with 1.
 
-    It is the next lead that waits, and a failure does not count as one of its attempts. If no lead waits, the breaker is closed.
+    It is the next lead that waits; if it was not due yet, a failure does not count as one of its attempts. If no lead waits,
+    the breaker is closed.
     """
     import msgspec
 
