@@ -128,7 +128,7 @@ def _measure(scale: Scale, report: Report, result: Result) -> None:
     events = scale.count(EVENTS)
     with ExitStack() as stack:
         servers = ("postgres", "kafka", "redis")
-        retention = str(history.DAYS + 2)  # it takes hours: no midnight among them may take a day of the history away
+        retention = str(history.DAYS + 2)  # the run takes hours, and no midnight in it may remove a day of the history
         systems = [stack.enter_context(system(*servers, report=report, RETENTION_DAYS=retention)) for _ in range(2)]
         sides = [_Side(name, ours, report) for name, ours in zip(("empty", "history"), systems, strict=True)]
         empty, grown = sides

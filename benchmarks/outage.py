@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EVENTS: Final = 720_000
 _PROCESSES: Final = ("relay", WORKER, "gateway")
 _SMALL: Final = 0.05
-"""The part of the backlog after which memory is measured too: it fills every buffer, so any further growth is a leak."""
+"""The part of the backlog after which memory is measured too: it fills every buffer, so further growth depends on the events."""
 _LIMIT: Final = 3600.0  # seconds
 _LED_WITHIN: Final = 60.0  # seconds
 _LOOK_EVERY: Final = 0.25  # seconds

@@ -1,7 +1,7 @@
 """
 The last release and this one alternately, round by round, each on its own servers: the change of a figure on the same machine.
 
-Any benchmark can be run in this way, since it only has to start another `tallyhook`. Its other programs (pgbench, a bare
+Any benchmark can be run in this way, since it only has to start another `tallyhook`. The other programs (pgbench, a bare
 loop) are measured in both turns, and show by how much the machine itself has changed between them.
 """
 
