@@ -154,5 +154,5 @@ def _since() -> dict[str, Any]:
 
 
 def _lost(table: str, text: str) -> Finding:
-    act = f"`tallyhook rebuild {_NAMES.get(table, table)} --dry-run` shows which rows come back; workers may run"
+    act = f"`tallyhook rebuild {_NAMES.get(table, table)} --dry-run` shows which rows are restored; workers may run"
     return fail(AREA, text, act, "rebuild")

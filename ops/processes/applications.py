@@ -198,7 +198,7 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
         if not live.source.endpoint
     }
     settings.on_change(partial(_renew, receptions, resources.senders))
-    strangers: dict[str, Reception] = {
+    unknown: dict[str, Reception] = {
         provider.name: _reception(
             LiveSource(unknown_source(plain_source(provider, settings), resources.senders.endpoints), ()),
             settings, resources, watched=False,
@@ -206,7 +206,7 @@ def build_public(settings: GatewaySettings, resources: Resources) -> web.Applica
         for provider in providers()
     }  # fmt: skip
     make = partial(_reception, settings=settings, resources=resources)
-    app[ENDPOINT_RECEPTIONS] = EndpointReceptions(resources.sources, make, strangers)
+    app[ENDPOINT_RECEPTIONS] = EndpointReceptions(resources.sources, make, unknown)
     serve(app, [*HEALTH, *(route for route in WEBHOOKS if route.source or route.name in receptions)])
     return app
 

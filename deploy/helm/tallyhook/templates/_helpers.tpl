@@ -134,7 +134,7 @@ spec:
         {{- end }}
       {{- end }}
       {{- with .probed }}
-      # A process that waits for a server is alive and not ready. Live is one whose loops turn, which it reports itself after a minute.
+      # A process that waits for a server is alive and not ready. It is live while its loops run; it reports a loop that has stopped for a minute.
       startupProbe:
         httpGet: {path: /health/live, port: {{ . }}}
         periodSeconds: 2
