@@ -9,7 +9,7 @@ from topology.view import AgentView, EdgeView, TopicView, Topology
 
 _ROW_GAP: Final = 16.0
 OUTBOX: Final = "outbox"
-"""The box between the gateway and the relay, where the state of Postgres is known."""
+"""The box between the gateway and the relay, drawn if the caller has the state of Postgres."""
 _CALLERS, _DOOR, _IN, _FIRST, _PRODUCED, _SECOND, _REACHED = range(7)
 
 
@@ -167,14 +167,14 @@ class Station(NamedTuple):
 
 
 class Way(NamedTuple):
-    """The way from the gateway's commit to Kafka, as Postgres knows it."""
+    """The way from the gateway's commit to Kafka, as stored in Postgres."""
 
     outbox: Station
     relay: Station
 
 
 def draw(topology: Topology, mine: frozenset[tuple[str, int]] = frozenset(), way: Way | None = None) -> Drawing:
-    """Draw everything that has an edge, mark the partitions in `mine`, and add the outbox where the state of the way is known."""
+    """Draw everything that has an edge, mark the partitions in `mine`, and with the state of the way add the outbox."""
     tied = {name for edge in topology.edges for name in (edge.source, edge.target)}
     agents = [agent for agent in topology.agents if agent.name in tied]
     boxes = [Box(OUTBOX, *_STORE)] if way else []
@@ -186,7 +186,7 @@ def draw(topology: Topology, mine: frozenset[tuple[str, int]] = frozenset(), way
     shapes += [_topic(topology, topic, corners[topic.name], mine) for topic in topology.topics]
     curves = [_curve(edge, ends, topology) for edge, ends in zip(topology.edges, placed.ways, strict=True)]
     if way:
-        shapes = [_told(shape, way.relay) if shape.kind == "relay" else shape for shape in shapes]
+        shapes = [_with_state(shape, way.relay) if shape.kind == "relay" else shape for shape in shapes]
         shapes.append(_store(corners[OUTBOX], way.outbox))
         curves += _stored({shape.name: shape for shape in shapes})
     curves.sort(key=lambda curve: (curve.kind != "trouble", curve.level != "none"))
@@ -204,15 +204,15 @@ def _agent(agent: AgentView, corner: Point) -> Shape:
 
 def _store(corner: Point, station: Station) -> Shape:
     title = "Outbox in Postgres"
-    return _told(Shape(OUTBOX, "store", *corner, *_STORE, title, "", "none", "", title, []), station)
+    return _with_state(Shape(OUTBOX, "store", *corner, *_STORE, title, "", "none", "", title, []), station)
 
 
-def _told(shape: Shape, station: Station) -> Shape:
+def _with_state(shape: Shape, station: Station) -> Shape:
     return shape._replace(**station._asdict(), tip=f"{shape.title}: {station.note}")
 
 
 def _stored(shapes: Mapping[str, Shape]) -> list[Curve]:
-    """Straight down the lane of the gateway: from it into the outbox, and from there to the relay."""
+    """Return two straight curves down the lane of the gateway: from it into the outbox, and from there to the relay."""
     found = []
     for source, target in (("gateway", OUTBOX), (OUTBOX, "relay")):
         above, below = shapes[source], shapes[target]

@@ -1,4 +1,4 @@
-"""The figures of the topology for people: tiles in one look, and a line for each topic that a worker reads."""
+"""The figures of the topology for people: tiles with totals, and a line for each topic that a worker reads."""
 
 from typing import NamedTuple
 

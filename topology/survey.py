@@ -46,7 +46,7 @@ class Sample(NamedTuple):
 
 
 class Survey:
-    """The current topology for many viewers, and the lag while somebody was looking."""
+    """The current topology for many viewers, and the lag over the time in which there were any."""
 
     def __init__(self, offsets: Offsets | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._offsets = offsets
@@ -58,7 +58,7 @@ class Survey:
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """The lag of the last minutes, oldest first: Kafka is asked for nobody, so there is none of a time without viewers."""
+        """The lag of the last minutes, oldest first; without viewers Kafka is not queried, so there is a gap."""
         return [*self._samples]
 
     async def now(self) -> Topology:
@@ -71,7 +71,7 @@ class Survey:
             return self._taken
 
     def keep(self, taken: Topology, at: datetime) -> None:
-        """Keep the lag as a sample, unless the last one is as good as new."""
+        """Keep the lag as a sample, unless the last sample is recent enough."""
         if not self._samples or at - self._samples[-1].at >= SAMPLED:
             lags = {each.name: each.group.lag for each in taken.agents if each.group and each.group.lag is not None}
             self._samples.append(Sample(at, lags))

@@ -25,7 +25,7 @@ class Kafka(_Record, frozen=True):
 
 
 class Member(_Record, frozen=True):
-    """A process of a worker, as the coordinator of the consumer group knows it."""
+    """A process of a worker, as the coordinator of the consumer group reports it."""
 
     id: str  #: The id of the member.
     client: str  #: The client id.

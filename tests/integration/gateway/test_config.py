@@ -203,7 +203,7 @@ async def test_a_value_that_cannot_be_used_is_logged_once_a_change_and_not_at_ev
             for value in ('"yes"', '"no"'):
                 before = len(lines)
                 await gateway.overwrite_config("partner.ACME.paused", value)
-                await eventually(lambda before=before: _told(lines, before))
+                await eventually(lambda before=before: _is_logged(lines, before))
                 for number in range(1, 6):  # each is another look at all keys
                     await change(gateway, "lead.max_attempts", number)
                     await eventually(lambda number=number: _seen(followed, number))
@@ -212,7 +212,7 @@ async def test_a_value_that_cannot_be_used_is_logged_once_a_change_and_not_at_ev
     assert 2 <= len(ignored) <= 4  # two followers, this one and the gateway's, once for each of two values
 
 
-async def _told(lines: list[Any], before: int) -> bool | None:
+async def _is_logged(lines: list[Any], before: int) -> bool | None:
     return any(line["event"] == "config_ignored" for line in lines[before:]) or None
 
 
