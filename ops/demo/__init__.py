@@ -57,7 +57,7 @@ def _next(status: StackStatus, delivery_id: str) -> Iterator[str]:
     if status.mail:
         yield f"  The messages, and what the partner was sent, in a browser:\n    {status.mail}"
     yield '  The settings, tallyhook and psql for this shell:\n    eval "$(./dev env)"'
-    yield "  Then the payment's journey as JSON, and the account of everything that came in:"
+    yield "  Then the payment's journey as JSON, and the ledger of everything received:"
     url = f'"$INTERNAL_URL/v1/admin/webhooks/deliveries/{delivery_id}"'
     yield f'    curl -H "X-Internal-Token: $ADMIN_TOKEN" \\\n      {url}'
     yield "    tallyhook ledger"
