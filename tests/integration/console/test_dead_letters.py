@@ -87,7 +87,7 @@ async def test_one_is_discarded_with_a_reason_in_the_name_of_the_signed_in_opera
     assert (again.status, "dead_letter_settled" in again.text) == (409, True)
 
 
-@pytest.mark.parametrize(("button", "state"), [("Send 5 again", "retried"), ("Discard 5 for good", "discarded")])
+@pytest.mark.parametrize(("button", "state"), [("Send 5 again", "retried"), ("Discard 5 permanently", "discarded")])
 async def test_all_of_a_group_are_settled_a_few_at_a_time(
     gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch, button: str, state: str
 ) -> None:
