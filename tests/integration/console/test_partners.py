@@ -110,7 +110,7 @@ async def test_leads_that_are_due_and_not_tried_are_shown(gateway: Gateway, data
     with psycopg.connect(database_url) as connection:
         connection.execute("update leads set next_attempt_at = now() - interval '5 minutes' where id = %s", (lead,))
     operator = await visitor(gateway, database_url)
-    assert "due and not tried" in (await operator.get(ACME)).text
+    assert "due but not tried" in (await operator.get(ACME)).text
 
 
 async def test_partners_are_on_pages_and_an_unknown_one_is_not_there(
