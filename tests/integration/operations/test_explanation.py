@@ -65,7 +65,7 @@ async def test_an_event_unlike_the_accepted_ones_is_of_another_mode_or_endpoint(
 async def test_an_event_of_the_unwanted_mode_is_explained(start_gateway: StartGateway) -> None:
     async with start_gateway(STRIPE_MODE="live") as gateway:
         found = await explanation(gateway, await refuse(gateway, Payment().succeeded(), secret="whsec_other"))
-        assert (found["cause"], "this system is for live events" in found["detail"]) == ("mode_or_endpoint", True)
+        assert (found["cause"], "this system accepts live events" in found["detail"]) == ("mode_or_endpoint", True)
 
 
 async def test_the_doctor_reports_live_and_test_events_that_are_both_handled(gateway: Gateway, database_url: str) -> None:
