@@ -58,12 +58,12 @@ MODEL: Final = "capacity"
 
 
 _COLUMNS: Final[tuple[tuple[str, JustifyMethod], ...]] = (
-    *(("", "left"), ("median", "right"), ("range", "right"), ("", "left"), ("aim", "right"), ("", "left")),
-)
+    ("", "left"), ("median", "right"), ("range", "right"), ("", "left"), ("aim", "right"), ("", "left"),
+)  # fmt: skip
 _TURN_COLUMNS: Final[tuple[tuple[str, JustifyMethod], ...]] = (
-    *(("", "left"), ("last release", "right"), ("this release", "right"), ("this ÷ last", "right"), ("range", "right")),
-    *(("aim", "right"), ("", "left")),
-)
+    ("", "left"), ("last release", "right"), ("this release", "right"), ("this ÷ last", "right"), ("range", "right"),
+    ("aim", "right"), ("", "left"),
+)  # fmt: skip
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _STDERR = Console(stderr=True)
 

@@ -14,9 +14,8 @@ from benchmarks.figures import Aim, Result, expect, median, ratio
 from benchmarks.mail_server import mail_server
 from benchmarks.meter import Meter
 from benchmarks.other_process import in_other_process
-from benchmarks.system import System, system
+from benchmarks.system import System, measured, system
 from benchmarks.topic import Topic
-from ops.dev.processes import TALLYHOOK
 from schemas.topics import Topic as Name
 from tests.release import last_release
 
@@ -105,7 +104,7 @@ def run(scale: Scale, report: Report) -> Result:
     events = scale.count(EVENTS)
     with ExitStack() as stack:
         mails = stack.enter_context(mail_server())
-        programs = {"this release": TALLYHOOK}
+        programs = {"this release": measured()}
         if scale.with_peer:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallyhook-release-")))
             programs["last release"] = last_release(folder)
