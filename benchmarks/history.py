@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -32,6 +33,9 @@ _DAY: Final = Path(__file__).with_name("history_day.sql")
 _BYTES_PER_PAYMENT: Final = 2600
 """Bytes on disk for all rows of a payment, with a reserve for the write-ahead log and for sorting."""
 _PAYMENTS_PER_USER: Final = 30
+_WRITERS: Final = 2
+"""Days that are written at the same time: one connection is limited by the processor time of its server process."""
+_FAST: Final = "set synchronous_commit = off; set wal_compression = off; set maintenance_work_mem = '1GB'"  # of a session
 _ID_AT: Final = """
 create function pg_temp.id_at(at timestamptz, name text) returns uuid language sql immutable as $$
   select overlay(overlay(md5(name) placing lpad(to_hex((extract(epoch from at) * 1000)::int8), 12, '0') || '7' from 1)
@@ -60,15 +64,15 @@ def write(ours: System, payments: int, report: Report) -> Written:
     _expect_room(ours, payments)
     started = time.monotonic()
     with ours.connect() as connection:
-        # These settings apply to this session only.
-        connection.execute("set synchronous_commit = off; set wal_compression = off; set maintenance_work_mem = '1GB'")
-        connection.execute(_ID_AT)
+        connection.execute(_FAST)
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)  # the day may end during the writing
         indexes = _indexes(connection)
         _drop(connection, indexes)
-        for day in range(DAYS):
-            report("history", f"day {day + 1} of {DAYS}, {payments // DAYS:,} payments each, {_elapsed(started)}")
-            _write_day(connection, today, day, payments)
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            days = [writers.submit(_write_day, ours, today, day, payments) for day in range(DAYS)]
+            for number, day in enumerate(as_completed(days), 1):
+                day.result()
+                report("history", f"{number} of {DAYS} days, {payments // DAYS:,} payments each, {_elapsed(started)}")
         for index in indexes:
             report("history", f"building {index.name}, {_elapsed(started)}")
             _build(connection, index)
@@ -82,7 +86,7 @@ def write(ours: System, payments: int, report: Report) -> Written:
     return Written(payments, int(row[0]) if row else 0, time.monotonic() - started)
 
 
-def _write_day(connection: Connection, today: datetime, day: int, payments: int) -> None:
+def _write_day(ours: System, today: datetime, day: int, payments: int) -> None:
     first, after = (payments * number // DAYS for number in (day, day + 1))
     values = {
         "begin": today + timedelta(days=day - DAYS),
@@ -92,8 +96,11 @@ def _write_day(connection: Connection, today: datetime, day: int, payments: int)
         "dataschema": DATASCHEMA,
     }
     if after > first:
-        with connection.transaction(), ClientCursor(connection) as cursor:
-            cursor.execute(_DAY.read_bytes(), values)
+        with ours.connect() as connection:
+            connection.execute(_FAST)
+            connection.execute(_ID_AT)
+            with connection.transaction(), ClientCursor(connection) as cursor:
+                cursor.execute(_DAY.read_bytes(), values)
 
 
 def _expect_room(ours: System, payments: int) -> None:
