@@ -55,19 +55,26 @@ async def deliveries(
     connection: AsyncConnection, query: DeliveriesQuery, first: UUID, before: UUID
 ) -> tuple[list[Delivery], UUID | None]:
     """Read a page of those with `first` <= id < `before`, newest first, and the id after which the next page begins, if any."""
+    narrowed = bool(query.columns() or query.settled)
+    floor = await lowest_id(connection, "webhook_deliveries", first, before) if narrowed else None
+    statement, values = page(query, floor or first, before)
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, values, prepare=False)
+        rows = await cursor.fetchall()
+    found, more = page_of([(_delivery(row), row["total"]) for row in rows], query.limit)
+    return found, found[-1].id if more else floor
+
+
+def page(query: DeliveriesQuery, first: UUID, before: UUID) -> tuple[sql.Composed, dict[str, Any]]:
+    """Return the statement that reads a page of the ids `first` <= id < `before`, and its parameters."""
     columns = query.columns()
     conditions: list[sql.Composable] = [
         sql.SQL("and d.{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns
     ]
     if query.settled:
         conditions.append(sql.SQL(f"and {condition(query.settled)}"))
-    floor = await lowest_id(connection, "webhook_deliveries", first, before) if conditions else None
-    values = {**columns, "first": floor or first, "before": before, "limit": query.limit + 1, "bytes": PAGE_BYTES}
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(sql.SQL(_PAGE).format(where=sql.SQL(" ").join(conditions)), values, prepare=False)
-        rows = await cursor.fetchall()
-    found, more = page_of([(_delivery(row), row["total"]) for row in rows], query.limit)
-    return found, found[-1].id if more else floor
+    values = {**columns, "first": first, "before": before, "limit": query.limit + 1, "bytes": PAGE_BYTES}
+    return sql.SQL(_PAGE).format(where=sql.SQL(" ").join(conditions)), values
 
 
 async def delivery(connection: AsyncConnection, delivery_id: UUID) -> Delivery | None:
