@@ -7,6 +7,7 @@ from runtime.settings import parse_duration
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """The earliest time that an id can hold; none of our events is older."""
+_LONGER_THAN_DATES: Final = 9  # digits; 20261124 is the longest number that begins a time
 
 
 def time_of(text: str) -> datetime:
@@ -15,6 +16,8 @@ def time_of(text: str) -> datetime:
 
     Raises ValueError.
     """
+    if text[:_LONGER_THAN_DATES].isdecimal() and len(text) >= _LONGER_THAN_DATES:
+        raise ValueError("this is a number, not a time")  # Python reads Unix milliseconds as a date, any separator and HHMM
     moment = datetime.fromisoformat(text)
     try:
         return max(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC), EPOCH)
@@ -26,10 +29,11 @@ def moment_of(text: str, now: datetime) -> datetime:
     """
     A time of ISO 8601, or how long ago, such as `90m`; the epoch at the earliest.
 
+    A number without a unit is never a duration: it may be a date, or Unix seconds that were meant as a time.
     Raises ValueError.
     """
     try:
-        ago = parse_duration(text)
+        ago = parse_duration(text) if text.strip()[-1:].isalpha() else None
     except ValueError:
         ago = None
     if isinstance(ago, timedelta):

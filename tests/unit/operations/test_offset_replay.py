@@ -102,6 +102,7 @@ def test_a_group_with_members_is_refused_and_they_are_named() -> None:
         ([], None, True, Beginning()),
         (["0:12", "3:0"], None, False, Numbers({0: 12, 3: 0})),
         ([], "90m", False, Moment(NOW - timedelta(minutes=90))),
+        ([], "20261124", False, Moment(datetime(2026, 11, 24, tzinfo=UTC))),
         ([], "2026-11-24T17:30:00Z", False, Moment(datetime(2026, 11, 24, 17, 30, tzinfo=UTC))),
         ([], "2026-11-24T17:30", False, Moment(datetime(2026, 11, 24, 17, 30, tzinfo=UTC))),
         ([], "2026-11-24T17:30+02:00", False, Moment(datetime(2026, 11, 24, 15, 30, tzinfo=UTC))),
@@ -117,6 +118,7 @@ def test_a_beginning_as_it_is_written(offsets: list[str], time: str | None, begi
         ([], None, False), (["0:1"], None, True), ([], "1h", True), (["1"], None, False), (["a:1"], None, False),
         (["0:-1"], None, False), (["0:1", "0:2"], None, False), ([], "yesterday", False), (["²:1"], None, False),
         (["3:" + "9" * 5000], None, False), (["٣:1"], None, False), (["9999999999:1"], None, False), (["3:1\n"], None, False),
+        ([], "1795514400", False), ([], "1795514400000", False), ([], "1712051412345", False), ([], "3600", False),
     ],
 )  # fmt: skip
 def test_a_beginning_that_means_nothing_is_refused(offsets: list[str], time: str | None, beginning: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.moments import EPOCH, moment_of
+from runtime.moments import EPOCH, moment_of, time_of
 
 NOW: Final = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
@@ -25,6 +25,9 @@ NOW: Final = datetime(2026, 11, 24, 10, tzinfo=UTC)
         ("0001-01-01T00:00+23:59", None),
         ("99999d", EPOCH),
         ("999999999d", EPOCH),
+        (" 2h ", NOW - timedelta(hours=2)),
+        ("20261124", datetime(2026, 11, 24, tzinfo=UTC)),
+        ("20261124T09", NOW - timedelta(hours=1)),
     ],
 )
 def test_a_time_or_how_long_ago_and_the_epoch_at_the_earliest(text: str, moment: datetime | None) -> None:
@@ -33,6 +36,16 @@ def test_a_time_or_how_long_ago_and_the_epoch_at_the_earliest(text: str, moment:
             moment_of(text, NOW)
     else:
         assert moment_of(text, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "2026", "1.5", "1795514400", " 1795514400", "1712051412345", "1712051412345.5", "17120514112"]
+)
+def test_a_number_without_a_unit_is_no_duration_and_unix_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is neither a time such as 2026-11-24T10:00 nor how long ago, such as 2h"):
+        moment_of(text, NOW)
+    with pytest.raises(ValueError, match=r"."):
+        time_of(text)
 
 
 typed = st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | st.from_regex(r"[0-9]{1,400}[smhd]?", fullmatch=True)
