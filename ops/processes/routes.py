@@ -24,6 +24,7 @@ _OF_WEBHOOKS: Final = SCHEMA_REASONS | frozenset(
     {
         Reason.SIGNATURE_MALFORMED,
         Reason.BODY_NOT_JSON,
+        Reason.BODY_NOT_UTF8,
         Reason.EVENT_MALFORMED,
         Reason.EVENT_UNSTORABLE,
         Reason.SIGNATURE_MISSING,
@@ -80,7 +81,7 @@ def _webhooks(provider: Provider) -> Route:
         body=records if len(records) > 1 else records[0],
         proofs=(PROVIDER_SIGNATURES[provider.name],),
         headers=tuple(Parameter(name, WordOrNone, unsigned) for name in event_id),
-        refuses=_OF_WEBHOOKS | {Reason.BODY_NOT_UTF8} | (_OF_TIMES if provider.signature.timed else frozenset()),
+        refuses=_OF_WEBHOOKS | (_OF_TIMES if provider.signature.timed else frozenset()),
         description=provider.description,
     )
 

@@ -111,19 +111,31 @@ def only_value(headers: Headers, name: str, otherwise: Reason) -> str:
 
 def parsed(decoder: Decoder[T], body: bytes, noun: str) -> T:
     """The body as a record, which is a `noun`. Raises GatewayError `body_not_utf8`, `body_not_json` or `event_malformed`."""
+    check_utf8(body)
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
         raise refusal_of(body, error, noun) from error
 
 
-def refusal_of(body: bytes, error: Exception, noun: str) -> GatewayError:
-    """The refusal of a body. A typed decoder stops at its first fault, so the whole body is read to see whether it is JSON."""
+def check_utf8(body: bytes) -> None:
+    """
+    Refuse a body that is not UTF-8: a decoder skips the fields that it does not know, but the event has the whole body.
+
+    Raises GatewayError `body_not_utf8`.
+    """
+    if body.isascii():  # many times faster, and true of most bodies
+        return
     try:
         body.decode()
+    except UnicodeDecodeError as error:
+        raise GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8") from error
+
+
+def refusal_of(body: bytes, error: Exception, noun: str) -> GatewayError:
+    """The refusal of a body in UTF-8. A typed decoder stops at its first fault, so all of the body is tried as JSON."""
+    try:
         msgspec.json.decode(body)
-    except UnicodeDecodeError:
-        return GatewayError(Reason.BODY_NOT_UTF8, "the body is not UTF-8")
     except (msgspec.DecodeError, RecursionError):
         return GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON")
     return GatewayError(Reason.EVENT_MALFORMED, f"this is not a {noun}: {error}")

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.sources import Arrival, Headers, Source, only_value, states_digest
+from gateway.webhooks.sources import Arrival, Headers, Source, check_utf8, only_value, states_digest
 from outbox.append import Received
 from projections.roster import Roster
 from runtime.ids import time_of
@@ -175,9 +175,10 @@ def _holder(headers: Headers, candidates: Sequence[Secret]) -> Secret:
 
 
 def _parse(decoder: Decoder[Body], body: bytes) -> Body:
+    check_utf8(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise GatewayError(Reason.EVENT_MALFORMED, f"this is not a lead: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise GatewayError(Reason.BODY_NOT_JSON, "the body is not JSON") from error

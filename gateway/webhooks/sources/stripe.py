@@ -10,7 +10,7 @@ from stripe import SignatureVerificationError, WebhookSignature
 
 from gateway.errors import GatewayError, Reason
 from gateway.settings import GatewaySettings
-from gateway.webhooks.sources import Arrival, Headers, Source, check_words, only_value, parsed, refusal_of, source_of
+from gateway.webhooks.sources import Arrival, Headers, Source, check_utf8, check_words, only_value, parsed, refusal_of, source_of
 from outbox.append import UNHANDLED, Received
 from runtime.settings import Secret
 from schemas import stripe_thin as thin
@@ -139,6 +139,7 @@ def _signer(body: bytes, header: str, secrets: Sequence[Secret]) -> Secret:
 
 def _parse(body: bytes) -> StripeEvent | ThinEvent:
     """Most events are snapshots, so that form is tried first; it never accepts a thin event, whose `created` is no number."""
+    check_utf8(body)
     try:
         event = _decoder.decode(body)
     except UNREADABLE as error:

@@ -135,6 +135,12 @@ async def test_a_body_that_is_no_lead_is_refused(gateway: Gateway, body: bytes) 
     assert await gateway.rows("outbox") == []
 
 
+async def test_a_lead_that_is_not_utf8_is_refused_wherever_its_byte_is(gateway: Gateway) -> None:
+    body = b'{"partnerId":"acme","externalLeadId":"1","payload":{},"note":"caf\xe9"}'
+    assert await reason_of(await send(gateway, body), 400) == "body_not_utf8"
+    assert await gateway.rows("outbox") == []
+
+
 async def test_an_unknown_partner_gets_the_answer_of_a_wrong_signature(gateway: Gateway) -> None:
     unknown = await send(gateway, lead(partner="nobody"))
     wrong = await send(gateway, lead(), X_Partner_Signature=sign(lead(), "guessed", time.time()))

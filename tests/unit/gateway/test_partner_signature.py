@@ -98,7 +98,8 @@ def test_every_other_proof_is_refused(headers: tuple[tuple[str, str], ...], reas
     ("body", "reason"),
     [
         (b"{", Reason.BODY_NOT_JSON),
-        (b"\xff", Reason.BODY_NOT_JSON),
+        (b"\xff", Reason.BODY_NOT_UTF8),
+        (lead()[:-1] + b', "note": "caf\xe9"}', Reason.BODY_NOT_UTF8),
         (b"[" * 5000, Reason.EVENT_MALFORMED),
         (b"{}", Reason.EVENT_MALFORMED),
         (lead(partner=""), Reason.EVENT_MALFORMED),
@@ -108,6 +109,11 @@ def test_every_other_proof_is_refused(headers: tuple[tuple[str, str], ...], reas
 )
 def test_a_body_without_a_partner_is_malformed(body: bytes, reason: Reason) -> None:
     assert reason_of(signed(sign_body(body, "acme-new")), body=body) is reason
+
+
+def test_a_lead_outside_of_ascii_is_taken_as_it_is() -> None:
+    body = lead()[:-1] + ', "note": "café"}'.encode()
+    assert check(signed(sign_body(body, "acme-new")), body=body) == "acme-new"
 
 
 def test_a_stranger_is_refused_like_a_wrong_signature() -> None:

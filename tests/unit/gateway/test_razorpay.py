@@ -118,6 +118,7 @@ def test_a_type_without_a_handler_is_marked_so() -> None:
         (b"", Reason.BODY_NOT_JSON),
         (b"{not json", Reason.BODY_NOT_JSON),
         (b'{"event":"\xff"}', Reason.BODY_NOT_UTF8),
+        (Payment(id="pay_1").captured(START)[:-1] + b', "note": "caf\xe9"}', Reason.BODY_NOT_UTF8),
         (b"[1,2]", Reason.EVENT_MALFORMED),
         (b'{"event":"payment.captured"}', Reason.EVENT_MALFORMED),
         (event("", START), Reason.EVENT_MALFORMED),

@@ -66,6 +66,7 @@ def test_a_type_without_a_handler_is_marked_so() -> None:
         (b"{", Reason.BODY_NOT_JSON),
         (b'{"id":"evt', Reason.BODY_NOT_JSON),
         (b'{"id":"\xff"}', Reason.BODY_NOT_UTF8),
+        (make_event()[:-1] + b', "note": "caf\xe9"}', Reason.BODY_NOT_UTF8),
         (b"[" * 100_000, Reason.BODY_NOT_JSON),
         (b"null", Reason.EVENT_MALFORMED),
         (b"[]", Reason.EVENT_MALFORMED),
