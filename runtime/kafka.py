@@ -115,8 +115,12 @@ class Cluster(NamedTuple):
         return {name: str(value) for name, value in found.items() if value}
 
 
+def _secret_in(text: str) -> Secret:
+    return Secret(text.strip())
+
+
 def _secret_of(value: object) -> object:
-    return Secret(value.strip()) if isinstance(value, str) else value
+    return _secret_in(value) if isinstance(value, str) else value
 
 
 def _check_readable(path: Path) -> Path:
@@ -239,7 +243,7 @@ def _tls_conflicts(given: Mapping[str, str]) -> Iterator[str]:
         return
     yield from unusable(authority, Tls(ca=Path(given[authority]))) if authority in given else ()
     if cert in given:
-        secret = Secret(given[password]) if password in given else None
+        secret = _secret_in(given[password]) if password in given else None
         yield from unusable(cert, Tls(cert=Path(given[cert]), key=Path(given[key]), key_password=secret))
 
 

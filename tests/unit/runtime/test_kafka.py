@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from runtime.kafka import KafkaSettings
 from runtime.redaction import Redaction
@@ -103,6 +109,20 @@ def test_tls_files_are_looked_at(tmp_path: Path) -> None:
         assert {each.partition(":")[0] for each in found} <= {name, "KAFKA_SSL_CERT"}
     gone = problems_of(**good | {"KAFKA_SSL_CA": str(tmp_path / "gone.pem")})
     assert gone == ["KAFKA_SSL_CA: this file cannot be read: No such file or directory"]
+
+
+def test_the_password_of_a_key_is_checked_as_it_is_used(tmp_path: Path) -> None:
+    pair = trustme.CA().issue_cert("client.example.com")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    pair.cert_chain_pems[0].write_to_path(cert)
+    locked = BestAvailableEncryption(b"pw")
+    unlocked = load_pem_private_key(pair.private_key_pem.bytes(), None)
+    key.write_bytes(unlocked.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))
+    tls = {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CERT": str(cert), "KAFKA_SSL_KEY": str(key)}
+    client = KafkaSettings.load(SERVERS | tls | {"KAFKA_SSL_KEY_PASSWORD": "pw "}).kafka.client
+    assert client["ssl.key.password"] == "pw"
+    [problem] = problems_of(**tls | {"KAFKA_SSL_KEY_PASSWORD": "other"})
+    assert problem.startswith("KAFKA_SSL_CERT: is not a usable certificate")
 
 
 def test_secrets_show_nowhere() -> None:
