@@ -6,6 +6,7 @@ from aiohttp import web
 from gateway import bodies
 from gateway.errors import GatewayError, Reason
 from operations.faults import Fault, Record, read_fields
+from schemas import numbers
 
 
 async def read_with_faults(request: web.Request, record: type[Record]) -> tuple[Record, list[Fault]]:
@@ -25,8 +26,8 @@ async def read_with_faults(request: web.Request, record: type[Record]) -> tuple[
 def _each_field(body: bytes, record: type[Record], error: GatewayError) -> tuple[Record, list[Fault]]:
     """The valid fields of a body that `error` refused, and the faults of the others; raises `error` if no field has a fault."""
     try:
-        given = msgspec.json.decode(body)
-    except msgspec.DecodeError:  # a number that is too large
+        given = numbers.exact(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # the typed decoder stopped before it
         raise error from None
     if not isinstance(given, dict):
         raise error

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from operations.errors import OperationError, Reason
+from schemas import numbers
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -34,7 +35,7 @@ def read_fields(record: type[Record], given: Mapping[str, Any]) -> tuple[Record,
     faults = [f"Object contains unknown field `{name}`" for name in given if name not in fields]
     for name in given.keys() & fields.keys():
         try:
-            valid[fields[name].name] = msgspec.convert(given[name], fields[name].type)
+            valid[fields[name].name] = numbers.convert(given[name], fields[name].type)
         except msgspec.ValidationError as error:
             where = "" if " - at `$" in str(error) else f" - at `$.{name}`"
             faults.append(f"{str(error).replace('at `$', f'at `$.{name}', 1)}{where}")

@@ -53,9 +53,10 @@ def terms_of(terms: Mapping[str, Any]) -> PutPartner:
     import msgspec
 
     from operations.partners.registry import PutPartner
+    from schemas import numbers
 
     try:
-        return msgspec.convert(terms, PutPartner)
+        return numbers.convert(terms, PutPartner)
     except msgspec.ValidationError as error:
         raise CommandError(f"field_invalid: {error}") from error
 

@@ -133,9 +133,10 @@ async def test_a_file_is_taken_as_a_whole_after_a_dry_run(environment: dict[str,
     shown = await partners(environment, "show", "acme")
     assert (shown["concurrency"], shown["paused"]) == (3, True)
     (tmp_path / "more.json").write_text(
-        json.dumps([{"id": "acme", "crmUrl": "https://crm.example.com/b", "crmHeaders": {"X": "y"}}])
+        json.dumps([{"id": "acme", "crmUrl": "https://crm.example.com/b", "crmHeaders": {"X": "y"}, "concurrency": 2.0}])
     )
     assert (await partners(environment, "import", "more.json"))["changed"] == 1
+    assert (await partners(environment, "show", "acme"))["concurrency"] == 2
 
 
 async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment: dict[str, str], tmp_path: Path) -> None:

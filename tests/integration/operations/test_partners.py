@@ -283,6 +283,13 @@ async def test_every_fault_of_a_partner_is_reported_at_once(gateway: Gateway) ->
         assert part in answer["detail"], part
 
 
+async def test_a_valid_number_is_no_fault_beside_another(gateway: Gateway) -> None:
+    status, answer = await call(gateway, "PUT", "/acme", {"concurrency": 2.0, "bogus": 1})
+    assert (status, answer["reason"]) == (422, "field_invalid")
+    assert "bogus" in answer["detail"]
+    assert "concurrency" not in answer["detail"]
+
+
 async def test_terms_that_nothing_could_use_are_refused(gateway: Gateway) -> None:
     for body in UNUSABLE:
         status, answer = await call(gateway, "PUT", "/acme", body)
