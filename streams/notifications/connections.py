@@ -5,7 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from aiosmtplib import SMTP, SMTPException, SMTPNotSupported, SMTPRecipientsRefused, SMTPResponseException
+from aiosmtplib import (
+    SMTP,
+    SMTPAuthenticationError,
+    SMTPConnectError,
+    SMTPException,
+    SMTPHeloError,
+    SMTPNotSupported,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+)
 
 _IDLE: Final = 5.0
 """Seconds after which an idle connection is closed. Servers close theirs later: RFC 5321, 4.5.3.2.7, asks for five minutes."""
@@ -57,8 +66,20 @@ class Connections:
                 client.close()
 
     async def _connected(self) -> SMTP:
+        """Return a client that has said hello. Raises SMTPConnectError if the server refuses: it has heard of no mail yet."""
         client = self._make()
-        await client.connect()
+        connected = False
+        try:
+            await client.connect()
+            await _say_hello(client)
+            connected = True
+        except SMTPAuthenticationError:
+            raise
+        except SMTPResponseException as error:
+            raise SMTPConnectError(f"{error.code} {error.message}") from error
+        finally:
+            if not connected:
+                client.close()
         return client
 
     async def _reused(self) -> tuple[SMTP, int] | None:
@@ -94,3 +115,12 @@ class Connections:
     def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().client.close()
+
+
+async def _say_hello(client: SMTP) -> None:
+    """Send EHLO, or else HELO, unless the client has done so to log in; otherwise it would with the first mail."""
+    if client.is_ehlo_or_helo_needed:
+        try:
+            await client.ehlo()
+        except SMTPHeloError:
+            await client.helo()

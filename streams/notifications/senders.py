@@ -35,6 +35,8 @@ from streams.notifications.connections import Connections
 from streams.notifications.mails import Message, mail_of
 
 _PERMANENT: Final = 500
+_LOGIN_NEEDED: Final = frozenset({530, 535, 538})
+"""Answers that require a login or TLS (RFC 3207, 4; RFC 4954, 6): they concern neither the mail nor its recipient."""
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.]*://.")
 _MAIL_SERVER: Final = "mailto://user:password@host:port/?from=me@host"
 _MAIL: Final = frozenset({"mailto", "mailtos"})
@@ -205,17 +207,23 @@ class MailSender:
             # RFC 6531, 3.2: such an address must not be written in any other way.
             raise SendFailed(SendReason.SMTPUTF8_UNSUPPORTED, str(error), permanent=True) from error
         except SMTPRecipientsRefused as error:
-            codes = [refused.code for refused in error.recipients]
-            raise SendFailed(SendReason.RECIPIENT_REFUSED, str(error), permanent=min(codes) >= _PERMANENT) from error
+            raise _refused(SendReason.RECIPIENT_REFUSED, min(refused.code for refused in error.recipients), error) from error
         except (SMTPAuthenticationError, SMTPSenderRefused) as error:  # a fault of our configuration, which can be corrected
             raise SendFailed(SendReason.SMTP_LOGIN_REFUSED, str(error)) from error
         except SMTPResponseException as error:
-            raise SendFailed(SendReason.MESSAGE_REFUSED, str(error), permanent=error.code >= _PERMANENT) from error
+            raise _refused(SendReason.MESSAGE_REFUSED, error.code, error) from error
         except (SMTPException, OSError) as error:
             raise SendFailed(SendReason.SMTP_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         self._connections.close()
+
+
+def _refused(reason: SendReason, code: int, error: SMTPException) -> SendFailed:
+    """Return the failure for the server's answer about a recipient or a mail."""
+    if code in _LOGIN_NEEDED:
+        return SendFailed(SendReason.SMTP_LOGIN_REFUSED, str(error))
+    return SendFailed(reason, str(error), permanent=code >= _PERMANENT)
 
 
 class ProviderSender:
