@@ -177,7 +177,7 @@ def _of_dispute(event: Event, name: str) -> list[Fact]:
         amount=money(dispute.amount, dispute.currency),
         reason=dispute.reason_code,
         payment_id=dispute.payment_id or (event.payment.id if event.payment else None),
-        respond_by=dispute.respond_by,
+        respond_by=dispute.respond_by or None,  # 0 is no time
         funds=_funds(dispute),
     )
     return [fact, *_of_payment(event, name)]

@@ -218,7 +218,8 @@ def of_dispute(dispute: Dispute, kind: str, at: int, event: str) -> list[Fact]:
             amount=money(dispute.amount, dispute.currency),
             reason=dispute.reason,
             payment_id=_payment_of(dispute.payment_intent, dispute.charge),
-            respond_by=dispute.evidence_details.due_by if dispute.evidence_details else None,
+            # Stripe states 0 if the payer's bank takes no response.
+            respond_by=(dispute.evidence_details.due_by or None) if dispute.evidence_details else None,
             funds=_FUNDS.get(kind),
         )
     ]

@@ -260,3 +260,11 @@ def test_the_disputed_amount_is_where_razorpay_has_it_whatever_came_first(
             state = fold(state, next(fact for fact in facts_in(body) if isinstance(fact, DisputeFact)))
         assert isinstance(state, DisputeState)
         assert (state.funds, state.fate.status) == (funds, "open" if steps[-1][0] == "created" else steps[-1][0])
+
+
+@pytest.mark.parametrize(("stated", "respond_by"), [(START + MONTH, START + MONTH), (0, None), (None, None)])
+def test_a_dispute_without_a_time_to_respond_has_no_deadline(stated: int | None, respond_by: int | None) -> None:
+    body = orjson.loads(Payment().disputed("created", START))
+    body["payload"]["dispute"]["entity"]["respond_by"] = stated
+    [fact] = (each for each in facts_in(orjson.dumps(body)) if isinstance(each, DisputeFact))
+    assert fact.respond_by == respond_by

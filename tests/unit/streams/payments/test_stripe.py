@@ -11,7 +11,7 @@ import pytest
 
 from schemas.stripe import HANDLED_TYPES
 from streams.errors import Poison
-from streams.payments.facts import Fact, InvoiceFact, Money, PaymentFact, Stamp, SubscriptionFact, Total
+from streams.payments.facts import DisputeFact, Fact, InvoiceFact, Money, PaymentFact, Stamp, SubscriptionFact, Total
 from streams.payments.stripe import TRANSLATORS, facts_of
 from tests.simulators.stripe import START, Invoice, Payment, Subscription, event
 from tests.simulators.stripe_objects import DAY, Shape, charge_object, invoice_payment_object
@@ -374,3 +374,11 @@ def test_a_checkout_session_links_the_invoice_of_its_subscription() -> None:
     assert isinstance(fact, InvoiceFact)
     assert (fact.id, fact.subscription_id, fact.customer_id, fact.user_id) == ("in_1", "sub_1", "cus_1", "u-2")
     assert session("completed", payment_intent=None) == []
+
+
+@pytest.mark.parametrize(("due_by", "respond_by"), [(START + DAY, START + DAY), (0, None), (None, None)])
+def test_a_dispute_that_takes_no_response_has_no_deadline(due_by: int | None, respond_by: int | None) -> None:
+    body = orjson.loads(Payment().disputed("created"))
+    body["data"]["object"]["evidence_details"]["due_by"] = due_by
+    [fact] = (each for each in facts_of(body["type"], orjson.dumps(body)) if isinstance(each, DisputeFact))
+    assert fact.respond_by == respond_by
