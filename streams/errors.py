@@ -40,6 +40,7 @@ class FetchReason(StrEnum):
     ANSWER_TOO_LARGE = "answer_too_large"
     API_KEY_OF_OTHER_MODE = "api_key_of_other_mode"
     FETCH_FAILED = "fetch_failed"
+    OBJECT_NOT_FOUND = "object_not_found"
     STRIPE_CALLED_TOO_OFTEN = "stripe_called_too_often"
     STRIPE_FAILED = "stripe_failed"
     STRIPE_KEY_REFUSED = "stripe_key_refused"

@@ -42,6 +42,7 @@ CAUSES: Final = {
     "stripe_key_refused": Cause("ours", "STRIPE_API_KEY may not read the object that a thin event names", _FETCHES),
     "fetch_failed": Cause("ours", "a bug: our code failed on the object that a thin event names", _FETCHES),
     "stripe_refuses": Cause("ours", "Stripe's API refuses the request for the object that a thin event names", _FETCHES),
+    "object_not_found": Cause("ours", "Stripe's API knows no such object: the key may be of another account", _FETCHES),
     "stripe_called_too_often": Cause("theirs", "Stripe's API has limited the rate in all attempts", _FETCHES),
     "stripe_failed": Cause("theirs", "Stripe's API has failed in all attempts", _FETCHES),
     "stripe_slow": Cause("theirs", "Stripe's API has not answered in time in all attempts", _FETCHES),

@@ -31,8 +31,13 @@ _object: Final = Decoder(StripeObject)
 
 
 class Gone(NamedTuple):
-    """The object does not exist any more, and will not come back."""
+    """
+    The object does not exist any more, and will not come back.
 
+    The API either states that it is deleted, or answers 404, with this `detail`: so it does too if the key is of another account.
+    """
+
+    detail: str | None = None
     reason: str = "object_gone"
 
 
@@ -126,7 +131,7 @@ class StripeApi:
                 FetchReason.STRIPE_FAILED, f"{response.status}, without an error of Stripe's", patience, concerns_all=True
             )
         if response.status == HTTPStatus.NOT_FOUND:
-            return Gone()
+            return Gone(detail)
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Failed(FetchReason.STRIPE_FAILED, detail, patience)
         reason, concerns_all = _REFUSALS.get(response.status, (FetchReason.STRIPE_REFUSES, False))

@@ -34,6 +34,7 @@ from streams.retry_after import RETRY_AFTER_MAX
 
 log = structlog.get_logger()
 
+_OF_DRAFTS: Final = frozenset({"invoice.created", "invoice.updated", "invoice.deleted"})
 FETCHES = Counter("tallyhook_stripe_fetches_total", "Requests to Stripe's API, by cause and outcome.", ["why", "outcome"])
 SECONDS = Histogram(
     "tallyhook_stripe_fetch_seconds",
@@ -140,6 +141,8 @@ class Fetcher:
         match answer:
             case Answer():
                 await self._record_answer(group, latest, answer)
+            case Gone(detail=str(detail)) if not all(map(_may_be_deleted, group)):
+                await self._fail(group, Failed(FetchReason.OBJECT_NOT_FOUND, detail))
             case Gone():
                 await self._end(group, "gone", answer.reason)
             case Failed():
@@ -227,6 +230,11 @@ class Fetcher:
                 await store.forget(connection, first_id_of(datetime.now(UTC) - self._limits.kept))
         DUE.set(due)
         LATENESS.set(lateness)
+
+
+def _may_be_deleted(claimed: Wanted) -> bool:
+    """Test data can be deleted, but of live mode only draft invoices (https://docs.stripe.com/api/invoices/delete)."""
+    return claimed.livemode is False or (claimed.kind == "invoice" and claimed.cause in _OF_DRAFTS)
 
 
 def _object_of(claimed: Wanted) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from operations.dead_letters import store as dead_letters
-from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, world_of
+from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, invoice_paid, thin, world_of
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, Scripted, StripeApi
 from tests.simulators.stripe_objects import invoice_object
@@ -116,6 +116,46 @@ async def test_a_key_of_the_other_mode_is_reported_at_once_and_nothing_is_reques
     assert world.api.calls == []
     assert await world.fetches() == [("given_up", "api_key_of_other_mode", 1)]
     assert len(await world.rows("select * from dead_letters where reason = 'api_key_of_other_mode'")) == 1
+
+
+LIVE_KEY: Final = "rk_live_of_the_simulator"
+
+
+async def fetched_in_live_mode(api: StripeApi, database_url: str, *bodies: bytes) -> list[tuple[str | None, str | None, int]]:
+    api.keys.add(LIVE_KEY)
+    async with world_of(api, database_url, key=LIVE_KEY) as world:
+        await world.arrive(*bodies)
+        await world.fetch()
+        return await world.fetches()
+
+
+@pytest.mark.parametrize(
+    ("kind", "related"),
+    [
+        ("v1.payment_intent.succeeded", {"id": "pi_1", "type": "payment_intent"}),
+        ("v1.charge.refunded", {"id": "ch_1", "type": "charge"}),
+        ("v1.customer.subscription.deleted", {"id": "sub_1", "type": "subscription"}),
+        ("v1.invoice.paid", {"id": "in_1", "type": "invoice"}),
+    ],
+)
+async def test_an_object_that_cannot_be_deleted_but_is_not_found_is_tried_again(
+    api: StripeApi, database_url: str, kind: str, related: dict[str, str]
+) -> None:
+    """To Stripe's API an object of another account does not exist: the key may be wrong, and the event must not be lost."""
+    found = await fetched_in_live_mode(api, database_url, thin(kind, related, livemode=True))
+    assert found == [(None, "object_not_found", 1)]
+
+
+async def test_a_draft_that_is_not_found_is_gone_unless_the_invoice_was_paid(api: StripeApi, database_url: str) -> None:
+    draft, paid = {"id": "in_draft", "type": "invoice"}, {"id": "in_paid", "type": "invoice"}
+    found = await fetched_in_live_mode(
+        api,
+        database_url,
+        thin("v1.invoice.updated", draft, livemode=True),
+        thin("v1.invoice.paid", paid, livemode=True),
+        thin("v1.invoice.updated", paid, livemode=True, at=NOW + 1),
+    )
+    assert found == [("gone", "object_gone", 1), (None, "object_not_found", 1), (None, "object_not_found", 1)]
 
 
 async def test_one_object_that_fails_affects_no_other_one(world: World) -> None:
