@@ -34,7 +34,7 @@ class ErasuresQuery(Paged, frozen=True):
     """The page of erasures to show."""
 
 
-class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class EraseSubject(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A subject whose data is to be erased."""
 
     kind: Kind  #: The kind of subject.

@@ -67,5 +67,11 @@ async def test_a_request_without_a_subject_is_refused(gateway: Gateway, changes:
     assert (answer.status, (await answer.json())["reason"]) == (422, "field_invalid")
 
 
+@pytest.mark.parametrize("name", ["dry_run", "dryrun"])
+async def test_a_misspelt_dry_run_erases_nothing(gateway: Gateway, name: str) -> None:
+    answer = await gateway.ask(ERASURES, {**ASKED, name: True})
+    assert (answer.status, (await answer.json())["reason"]) == (422, "field_invalid")
+
+
 async def test_a_service_may_not(gateway: Gateway) -> None:
     assert (await gateway.ask(ERASURES, ASKED, SERVICE)).status == 403
