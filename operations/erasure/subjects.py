@@ -18,6 +18,17 @@ SubjectId = Annotated[str, Meta(min_length=_ID_MIN, max_length=_ID_MAX, pattern=
 FORMS: Final[Mapping[Kind, str]] = {"email": r"^[^ ]*@[^ ]*\Z", "lead": r"^[^/]+/[^\x00]+\Z"}
 """The pattern that the ids of a kind match in addition."""
 _USER_KEYS: Final = "(user_id|userid|user|to|recipient)"
+# A character before an address that is no part of it. In the escaped text a JSON backslash is two bytes, and a byte beyond ASCII
+# is octal digits. Letters are no boundary, in any notation: `éjane@x` is another mailbox than `jane@x`.
+_JSON_BOUNDARY: Final = (
+    r"\\\\[bfnrt]|\\\\u(?:00(?:[01][0-9a-f]|2[0-46-9acf]|3[a-f]|40|5[b-e]|60|7[b-f]|[89][0-9a-f]|a[0-9b-f]|b[0-46-9b-f])"
+    r"|20[0-6][0-9a-f]|30[0-3][0-9a-f]|ff0[0-9a-f]|ff1[a-f]|feff|d83[c-e]\\\\ud[c-f][0-9a-f]{2})"
+)
+_UTF8_BOUNDARY: Final = (
+    r"\\302\\2(?:4[0-7]|5[0-13-7]|6[0-46-7]|7[0-13-7])|\\342\\20[01]\\[0-7]{3}|\\343\\200\\[0-7]{3}"
+    r"|\\357\\274\\(?:2[01][0-7]|23[2-7]|240)|\\357\\273\\277|\\360\\237\\[0-7]{3}\\[0-7]{3}"
+)
+_BEFORE: Final = rf"(?:(?<![a-z0-9._%+-])|(?<={_JSON_BOUNDARY}|{_UTF8_BOUNDARY}))"
 
 
 class Subject(NamedTuple):
@@ -37,7 +48,7 @@ class Subject(NamedTuple):
         """A regular expression of Postgres, for the escaped text of a payload, upper and lower case alike."""
         name = _escaped(self.id)
         if self.kind == "email":
-            return rf"(?<![a-z0-9._%+-]){name}(?![a-z0-9-]|\.[a-z0-9])"
+            return rf"{_BEFORE}{name}(?![a-z0-9-]|\.[a-z0-9])"
         if self.kind == "user":
             return rf'"{_USER_KEYS}"\s*:\s*"{name}"'
         return f'"{name}"'

@@ -178,6 +178,25 @@ async def test_case_and_notation_of_an_address_do_not_hide_it(connection: psycop
         assert (await data_of(connection, each)).startswith(b'{"erased"')
 
 
+async def test_an_address_directly_after_an_escape_or_a_symbol_is_found(connection: psycopg.AsyncConnection) -> None:
+    before = [r"\n", r"\t", r"\u003c", r"\u00A0", r"\u201e", r"\ud83d\ude00", "\u00a0", "\u201e", "\uff1a", "\U0001f600"]
+    others = ["\u00e9", r"\u00e9", r"\u002B", r"\u0061", "\u90ae"]
+    for each in [*before, *others]:
+        await connection.execute(
+            """insert into webhook_deliveries (id, source, outcome, reason, trace_id, body)
+               values (%s, 'stripe', 'rejected', 'x', '', %s)""",
+            (new_id(), f'{{"note":"mail:{each}{EMAIL}"}}'.encode()),
+        )
+    await connection.execute(
+        """insert into notifications (id, recipient, channel, template, data, address, message_id, status, traceparent)
+           values (%s, 'u-1', 'EMAIL', 'x', %s, 'other@example.com', 'm', 'sent', '')""",
+        (new_id(), Jsonb({"note": f"mail:\n{EMAIL}"})),
+    )
+    assert (await erase(connection)).erased == {"deliveries": len(before), "notifications": 1}
+    kept = {bytes(row["body"]) for row in await rows(connection, "select body from webhook_deliveries")}
+    assert {f'{{"note":"mail:{each}{EMAIL}"}}'.encode() for each in others} <= kept
+
+
 async def test_a_customer_goes_with_all_payments_invoices_and_subscriptions(connection: psycopg.AsyncConnection) -> None:
     payment = stripe.Payment(customer="cus_Abc", receipt_email=EMAIL)
     earlier = await arrive(connection, payment.succeeded())
