@@ -81,11 +81,30 @@ def subject_of(kind: str, name: str) -> Subject:
 
 
 def _escaped(text: str) -> str:
-    """Escape the text for a pattern over `encode(bytes, 'escape')`, which writes non-ASCII bytes as octal digits."""
-    return "".join(_escaped_byte(byte) for byte in text.encode())
+    """
+    Escape the text for a pattern over `encode(bytes, 'escape')`, in every notation of JSON.
+
+    That text writes non-ASCII bytes as octal digits, and doubles backslashes.
+    """
+    return "".join(_escaped_character(character) for character in text)
+
+
+def _escaped_character(character: str) -> str:
+    # Postgres folds the case of the escaped text, in which a non-ASCII letter is digits.
+    cases = dict.fromkeys((character, character.lower(), character.upper()))
+    return f"(?:{'|'.join(form for case in cases if len(case) == 1 for form in _notations(case))})"
+
+
+def _notations(character: str) -> list[str]:
+    raw = "".join(_escaped_byte(byte) for byte in character.encode())
+    units = character.encode("utf-16-be")
+    by_code = "".join(rf"\\\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    return [raw, by_code, *([rf"\\\\{raw}"] if character in '/"\\' else [])]
 
 
 def _escaped_byte(byte: int) -> str:
     if byte >= 0x80:  # noqa: PLR2004  # beyond ASCII
         return rf"\\{byte:03o}"
+    if byte == ord("\\"):
+        return r"\\\\"
     return chr(byte) if chr(byte).isalnum() else f"\\{chr(byte)}"

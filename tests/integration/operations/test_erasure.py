@@ -197,6 +197,29 @@ async def test_an_address_directly_after_an_escape_or_a_symbol_is_found(connecti
     assert {f'{{"note":"mail:{each}{EMAIL}"}}'.encode() for each in others} <= kept
 
 
+@pytest.mark.parametrize(
+    ("subject", "written"),
+    [
+        (Subject("email", "jane+x@example.com"), r"jane\u002Bx@example.com"),
+        (Subject("email", "j\u00fcrgen@m\u00fcller.de"), r"j\u00fcrgen@m\u00FCller.de"),
+        (Subject("email", "j\u00fcrgen@m\u00fcller.de"), "J\u00dcRGEN@M\u00dcLLER.DE"),
+        (Subject("email", "j\u00fcrgen@m\u00fcller.de"), r"J\u00DCRGEN@m\u00fcller.de"),
+        (Subject("user", "a/b\U0001f600"), r"a\/b\ud83d\ude00"),
+        (Subject("user", "a/b\U0001f600"), "a/b\U0001f600"),
+        (Subject("customer", 'c"\\1'), r"c\"\\1"),
+    ],
+)
+async def test_every_notation_of_json_is_found(connection: psycopg.AsyncConnection, subject: Subject, written: str) -> None:
+    for name in (written, "z" + written):
+        await connection.execute(
+            """insert into webhook_deliveries (id, source, outcome, reason, trace_id, body)
+               values (%s, 'stripe', 'rejected', 'x', '', %s)""",
+            (new_id(), f'{{"user":"{name}"}}'.encode()),
+        )
+    assert (await erase(connection, subject)).erased == {"deliveries": 1}
+    assert len(await rows(connection, "select from webhook_deliveries where body = %s", f'{{"user":"z{written}"}}'.encode())) == 1
+
+
 async def test_a_customer_goes_with_all_payments_invoices_and_subscriptions(connection: psycopg.AsyncConnection) -> None:
     payment = stripe.Payment(customer="cus_Abc", receipt_email=EMAIL)
     earlier = await arrive(connection, payment.succeeded())
