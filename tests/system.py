@@ -163,6 +163,10 @@ class System:
             ]
             raise AssertionError("\n".join([str(error), *reports])) from None
 
+    def wait_ready(self, *names: str) -> None:
+        """Wait until these processes are ready; a process may be ready long before the others."""
+        wait_until(lambda: self.states and all(self.process(name).state == "ready" for name in names))
+
     def stop(self) -> None:
         self._ended.set()
         self._thread.join(180)  # the next system has the same ports

@@ -195,6 +195,7 @@ async def test_a_right_that_is_missing_is_named_and_waited_for_and_nothing_ends(
         await asyncio.to_thread(wait_until, lambda: named(worker, topic))
         cache = (await states())["cache"]
         assert (cache["reason"], topic.name in cache["detail"]) == ("kafka_right_missing", True)
+        await asyncio.to_thread(system.wait_ready, "gateway", "relay")
         pids = {each.name: each.pid for each in system.states}
         grant(kafka, shown)
         await eventually(one_works_and_the_other_waits)

@@ -95,7 +95,7 @@ async def test_with_a_wrong_password_processes_wait_and_report_it(
         wait_until(lambda: system.log_of("worker-payments").count("worker_waiting") > 3, seconds=60)
         assert system.process("worker-payments").pid == pid
         assert "the brokers refuse these credentials" in system.log_of("worker-payments")
-        wait_until(lambda: system.process("gateway").state == "ready", seconds=60)
+        system.wait_ready("gateway")
         assert (await post_stripe(http, system.public, stripe.Payment().succeeded(int(time.time())))).status == 200
         assert all("not-the-password" not in system.log_of(state.name) for state in system.states)
     finally:

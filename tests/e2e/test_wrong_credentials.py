@@ -56,7 +56,7 @@ async def test_processes_wait_for_the_right_credentials(
         pids = {state.name: state.pid for state in system.states}
 
         (tmp_path / "DATABASE_URL").write_text(right["DATABASE_URL"])
-        wait_until(lambda: {system.process("gateway").state, system.process("relay").state} == {"ready"})
+        system.wait_ready("gateway", "relay")
         payment = stripe.Payment()
         assert (await post_stripe(http, system.public, payment.succeeded(int(time.time())))).status == 200
         document = {"index": "properties", "id": "p1", "op": "upsert", "doc": {"title": "A flat"}}
