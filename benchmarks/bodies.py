@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.simulators.stripe import Payment, sign
+from tests.simulators.stripe import Payment, new_token, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +13,18 @@ if TYPE_CHECKING:
 
 LENGTH_DIGITS: Final = 8
 _TOKEN: Final = b"T" * 24
+_USER: Final = b"user_" + b"U" * 24
+STRIPE_IDS: Final = """
+create or replace function pg_temp.digit(number int8) returns text language sql immutable as $$
+  select substr('0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz', 1 + (number % 62)::int, 1) $$;
+create or replace function pg_temp.base62_of_five(number int8) returns text language sql immutable as $$
+  select pg_temp.digit(number / 14776336) || pg_temp.digit(number / 238328) || pg_temp.digit(number / 3844)
+    || pg_temp.digit(number / 62) || pg_temp.digit(number) $$;
+create or replace function pg_temp.stripe_token(at timestamptz, account text, n int8) returns text language sql immutable as $$
+  select '3' || pg_temp.base62_of_five(floor(extract(epoch from at))::int8 - 1342389380) || account
+    || reverse(lpad(to_hex(n), 8, '0')) $$
+"""
+"""A function of a session, `new_token` in SQL: `account` has ten letters, and `n` makes the token unique."""
 
 
 class Body(NamedTuple):
@@ -27,15 +38,20 @@ class Body(NamedTuple):
         return f"pi_{self.token}"
 
 
+def user_of(payment: str) -> str:
+    """Return the id of the payer. Each payment has its own payer, at a random place of an index: users pay at any time."""
+    return f"user_{payment.removeprefix('pi_')[::-1]}"
+
+
 def make_bodies(number: int) -> Iterator[Body]:
-    """Yield `number` distinct events; their ids are random like real ones, so that all parts of an index are used."""
+    """Yield `number` distinct events, whose ids begin with the time like Stripe's; their users' ids do not."""
     token = _TOKEN.decode()
     template = Payment(
-        id=f"pi_{token}", charge=f"ch_{token}", customer=f"cus_{token}", metadata={"user_id": f"user_{token}"}
+        id=f"pi_{token}", charge=f"ch_{token}", customer=f"cus_{token}", metadata={"user_id": _USER.decode()}
     ).succeeded(at=int(time.time()), event_id=f"evt_{token}")
     for _ in range(number):
-        fresh = os.urandom(len(_TOKEN) // 2).hex()
-        yield Body(fresh, template.replace(_TOKEN, fresh.encode()))
+        fresh = new_token(time.time())
+        yield Body(fresh, template.replace(_TOKEN, fresh.encode()).replace(_USER, user_of(f"pi_{fresh}").encode()))
 
 
 def request_of(body: Body, secret: str, host: str) -> bytes:

@@ -2,8 +2,8 @@
 Thirty days of history, written by Postgres itself: all rows of the payments, and the rows that only some payments have.
 
 A payment has one event in the log, one mark, one delivery and one row in each table of the payments worker. Ids are UUIDv7 of
-their day, and the provider's ids are random like real ones. The contents of an event are shortened, so that 30 million of them
-fit on a usual disk: neither intake nor a list reads them.
+their day, the provider's ids begin with the second like real ones, and users come back at any time. The contents of an event are
+shortened, so that 30 million of them fit on a usual disk: neither intake nor a list reads them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from psycopg import Connection, sql
 from psycopg.client_cursor import ClientCursor
 
+from benchmarks.bodies import STRIPE_IDS
 from benchmarks.figures import Void, expect
 from schemas.stripe import DATASCHEMA
 
@@ -33,6 +34,8 @@ _DAY: Final = Path(__file__).with_name("history_day.sql")
 _BYTES_PER_PAYMENT: Final = 2600
 """Bytes on disk for all rows of a payment, with a reserve for the write-ahead log and for sorting."""
 _PAYMENTS_PER_USER: Final = 30
+_ACCOUNT: Final = "HistoryOf1"
+"""An account's part of the provider's ids; new payments of the simulator have another one."""
 _WRITERS: Final = 2
 """Days that are written at the same time: one connection is limited by the processor time of its server process."""
 _FAST: Final = "set synchronous_commit = off; set wal_compression = off; set maintenance_work_mem = '1GB'"  # of a session
@@ -93,12 +96,14 @@ def _write_day(ours: System, today: datetime, day: int, payments: int) -> None:
         "first": first,
         "number": after - first,
         "users": max(1, payments // _PAYMENTS_PER_USER),
+        "account": _ACCOUNT,
         "dataschema": DATASCHEMA,
     }
     if after > first:
         with ours.connect() as connection:
             connection.execute(_FAST)
             connection.execute(_ID_AT)
+            connection.execute(STRIPE_IDS)
             with connection.transaction(), ClientCursor(connection) as cursor:
                 cursor.execute(_DAY.read_bytes(), values)
 

@@ -4,9 +4,10 @@ create temporary table made on commit drop as
 select n, at, pg_temp.id_at(at, 'event' || n) as id, case when n %% 10 = 0 then pg_temp.id_at(at, 'other' || n) end as other, md5('trace' || n) as trace,
   'user_' || n %% %(users)s as user_id, 'cus_' || n %% %(users)s as customer, token, 'pi_' || token as payment, 'evt_' || token as evt
 from (
-  select n, %(begin)s::timestamptz + (n - %(first)s) * (interval '1 day' / %(number)s) as at,
-    substr(md5('token' || n), 1, 24) as token
-  from generate_series(%(first)s::int, %(first)s::int + %(number)s::int - 1) n) t;
+  select n, at, pg_temp.stripe_token(at, %(account)s, n) as token
+  from (
+    select n, %(begin)s::timestamptz + (n - %(first)s) * (interval '1 day' / %(number)s) as at
+    from generate_series(%(first)s::int, %(first)s::int + %(number)s::int - 1) n) moments) t;
 
 insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data, livemode)
 select id, 'webhooks.stripe', 'payment', payment, '/webhooks/stripe', 'com.stripe.payment_intent.succeeded', %(dataschema)s, at,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks import load
-from benchmarks.bodies import make_bodies, write_requests
+from benchmarks.bodies import STRIPE_IDS, make_bodies, user_of, write_requests
 from benchmarks.figures import expect
 from schemas.stripe import DATASCHEMA, TYPE_PREFIX
 from schemas.topics import Topic
@@ -31,18 +31,18 @@ _WAVES: Final = 64  # at most at the same time, if answers are missing
 # Rows of the four tables, as `outbox.append.record` writes them. The ids are from the hour before the fill, as of real calls.
 _FILL: Final = """
 with v as materialized (
-  select n, left(md5(n::text || %(seed)s::text), 24) as token,
-         uuidv7(%(end)s::timestamptz - make_interval(secs => (%(rows)s::int8 - n) / %(rate)s::float8)
-                - clock_timestamp()) as id,
+  select n, pg_temp.stripe_token(at, %(account)s::text, n) as token, uuidv7(at - clock_timestamp()) as id,
          '00-' || md5(n::text) || '-' || left(md5(n::text), 16) || '-01' as traceparent
-  from generate_series(%(first)s::int8, %(last)s::int8) n),
+  from (select n, %(end)s::timestamptz - make_interval(secs => (%(rows)s::int8 - n) / %(rate)s::float8) as at
+    from generate_series(%(first)s::int8, %(last)s::int8) n) t),
 remembered as (
   insert into dedup (source, provider_event_id, event_id) select 'stripe', 'evt_' || token, id from v),
 logged as (
   insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data,
                       livemode)
-  select id, %(topic)s, 'payment', 'pi_' || token, '/webhooks/stripe', %(type)s, %(dataschema)s,
-         %(end)s, traceparent, convert_to(replace(%(body)s::text, %(token)s::text, token), 'UTF8'), false from v),
+  select id, %(topic)s, 'payment', 'pi_' || token, '/webhooks/stripe', %(type)s, %(dataschema)s, %(end)s, traceparent,
+         convert_to(replace(replace(%(body)s::text, %(token)s::text, token), %(user)s::text, 'user_' || reverse(token)), 'UTF8'),
+         false from v),
 noted as (
   insert into webhook_deliveries (id, source, provider_event_id, type, outcome, event_id, trace_id, livemode)
   select id, 'stripe', 'evt_' || token, 'payment_intent.succeeded', 'accepted', id, substr(traceparent, 4, 32), false from v),
@@ -65,9 +65,10 @@ def fill(connection: Connection, rows: int, report: Callable[[int], None]) -> li
     [body] = make_bodies(1)
     payments: list[str] = []
     connection.execute("set synchronous_commit = off")
+    connection.execute(STRIPE_IDS)
     [end] = connection.execute("select now()").fetchone() or [None]
-    values: dict[str, object] = {"seed": os.urandom(8).hex(), "end": end, "rows": rows, "rate": RATE}
-    values |= {"body": body.data.decode(), "token": body.token}
+    values: dict[str, object] = {"account": secrets.token_hex(5), "end": end, "rows": rows, "rate": RATE}
+    values |= {"body": body.data.decode(), "token": body.token, "user": user_of(body.payment)}
     values |= {"topic": Topic.WEBHOOKS_STRIPE, "type": WEBHOOK, "dataschema": DATASCHEMA}
     for first in range(1, rows + 1, _STEP):
         last = min(first + _STEP - 1, rows)

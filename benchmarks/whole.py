@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks import load
-from benchmarks.bodies import write_requests
+from benchmarks.bodies import user_of, write_requests
 from benchmarks.figures import Aim, Result, expect, median, ratio
 from benchmarks.mail_server import mail_server
 from benchmarks.meter import Meter
@@ -91,13 +91,13 @@ class _Side:
                 expect("events acknowledged", answers_within(_LIMIT).acknowledged, number)
 
     def _make_users(self, payments: Sequence[str]) -> None:
-        """Store a mail address for each payer; the ids of user and payment have the same token."""
+        """Store a mail address for each payer."""
         with self._ours.connect() as connection, connection.cursor() as cursor:
             cursor.execute("set synchronous_commit = off")
             with cursor.copy("copy contacts (user_id, email) from stdin") as copy:
                 for payment in payments:
-                    token = payment.removeprefix("pi_")
-                    copy.write_row((f"user_{token}", f"{token}@example.com"))
+                    user = user_of(payment)
+                    copy.write_row((user, f"{user}@example.com"))
 
 
 def run(scale: Scale, report: Report) -> Result:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import string
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
+from tests.simulators.base62 import DIGITS, base62
+
 START: Final = 1_763_561_586
 MONTH: Final = 30 * 86_400
-_LETTERS: Final = string.ascii_letters + string.digits
+_FIRST_SECOND: Final = 1_388_534_400
+"""Unix seconds, 2014-01-01; Razorpay's ids count from here."""
 
 Entity = dict[str, Any]
 
@@ -29,8 +32,14 @@ def sign(body: bytes, secret: str) -> str:
 
 
 def random_id(prefix: str) -> str:
-    """An id that looks like Razorpay's: `pay_DESlfW9H8K9uqM`; that of an event has no prefix."""
-    return f"{prefix}{'_' if prefix else ''}{''.join(secrets.choice(_LETTERS) for _ in range(14))}"
+    """
+    An id that looks like Razorpay's: `pay_DESlfW9H8K9uqM`; that of an event has no prefix.
+
+    Its first ten letters are the nanoseconds since 2014 in base 62: `pay_Di5iqCqA1WEHq6`, a published example, has them for its
+    `created_at` of 1574143644.
+    """
+    moment = base62(time.time_ns() - _FIRST_SECOND * 1_000_000_000, 10)
+    return f"{prefix}{'_' if prefix else ''}{moment}{''.join(secrets.choice(DIGITS) for _ in range(4))}"
 
 
 def event(kind: str, at: int, **entities: Entity) -> bytes:
