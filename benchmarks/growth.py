@@ -7,6 +7,7 @@ gateway, and then starts a relay and a worker that process all of them to their 
 
 from __future__ import annotations
 
+import statistics
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -54,6 +55,22 @@ class _Rates(NamedTuple):
     payments: float
 
 
+class _Work(NamedTuple):
+    """What Postgres did for one payment, from the relay's first read to its last effect."""
+
+    wal: float
+    """Bytes of the write-ahead log."""
+    pages: float
+    """Whole pages in it: the first change of a page after a checkpoint."""
+    blocks: float
+    """Blocks that were not in Postgres' own memory; the operating system may have had them."""
+
+
+_WORK: Final = """
+select (select wal_bytes from pg_stat_wal)::float8, (select wal_fpi from pg_stat_wal)::float8, sum(blks_read)::float8
+from pg_stat_database"""
+
+
 class _Side:
     """A system and its rates in each round."""
 
@@ -61,10 +78,10 @@ class _Side:
         self.name = name
         self.ours = ours
         self.rounds: list[_Rates] = []
+        self.work: list[_Work] = []
         self._report = report
 
     def run_round(self, events: int) -> None:
-        before = self._counts()
         with self.ours.connect() as connection:
             connection.execute("checkpoint")
         self._report("growth", f"{self.name}: {events:,} events into the gateway")
@@ -73,6 +90,7 @@ class _Side:
         self._report("growth", f"{self.name}: through relay and worker")
         billing = Topic(self.ours.bootstrap, Name.BILLING_PAYMENTS)
         ends = billing.ends()
+        before = self._work()
         with self.ours.running("relay", WORKER) as processes:
 
             def check() -> None:
@@ -80,14 +98,19 @@ class _Side:
                     process.check()
 
             span = billing.until_readable(ends, events, _LIMIT, check)
-        for table, number in self._counts().items():
-            expect(f"rows that came into {table}", number - before[table], events)
         expect("events that are parked", self.ours.count("outbox_pending where parked_at is not null"), 0)
         self.rounds.append(_Rates(intake, span.rate))
+        self.work.append(_Work(*((now - then) / events for now, then in zip(self._work(), before, strict=True))))
 
-    def _counts(self) -> dict[str, int]:
-        tables = ("dedup", "payments", "history", "consumed where consumer = 'payments'")
-        return {table: self.ours.count(table) for table in tables}
+    def expect_rows(self, number: int) -> None:
+        """Count the rows of each table that has one per payment; this reads the whole history, so no round may follow at once."""
+        for table in ("dedup", "payments", "history", "consumed where consumer = 'payments'"):
+            expect(f"rows in {table}", self.ours.count(table), number)
+
+    def _work(self) -> _Work:
+        with self.ours.connect() as connection:
+            row = connection.execute(_WORK).fetchone()
+        return _Work(*(row or (0.0, 0.0, 0.0)))
 
     def _send(self, events: int) -> float:
         """Return the acknowledged events a second, over the time in which they were sent."""
@@ -137,8 +160,11 @@ def _measure(scale: Scale, report: Report, result: Result) -> None:
             empty.ours.empty()
             for side in sides:
                 side.run_round(events)
+            empty.expect_rows(events)
+        grown.expect_rows(written.payments + scale.rounds * events)
         result.figures += _rates(empty, grown)
         result.notes += _notes(written, events)
+        result.notes += [_note_of(side) for side in sides]
         with grown.ours.running("gateway"):
             listed, counted = (max(each, key=lambda timed: timed.took) for each in _time_calls(grown.ours, scale.rounds, report))
             result.figures += [
@@ -182,6 +208,13 @@ def _notes(written: history.Written, events: int) -> list[str]:
         f"history: {size}; {events:,} events a round",
         f"while a day is dropped {_RATE:g} events a second arrive on a fixed grid",
     ]
+
+
+def _note_of(side: _Side) -> str:
+    wal, pages, blocks = (statistics.median(each) for each in zip(*side.work, strict=True))
+    return (
+        f"{side.name}: a payment writes {wal / 1000:.1f} KB of WAL, {pages:.2f} whole pages in it, and reads {blocks:.2f} blocks"
+    )
 
 
 def _time_calls(ours: System, times: int, report: Report) -> tuple[list[Timed], list[Timed]]:
