@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 AREA: Final = "postgres"
 WAITING: Final = "outbox"
 _TESTED: Final = 180_000  # the major version that everything is tested on
+_COLLATION_KNOWN: Final = 150_000  # the first major version that stores the version of a database's collation
 _SKEW: Final = (timedelta(seconds=1), timedelta(seconds=30))
 _DAYS: Final = 3  # days ahead; with fewer a person should look
 _FULL: Final = 0.8
@@ -64,6 +65,8 @@ def _check_server(connection: Connection, where: str) -> Iterator[Finding]:
     if vitals.replica:
         yield fail(AREA, "this is a replica: nothing can be written", "point DATABASE_URL at the primary", "postgres-down")
     yield from _check_durability(vitals)
+    if vitals.version >= _COLLATION_KNOWN:
+        yield from _check_collation(*store.collation(connection))
     yield _check_clock(skew)
     yield from _check_load(vitals)
 
@@ -75,6 +78,24 @@ def _check_durability(vitals: Vitals) -> Iterator[Finding]:
         yield fail(AREA, f"{name} is off: a crash loses events that were acknowledged", f"set {name} = on", "postgres-down")
     if not weak:
         yield ok(AREA, "commits survive a crash")
+
+
+def _check_collation(stored: str | None, actual: str | None) -> Iterator[Finding]:
+    """
+    Check that the server sorts texts as it did when its indexes were built.
+
+    The order of a locale like en_US.utf8 comes from the operating system, and may change with it: by an upgrade, another image,
+    or after a failover to a standby on another system. An index in the old order misses rows, and a unique one admits duplicates
+    (https://www.postgresql.org/docs/18/sql-altercollation.html#SQL-ALTERCOLLATION-NOTES).
+    """
+    if stored == actual:
+        yield ok(AREA, "texts are sorted as the indexes expect")
+        return
+    text = (
+        f"texts are sorted by version {actual} of the collation, and the indexes by {stored}: a webhook could be accepted twice"
+    )
+    act = "stop Tallyhook, `reindex database`, `alter database … refresh collation version`"
+    yield fail(AREA, text, f"{act} (docs/connections.md)")
 
 
 def _check_clock(skew: timedelta) -> Finding:

@@ -39,12 +39,20 @@ select current_setting('server_version_num')::int, current_setting('server_versi
        coalesce((select extract(epoch from max(now() - xact_start)) from pg_stat_activity
                  where backend_type = 'client backend' and pid <> pg_backend_pid()), 0)::float8
 """
+_COLLATION: Final = """
+select datcollversion, pg_database_collation_actual_version(oid) from pg_database where datname = current_database()
+"""
 _LOST: Final = "select consumer, string_agg(distinct topic, ', ') from lost_ranges where finished_at is null group by 1"
 _OPEN_LETTERS: Final = "select consumer, count(*) from dead_letters where status = 'open' group by consumer order by consumer"
 
 
 def vitals(connection: Connection) -> Vitals:
     return Vitals(*cast("tuple[Any, ...]", connection.execute(_VITALS).fetchone()))
+
+
+def collation(connection: Connection) -> tuple[str | None, str | None]:
+    """The version by which the database's texts were sorted, and that of this server; both are None for a fixed order (C)."""
+    return cast("tuple[Any, Any]", connection.execute(_COLLATION).fetchone())
 
 
 def open_letters(connection: Connection) -> dict[str, int]:

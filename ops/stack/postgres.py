@@ -108,7 +108,8 @@ class Postgres(Server):
 
     def _initdb(self, folder: Path, account: Account | None) -> None:
         # `trust` until `_require_password`, which runs for older data as well; no server runs on it before.
-        words = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+        texts = ("--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8")  # as in docker-compose.yml
+        words = ["--username=postgres", "--auth=trust", *texts, "--no-instructions"]
         self._run("make its data directory", ["initdb", *words, "-D", folder], account, folder)
 
     def _require_password(self, password: str) -> None:

@@ -140,6 +140,14 @@ def test_commits_that_a_crash_would_lose_are_a_failure(database_url: str) -> Non
     assert "synchronous_commit is off" in failure.text
 
 
+def test_an_order_of_texts_that_changed_is_a_failure(database_url: str) -> None:
+    assert "texts are sorted as the indexes expect" in texts(list(check_postgres({"DATABASE_URL": database_url})))
+    with change(database_url, "update pg_database set datcollversion = '2.36' where datname = current_database()"):
+        [failure] = of(list(check_postgres({"DATABASE_URL": database_url})), "postgres", "fail")
+    assert "a webhook could be accepted twice" in failure.text
+    assert "reindex" in failure.act
+
+
 def test_events_that_wait_long_are_parked_or_set_aside_are_reported(database_url: str) -> None:
     old = new_id()
     statements = [
