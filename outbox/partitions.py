@@ -127,17 +127,24 @@ def _upkeep_lock(connection: Connection) -> Iterator[None]:
 
 
 def _make(connection: Connection, now: datetime, retention: timedelta) -> Upkeep:
+    """Create the missing days, and restore detached ones. A day that cannot be restored raises its error after all others."""
     upkeep = Upkeep([], [], [], [], [])
     existing = {*partitions(connection)}
     detached_names = {each.partition for each in detached(connection)}
-    for table, day in _due(now.date(), now.date() - retention):
-        partition = name(table, day)
-        if partition in detached_names:
-            _restore(connection, table, day)
+    due = {name(table, day): (table, day) for table, day in _due(now.date(), now.date() - retention)}
+    for partition in [partition for partition in due if partition not in existing | detached_names]:
+        _create(connection, *due[partition])
+        upkeep.created.append(partition)
+    failures: list[psycopg.Error] = []
+    for partition in [partition for partition in due if partition in detached_names]:
+        try:
+            _restore(connection, *due[partition])
+        except psycopg.Error as error:
+            failures.append(error)
+        else:
             upkeep.restored.append(partition)
-        elif partition not in existing:
-            _create(connection, table, day)
-            upkeep.created.append(partition)
+    if failures:
+        raise failures[0]
     return upkeep
 
 
@@ -167,23 +174,35 @@ def _bounds(day: date) -> tuple[UUID, UUID]:
     return first_id_of(day), first_id_of(day + timedelta(days=1))
 
 
-def _holds_pending(connection: Connection, partition: str) -> bool:
-    """Report whether rows of that day still wait for Kafka, or are parked: they would be lost with it."""
+class _StillNeededError(Exception):
+    """Events of the day wait for Kafka, or are parked."""
+
+
+def _expect_unneeded(connection: Connection, partition: str) -> None:
+    """
+    Raise _StillNeededError if rows of that day still wait for Kafka, or are parked.
+
+    They would be lost with their log, and without the marks of their day no worker could handle them.
+    """
     query = "select exists (select from outbox_pending where event_id >= %s and event_id < %s)"
     row = connection.execute(query, _bounds(day_of(partition))).fetchone()
-    return partition.startswith("outbox_") and row is not None and bool(row[0])
+    if table_of(partition) != "audit_log" and row is not None and row[0]:
+        raise _StillNeededError
 
 
 def _detach(connection: Connection, partition: str, now: datetime) -> bool:
     """Detach a day; return False if another session reads it, or events of it are pending."""
-    if _holds_pending(connection, partition):
-        return False
 
     def detach() -> None:
         connection.execute("select day_detach(%s, %s)", (table_of(partition), day_of(partition)))
+        _expect_unneeded(connection, partition)  # nothing can be added to the log while this transaction has its lock
         connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (partition, now))
 
-    return _change_with_short_waits(connection, detach)
+    try:
+        _expect_unneeded(connection, partition)  # without a lock, so that a day in use does not make intake wait
+        return _change_with_short_waits(connection, detach)
+    except _StillNeededError:
+        return False
 
 
 def _drop_detached(connection: Connection, before: datetime) -> Iterator[str]:
