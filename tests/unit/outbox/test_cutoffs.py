@@ -30,6 +30,10 @@ def test_after_a_step_nothing_moves_for_a_while() -> None:
     assert decide(AT + 40 * STEP, just_moved, NOW + PACE / 2) == AT + STEP
 
 
+def test_a_relay_that_has_read_the_time_before_another_one_moved_it_moves_nothing() -> None:
+    assert decide(AT + 40 * STEP, Cutoff(AT, NOW + timedelta(milliseconds=5)), NOW) == AT
+
+
 def test_a_step_that_was_made_by_a_clock_ahead_of_now_holds_nothing_up() -> None:
     assert decide(AT + STEP, Cutoff(AT, NOW + timedelta(days=40)), NOW) == AT + STEP
 
