@@ -36,11 +36,13 @@ class Forgotten(NamedTuple):
     notifications: int
 
 
-# An id has the time at which its lead came, which was before its last change: so the primary key finds the old leads.
+# An id has the time at which its lead came, which was before its last change: so the primary key finds the old leads. A lead
+# that is held back (`suppressed`) waits for an operator's decision.
 _LEADS: Final = """
 with gone as (
   delete from leads where id in (
-    select id from leads where id < %(first)s and next_attempt_at is null and updated_at < %(before)s
+    select id from leads
+    where id < %(first)s and next_attempt_at is null and suppressed is null and updated_at < %(before)s
     order by id limit %(batch)s for update skip locked)
   returning id),
 attempts as (delete from lead_attempts a using gone where a.lead_id = gone.id),

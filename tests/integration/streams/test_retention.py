@@ -60,6 +60,14 @@ def test_settled_leads_go_with_all_that_belongs_to_them(connection: psycopg.Conn
     assert connection.execute("select key from lead_keys").fetchall() == [("young",)]
 
 
+def test_a_lead_that_is_held_back_waits_for_its_operator(connection: psycopg.Connection) -> None:
+    put_lead(connection, "held", "received", came=300, changed=200)
+    connection.execute("update leads set suppressed = 'replay'")
+    assert forget_records(connection, SETTINGS, NOW).leads == 0
+    connection.execute("update leads set status = 'delivered', suppressed = null")
+    assert forget_records(connection, SETTINGS, NOW).leads == 1
+
+
 @pytest.mark.parametrize(("status", "days", "stays"), [("sent", 11, 0), ("failed", 11, 0), ("queued", 400, 1), ("sent", 9, 1)])
 def test_notifications_go_when_they_are_settled(connection: psycopg.Connection, status: str, days: int, stays: int) -> None:
     then, due = NOW - timedelta(days=days), NOW if status == "queued" else None
