@@ -94,11 +94,19 @@ async def apply(connection: AsyncConnection, own: OwnEvent, held: str | None = N
     await connection.execute(_APPLY, {**own._asdict(), "held": held})
 
 
-_RECEIVED: Final = "select data, traceparent, occurred_at from outbox where id = %s and type = 'lead.partner.received'"
+# The log may keep an event for longer than the retention keeps its lead.
+_RECEIVED: Final = """
+select data, traceparent, occurred_at from outbox o where id = %s and type = 'lead.partner.received'
+  and not exists (select from retention_cutoffs where kind = 'leads' and uuid_extract_timestamp(o.id) < cutoff)
+"""
 
 
 async def received(connection: AsyncConnection, lead_id: UUID) -> tuple[bytes, str, datetime] | None:
-    """Read a lead's event from the log: a command may overtake it on Kafka, where topics have no common order."""
+    """
+    Read a lead's event from the log: a command may overtake it on Kafka, where topics have no common order.
+
+    The result is None for a lead that the retention has deleted: it would be delivered a second time.
+    """
     row = await (await connection.execute(_RECEIVED, (lead_id,))).fetchone()
     return None if row is None else (bytes(row[0]), str(row[1]), row[2])
 

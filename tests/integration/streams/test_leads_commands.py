@@ -66,6 +66,22 @@ async def test_a_command_for_a_lead_that_is_not_there_fails(leads: Leads) -> Non
     assert (await leads.task(await leads.command(lead_id, partner="other")))["reason"] == "lead_of_another_partner"
 
 
+async def test_a_command_for_a_lead_that_the_retention_deleted_does_not_deliver_it_again(leads: Leads) -> None:
+    [lead_id] = await leads.take_in(lead())
+    async with leads.dispatcher() as dispatcher:
+        await round_of(dispatcher)
+        assert (await leads.one(lead_id))["status"] == "delivered"
+        async with leads.pool.connection() as connection:
+            await connection.execute("delete from leads")
+            await connection.execute(
+                "insert into retention_cutoffs (kind, cutoff, moved_at) values ('leads', now() + interval '1 hour', now())"
+            )
+        task_id = await leads.command(lead_id)
+        assert (await leads.task(task_id))["reason"] == "lead_unknown"
+        assert await round_of(dispatcher) == 0
+    assert len(leads.crm.taken) == 1
+
+
 async def test_a_command_for_a_lead_that_was_erased_fails_and_its_crm_is_not_called(leads: Leads) -> None:
     [lead_id] = await leads.take_in(lead())
     erasure_id, subject = new_id(), Subject("lead", f"acme/{(await leads.one(lead_id))['external_lead_id']}")
