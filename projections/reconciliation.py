@@ -39,14 +39,15 @@ class Pair(NamedTuple):
     user_id: str | None
 
 
-# Sorted, like every batch of row locks here, so that two workers never end in a deadlock.
+# Sorted, like every batch of row locks here, so that two workers never end in a deadlock. The smallest id is found by bytes, as
+# `settle` finds it within a batch: a locale would order "pay_Na" before "pay_NB".
 _SETTLE: Final = """
 insert into reconciliations as r (reference, payment_id, paid_amount, paid_currency)
 select * from unnest(%b::text[], %b::text[], %b::int8[], %b::text[]) as v(reference, payment_id, amount, currency)
 order by reference
 on conflict (reference) do update
 set payment_id = excluded.payment_id, paid_amount = excluded.paid_amount, paid_currency = excluded.paid_currency
-where r.payment_id is null or r.payment_id > excluded.payment_id
+where r.payment_id is null or r.payment_id collate "C" > excluded.payment_id
    or (r.payment_id = excluded.payment_id
        and (r.paid_amount, r.paid_currency) is distinct from (excluded.paid_amount, excluded.paid_currency))
 returning reference, payment_id, paid_amount, paid_currency, outcome, expected_amount, expected_currency, user_id

@@ -80,7 +80,7 @@ insert into {shadow}.reconciliations
 select coalesce(e.reference, p.reference), e.expected_amount, e.expected_currency, e.user_id, p.id, p.amount, p.currency
 from (select * from {live_reconciliations} where expected_amount is not null) e full join (
   select distinct on (reference) reference, id, amount, currency from public.payments
-  where status in ('succeeded', 'partially_refunded', 'refunded') and currency <> 'xxx' order by reference, id) p
+  where status in ('succeeded', 'partially_refunded', 'refunded') and currency <> 'xxx' order by reference, id collate "C") p
   on p.reference = e.reference
 """
 _PAID_VERDICT: Final = """
