@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import KafkaError, Message, Producer
 
-from outbox import relay_store
+from benchmarks import backlog
 from outbox.publisher import Publisher
-from outbox.shards import SHARDS
 from runtime.kafka import Cluster
 from schemas.envelope import to_headers
 
@@ -34,20 +32,19 @@ class Ready(NamedTuple):
     headers: Headers
 
 
-def produce_backlog(url: str, bootstrap: str, rows: int) -> int:
+def produce_backlog(url: str, bootstrap: str) -> int:
     """Read the backlog into memory, then produce it; returns how many Kafka acknowledged."""
-    return produce(bootstrap, _read(url, rows))
+    return produce(bootstrap, _read(url))
 
 
-def produce_backlog_with_aiokafka(url: str, bootstrap: str, rows: int) -> int:
+def produce_backlog_with_aiokafka(url: str, bootstrap: str) -> int:
     """Do the same with aiokafka's producer, idempotent and with all acknowledgements; returns how many Kafka acknowledged."""
-    return asyncio.run(_produce_with_aiokafka(bootstrap, _read(url, rows)))
+    return asyncio.run(_produce_with_aiokafka(bootstrap, _read(url)))
 
 
-def _read(url: str, rows: int) -> list[Ready]:
+def _read(url: str) -> list[Ready]:
     with psycopg.connect(url, autocommit=True) as connection:
-        pending = relay_store.read_pending(connection, range(SHARDS), [], relay_store.Room(rows, sys.maxsize)).rows
-    return [Ready(row.event.topic, row.event.data, row.event.aggregate_id, to_headers(row.event)) for row in pending]
+        return [Ready(event.topic, event.data, event.aggregate_id, to_headers(event)) for event in backlog.read(connection)]
 
 
 async def _produce_with_aiokafka(bootstrap: str, records: Sequence[Ready]) -> int:

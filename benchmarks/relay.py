@@ -143,13 +143,13 @@ def _drain(ours: System, topic: Topic, rows: int) -> Drained:
     return Drained(span.rate, span.first - started, memory)
 
 
-def _bare(ours: System, topic: Topic, rows: int, produce: Callable[[str, str, int], int]) -> float:
+def _bare(ours: System, topic: Topic, rows: int, produce: Callable[[str, str], int]) -> float:
     """Produce the same rows from a process that has read them before and only produces, with the library itself."""
     ours.empty()
     with ours.connect() as connection:
         backlog.fill(connection, rows)
     before = topic.ends()
-    with in_other_process(produce, ours.database_url, ours.bootstrap, rows) as acknowledged_within:
+    with in_other_process(produce, ours.database_url, ours.bootstrap) as acknowledged_within:
         span = topic.until_readable(before, rows, _LIMIT, lambda: None)
         expect("records that the bare producer had acknowledged", acknowledged_within(_LIMIT), rows)
     check_records(topic, before, rows, "ce_id")
