@@ -61,8 +61,8 @@ def test_settled_leads_go_with_all_that_belongs_to_them(connection: psycopg.Conn
 
 
 def test_a_lead_that_is_held_back_waits_for_its_operator(connection: psycopg.Connection) -> None:
-    put_lead(connection, "held", "received", came=300, changed=200)
-    connection.execute("update leads set suppressed = 'replay'")
+    put_lead(connection, "held", "retrying", came=300, changed=200)
+    connection.execute("update leads set suppressed = 'replay', next_attempt_at = null")
     assert forget_records(connection, SETTINGS, NOW).leads == 0
     connection.execute("update leads set status = 'delivered', suppressed = null")
     assert forget_records(connection, SETTINGS, NOW).leads == 1
