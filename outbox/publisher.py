@@ -32,6 +32,8 @@ _MESSAGE_TIMEOUT: Final = 0.7
 _SILENT: Final = 0.5
 """Seconds without an acknowledgement after which no more rows are handed over, so that few records wait at once."""
 _PURGED: Final = KafkaError(KafkaError._PURGE_QUEUE)  # noqa: SLF001  # confluent names its local codes with an underscore
+_RECORD_MAX: Final = 100_000_000
+"""Bytes of a record's key and value. A broker closes the connection at a request of 100 MiB, so no larger record can be sent."""
 _OUR_TIME: Final = 0
 _NO_TIME: Final = -1
 """The time of a record that has none: a broker that compares times with its clock accepts it."""
@@ -121,7 +123,9 @@ class Publisher:
             # Each record waits a millisecond for others: under load that is a tenth less work per record for client and broker.
             "linger.ms": 1,
             "batch.size": 262_144,
-            "queue.buffering.max.kbytes": 65_536,
+            # The broker decides by the topic's setting which record is too large; the client would refuse any above 1 MB itself.
+            "message.max.bytes": _RECORD_MAX,
+            "queue.buffering.max.kbytes": 131_072,  # has room for the largest record: one that never fits would wait for ever
             "topic.metadata.propagation.max.ms": int(milliseconds * _TOPIC_UNKNOWN),
             "topic.metadata.refresh.interval.ms": 60_000,
             # A refused record ends the session, so no later record can be sent before it is handled.
