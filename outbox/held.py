@@ -1,4 +1,4 @@
-"""The topics that the relay may not write to: their rows stay pending, in order, while rows of other topics are sent."""
+"""The topics that Kafka does not accept for now: their rows stay pending, in order, while rows of other topics are sent."""
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
@@ -13,7 +13,11 @@ from runtime.kafka import Cluster
 
 log = structlog.get_logger()
 
+UNKNOWN: Final = "topic_unknown"
+"""The reason why the rows of a topic wait that Kafka does not know, and why they are parked if it never does."""
 RETRY: Final = 10.0  # seconds
+UNKNOWN_MAX: Final = 60.0
+"""Seconds for which a topic may be unknown: brokers that restart may leave one out of an answer, and know it a moment later."""
 _ROWS_MAX: Final = 5_000
 """Rows that are held; beyond this number the relay reads no others."""
 
@@ -32,6 +36,8 @@ class HeldTopics:
         self._topics: dict[str, list[int]] = {}
         """By topic, the ids of its rows as a heap."""
         self._logged: set[str] = set()
+        self._unknown_since: dict[str, float] = {}
+        """By topic, the time of the first refusal because Kafka does not know it, until Kafka accepts a row."""
         self._next_try = 0.0
 
     @property
@@ -47,16 +53,24 @@ class HeldTopics:
         """Report whether it is time for a try."""
         return any(self._topics.values()) and now() >= self._next_try
 
-    def hold(self, topic: str) -> None:
-        """Hold a topic, and log that once per try."""
+    def hold(self, topic: str, reason: str) -> bool:
+        """Hold a topic, and log that once per try. Return False, and stop holding it, if Kafka has not known it for too long."""
+        at = now()
+        if reason == UNKNOWN and at - self._unknown_since.setdefault(topic, at) >= UNKNOWN_MAX:
+            self._stop_holding(topic)
+            return False
         if topic in self._logged:
-            return
+            return True
         if not self._topics:
             self._next_try = now() + RETRY
         self._topics.setdefault(topic, [])
         self._logged.add(topic)
-        error = rights.describe_missing("WRITE", "topic", [self._kafka.named(topic)])
-        log.warning("topic_held", reason=rights.MISSING, topic=topic, error=error, retry_in=RETRY)
+        name = self._kafka.named(topic)
+        error = (
+            f"Kafka does not know the topic {name}" if reason == UNKNOWN else rights.describe_missing("WRITE", "topic", [name])
+        )
+        log.warning("topic_held", reason=reason, topic=topic, error=error, retry_in=RETRY)
+        return True
 
     def sift(self, rows: Sequence[PendingRow]) -> list[PendingRow]:
         """Return the rows that may be sent, and remember the others: no row overtakes an earlier one of its topic."""
@@ -78,10 +92,14 @@ class HeldTopics:
 
     def release(self, topic: str) -> None:
         """Let a topic's rows be sent again, if it was held: Kafka has accepted one."""
-        self._topics.pop(topic, None)
-        self._logged.discard(topic)
+        self._unknown_since.pop(topic, None)
+        self._stop_holding(topic)
 
     def forget_rows(self) -> None:
         """Forget which rows were read: some may be another relay's now, and the others are read again."""
         for ids in self._topics.values():
             ids.clear()
+
+    def _stop_holding(self, topic: str) -> None:
+        self._topics.pop(topic, None)
+        self._logged.discard(topic)

@@ -25,7 +25,7 @@ Report = Callable[[KafkaError | None, Message], None]
 
 # Fractions of the lease.
 _TOPIC_UNKNOWN: Final = 0.2
-"""How long a topic may be unknown to Kafka. If longer than `_PATIENCE`, a row for a missing topic would never be parked."""
+"""How long a new session waits for a topic that is unknown. If longer than `_PATIENCE`, a row would never be refused for it."""
 _PATIENCE: Final = 0.4
 _MESSAGE_TIMEOUT: Final = 0.7
 """The producer's limit for a record; at its end Postgres may end a session that was last used a quarter of the lease before."""

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import KafkaError
 from psycopg import Connection
 
-from outbox import metrics, relay_store, rights
+from outbox import held, metrics, relay_store, rights
 from outbox.append import event_of
 from outbox.relay_store import UNREADABLE, PendingRow, UnreadableRow
 from runtime.database import UNAVAILABLE
@@ -42,17 +42,22 @@ class Isolate(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """Leave all rows of this topic pending for a while, and send the others: an operator can grant the missing right."""
+    """
+    Leave all rows of this topic pending for a while, and send the others.
+
+    An operator can grant a missing right, and brokers that restart, or a topic that is created again, may miss it for a moment.
+    """
 
     reason: str
 
 
 # Refusals of the topic, which are the same for each of its records.
-_TOPIC: Final = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "topic_unknown",
-    KafkaError._UNKNOWN_TOPIC: "topic_unknown",  # noqa: SLF001  # confluent names its local codes with an underscore
-    KafkaError._UNKNOWN_PARTITION: "topic_unknown",  # noqa: SLF001
-    KafkaError.TOPIC_EXCEPTION: "topic_invalid",
+_TOPIC: Final[dict[int, Hold | Park]] = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: Hold(rights.MISSING),
+    KafkaError.UNKNOWN_TOPIC_OR_PART: Hold(held.UNKNOWN),
+    KafkaError._UNKNOWN_TOPIC: Hold(held.UNKNOWN),  # noqa: SLF001  # confluent names its local codes with an underscore
+    KafkaError._UNKNOWN_PARTITION: Hold(held.UNKNOWN),  # noqa: SLF001
+    KafkaError.TOPIC_EXCEPTION: Park("topic_invalid"),
 }
 # Refusals of one record, which Kafka returns for all records of its batch.
 _RECORD: Final = {
@@ -66,14 +71,12 @@ _RECORD: Final = {
 
 
 def decide(error: KafkaError | Exception, *, alone: bool) -> Park | Isolate | Hold | Resend:
-    """Park what can never be sent, isolate one record among many, wait for a missing right, and send everything else again."""
+    """Park what can never be sent, isolate one record among many, wait for a topic or a right, and send everything else again."""
     if not isinstance(error, KafkaError):
         return Park(UNREADABLE)  # our own code or the client raised it while making the record
     code = error.code()
-    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return Hold(rights.MISSING)
     if code in _TOPIC:
-        return Park(_TOPIC[code])
+        return _TOPIC[code]
     if code in _RECORD:
         return Park(_RECORD[code]) if alone else Isolate(_RECORD[code])
     return Resend(error.name().lower().lstrip("_"))

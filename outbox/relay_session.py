@@ -135,7 +135,7 @@ class Session:
         return relay_store.Pending([], [])
 
     def _oldest_held(self) -> relay_store.Pending:
-        """Return the oldest row of each topic that is held, to try whether the right has been granted."""
+        """Return the oldest row of each topic that is held, to try whether Kafka accepts it by now."""
         self._ahead.take()  # it was read after rows that may be sent soon
         room = relay_store.Room(self._held.begin_try(), self._settings.relay_batch_bytes)
         pending = relay_store.read_pending(self._connection, self.shards.owned, self._held.ids, room)
@@ -171,14 +171,14 @@ class Session:
         parked = resent = postponed = 0
         for place, refusal in batch.refused.items():
             row, decision = batch.rows[place], decide(refusal.error, alone=refusal.alone)
+            if isinstance(decision, Hold) and not self._held.hold(row.event.topic, decision.reason):
+                decision = Park(decision.reason)
             if isinstance(decision, Park):
                 self._lease.check()
                 park_refused(self._connection, row, decision.reason, refusal.detail)
                 parked += 1
             else:
-                if isinstance(decision, Hold):
-                    self._held.hold(row.event.topic)
-                elif isinstance(decision, Isolate):  # a broker checks records only after the right
+                if isinstance(decision, Isolate):  # a broker checks records only after the right
                     self._held.release(row.event.topic)
                 metrics.RESENT.labels(decision.reason).inc()
                 self._one_by_one_up_to = max(self._one_by_one_up_to, row.id if isinstance(decision, Isolate) else 0)

@@ -36,9 +36,14 @@ def settings_of(kafka: Cluster) -> dict[str, str]:
     return {"KAFKA_BOOTSTRAP_SERVERS": kafka.servers, "KAFKA_TOPIC_PREFIX": kafka.prefix}
 
 
-def make_topic(kafka: Cluster, *, partitions: int = 4, **config: str) -> str:
+def fresh_name() -> str:
+    """Return the name of a topic that does not exist."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+def make_topic(kafka: Cluster, name: str = "", *, partitions: int = 4, **config: str) -> str:
     """A fresh topic; returns our name of it, which on the cluster is behind the prefix."""
-    name = f"test-{uuid4().hex[:12]}"
+    name = name or fresh_name()
     admin = AdminClient(kafka.client)
     made = admin.create_topics([NewTopic(kafka.named(name), partitions, 1, config=config)])
     made[kafka.named(name)].result(20)

@@ -70,7 +70,10 @@ def test_every_reason_of_the_gateway_is_in_the_index(reason: Reason) -> None:
 
 
 def test_every_reason_of_a_dead_letter_or_a_parked_event_is_in_the_index() -> None:
-    reasons = {*PoisonReason, *FetchReason, *SchemaReason} | {*refusals._TOPIC.values(), *refusals._RECORD.values()}
+    reasons = {*PoisonReason, *FetchReason, *SchemaReason} | {
+        *refusals._RECORD.values(),
+        *(each.reason for each in refusals._TOPIC.values()),
+    }
     assert sorted(reason for reason in reasons if f"`{reason}`" not in INDEX) == []
 
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from outbox import metrics, relay_session, relay_store
+from outbox import held, metrics, relay_session, relay_store
 from outbox.append import APPEND, columns_of
 from outbox.publisher import Publisher
 from outbox.relay import Relay
@@ -25,7 +25,7 @@ from runtime.ids import id_at, new_id
 from runtime.process import Stop
 from runtime.tracing import new_trace
 from schemas.envelope import Event
-from tests.kafka import Stored, make_topic, read_topic, settings_of
+from tests.kafka import Stored, fresh_name, make_topic, read_topic, settings_of
 from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
@@ -204,6 +204,25 @@ def test_a_backlog_that_takes_too_long_to_count_is_sent_all_the_same(
         assert len(read_topic(kafka, topic, until=at_least(3))) == 3
         wait_until(lambda: len(counts) >= 2)
     assert counts[1] - counts[0] >= 20 * 0.1  # each count leaves time for the rows
+
+
+def test_events_wait_in_order_while_kafka_does_not_know_their_topic(
+    database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "UNKNOWN_MAX", 1000.0)
+    monkeypatch.setattr(held, "RETRY", 0.1)
+    unknown = metrics.RESENT.labels("topic_unknown")
+    topic, other, before = fresh_name(), make_topic(kafka), unknown._value.get()
+    sent = [event(topic, data=b"%d" % number) for number in range(20)]
+    write(database_url, *sent[:10], event(other), *sent[10:])
+    with running_relay(database_url, kafka, relay_batch=3):
+        assert len(read_topic(kafka, other, until=at_least(1))) == 1
+        wait_until(lambda: unknown._value.get() >= before + 2)
+        make_topic(kafka, topic)
+        wait_until(lambda: pending(database_url) == 0)
+    assert [record.value for record in read_topic(kafka, topic, until=at_least(20))] == [each.data for each in sent]
+    with psycopg.connect(database_url) as connection:
+        assert relay_store.parked(connection) == []
 
 
 def test_an_event_that_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_others_go_on(

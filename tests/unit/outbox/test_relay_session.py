@@ -1,4 +1,4 @@
-"""While a right on a topic is missing, one row of it at a time is tried; the others follow in order once it is accepted."""
+"""While Kafka does not accept a topic, one row of it at a time is tried; the others follow in order once it is accepted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import KafkaError
 
-from outbox import held, relay_store
-from outbox.held import RETRY
+from outbox import held, relay_session, relay_store
+from outbox.held import RETRY, UNKNOWN_MAX
 from outbox.publisher import Batch
 from outbox.relay_session import Session, pause_after
 from outbox.relay_store import Pending
+from outbox.rights import MISSING
 from outbox.settings import RelaySettings
 from tests.unit.outbox.test_held import Clock, row
 
@@ -44,6 +45,7 @@ class Kafka:
 
     def __init__(self) -> None:
         self.forbidden = {"forbidden"}
+        self.refusal = KafkaError.TOPIC_AUTHORIZATION_FAILED
         self.sent: list[int] = []
         self.taken: list[int] = []
         self.under_way: list[Batch] = []
@@ -61,7 +63,7 @@ class Kafka:
     def settle(self, batch: Batch, _: Callable[[], bool]) -> bool:
         for place, each in enumerate(batch.rows):
             if each.event.topic in self.forbidden:
-                batch.refuse(place, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), alone=False)
+                batch.refuse(place, KafkaError(self.refusal), alone=False)
             else:
                 batch.report(place, None, None)  # type: ignore[arg-type]  # it reads no message
                 self.taken.append(each.id)
@@ -75,6 +77,7 @@ class Kafka:
 class Bench:
     def __init__(self, rows: Sequence[PendingRow], batch: int) -> None:
         self.outbox, self.kafka = Outbox(rows), Kafka()
+        self.parked: list[tuple[int, str]] = []
         self.beats = self.asked_after = 0
         settings = RelaySettings.load(
             {"DATABASE_URL": "postgresql://h/d", "KAFKA_BOOTSTRAP_SERVERS": "k:1", "RELAY_BATCH": str(batch)}
@@ -89,6 +92,10 @@ class Bench:
         self.beats += 1
         if self.asked_after and self.beats > self.asked_after:
             self.stop.requested = True
+
+    def park(self, _: Any, refused: PendingRow, reason: str, __: str) -> None:
+        self.parked.append((refused.id, reason))
+        self.outbox.forget(None, [refused.id])
 
     def turns(self, number: int) -> None:
         for _ in range(number):
@@ -108,6 +115,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
         bench = Bench(rows, batch)
         monkeypatch.setattr(relay_store, "read_pending", bench.outbox.read)
         monkeypatch.setattr(relay_store, "delete", bench.outbox.forget)
+        monkeypatch.setattr(relay_session, "park_refused", bench.park)
         return bench
 
     return made
@@ -195,6 +203,36 @@ def test_a_refused_try_takes_nothing_of_other_topics_back(make: Callable[..., Be
     assert bench.kafka.sent == [1, *range(4, 12)]
 
 
+def test_a_topic_that_kafka_does_not_know_for_a_moment_loses_no_order_and_nothing_is_parked(
+    make: Callable[..., Bench], clock: Clock
+) -> None:
+    bench = make([row(1, "forbidden"), row(2, "allowed"), *(row(n, "forbidden") for n in range(3, 10))])
+    bench.kafka.refusal = KafkaError._UNKNOWN_TOPIC
+    bench.turns(4)
+    bench.kafka.forbidden.clear()
+    bench.turns(4)
+    assert bench.kafka.taken == [2]
+    clock.now += RETRY
+    bench.turns(12)
+    assert bench.kafka.taken == [2, 1, *range(3, 10)]
+    assert (bench.outbox.rows, bench.parked) == ([], [])
+
+
+def test_rows_of_a_topic_that_kafka_has_not_known_for_a_minute_are_parked_without_further_tries(
+    make: Callable[..., Bench], clock: Clock
+) -> None:
+    bench = make([row(n, "forbidden") for n in range(1, 6)])
+    bench.kafka.refusal = KafkaError.UNKNOWN_TOPIC_OR_PART
+    bench.turns(4)
+    for _ in range(int(UNKNOWN_MAX / RETRY) - 1):
+        clock.now += RETRY
+        bench.turns(4)
+    assert bench.parked == []
+    clock.now += RETRY
+    bench.turns(12)
+    assert bench.parked == [(n, "topic_unknown") for n in range(1, 6)]
+
+
 def test_each_topic_has_its_own_try(make: Callable[..., Bench], clock: Clock) -> None:
     bench = make([row(1, "forbidden"), row(2, "forbidden"), row(3, "secret"), row(4, "secret")], 4)
     bench.kafka.forbidden.add("secret")
@@ -208,7 +246,7 @@ def test_each_topic_has_its_own_try(make: Callable[..., Bench], clock: Clock) ->
 @pytest.mark.usefixtures("clock")
 def test_while_going_through_held_rows_the_loop_beats_and_can_be_ended(make: Callable[..., Bench]) -> None:
     bench = make([row(n, "forbidden") for n in range(1, 50)], 1)
-    bench.session._held.hold("forbidden")
+    bench.session._held.hold("forbidden", MISSING)
     bench.asked_after = 10
     bench.session.run_once()
     assert (bench.beats, len(bench.session._held.ids)) == (11, 10)
@@ -218,7 +256,7 @@ def test_rows_read_one_by_one_come_before_a_try_unless_too_many_are_held(
     make: Callable[..., Bench], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make([row(1, "forbidden"), *(row(n, "allowed") for n in range(2, 6))], 4)
-    bench.session._held.hold("forbidden")
+    bench.session._held.hold("forbidden", MISSING)
     bench.session._one_by_one_up_to = 4
     bench.session.run_once()
     clock.now += RETRY
