@@ -125,6 +125,8 @@ from outbox_pending
 
 def read_pending(connection: Connection, shards: Sequence[int], in_flight: Collection[int], room: Room) -> Pending:
     """Read the oldest rows of the shards that are neither parked nor in flight, in the order in which they must be sent."""
+    if not shards:  # Postgres would read a whole backlog in vain, and end the session if that took longer than the lease
+        return Pending([], [])
     asked = (_bits(shards), _array(in_flight), room.rows)
     few = len(in_flight) <= _FEW
     cursor = connection.cursor() if few else ClientCursor(connection)

@@ -134,6 +134,15 @@ def test_once_nothing_more_is_found_and_all_is_acknowledged_no_further_read_is_m
     assert bench.outbox.reads == 3  # the last of them found nothing
 
 
+def test_a_relay_without_shards_reads_nothing_and_rests(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    read_pending = relay_store.read_pending
+    bench = make([row(1, "allowed")])
+    monkeypatch.setattr(relay_store, "read_pending", read_pending)
+    assert bench.session.shards.owned == []
+    bench.turns(1)  # the connection of these tests refuses every statement
+    assert (bench.kafka.sent, bench.session._may_rest) == ([], True)
+
+
 def test_a_read_ahead_that_found_nothing_does_not_hide_later_rows(make: Callable[..., Bench]) -> None:
     bench = make([row(1, "allowed")])
     bench.session._ahead.take = lambda: Pending([], [])  # type: ignore[method-assign]

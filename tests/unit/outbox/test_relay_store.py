@@ -1,8 +1,10 @@
-"""A relay's shards as parameters for Postgres."""
+"""The shards of a relay in its statements."""
+
+from typing import Any
 
 import pytest
 
-from outbox.relay_store import _bits
+from outbox.relay_store import Pending, Room, _bits, read_pending
 
 
 @pytest.mark.parametrize(
@@ -11,3 +13,9 @@ from outbox.relay_store import _bits
 def test_shards_are_the_bits_of_a_signed_number(shards: list[int], bits: int) -> None:
     assert _bits(shards) == bits
     assert [shard for shard in range(64) if (bits >> shard) & 1] == [*shards]
+
+
+def test_without_shards_nothing_is_read() -> None:
+    """Postgres would look for a row of no shard in the whole work list."""
+    no_connection: Any = None
+    assert read_pending(no_connection, [], [], Room(rows=10, size=1000)) == Pending([], [])
