@@ -105,9 +105,10 @@ _ENQUEUE: Final = """
 insert into outbox_pending (event_id, shard, replay_id)
 select id, shard, %s from unnest(%s::uuid[], %s::int2[]) with ordinality as t(id, shard, n) order by n
 """
+# A report of a further loss resets the cursor, also while a piece is searched: the log must then be searched from its beginning.
 _ADVANCE: Final = """
 update lost_ranges set cursor = %s, searched_at = case when %s then now() end
-where consumer = %s and topic = %s and finished_at is null
+where consumer = %s and topic = %s and finished_at is null and searched_at is null and cursor is not distinct from %s
 """
 
 
@@ -126,7 +127,7 @@ async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int
         rows = await (await connection.execute(_UNMARKED, values)).fetchall()
         sent = await _send(connection, wanted, dict(rows)) if rows else 0
         cursor = rows[-1][0] if len(rows) == limit else before
-        await connection.execute(_ADVANCE, (cursor, cursor >= until, wanted.consumer, wanted.topic))
+        await connection.execute(_ADVANCE, (cursor, cursor >= until, wanted.consumer, wanted.topic, wanted.cursor))
         return sent
 
 

@@ -179,6 +179,24 @@ async def test_a_further_loss_is_reported_and_only_records_sent_before_it_are_se
     assert await bench.pending() == unread
 
 
+async def test_a_loss_that_is_reported_while_a_piece_is_searched_is_searched_from_the_beginning(bench: Bench) -> None:
+    unread = await bench.events(4)
+    bench.produce(4)
+    delete_records(bench.kafka, bench.topic, {0: 4})
+    await bench.look()
+    assert (await run_once(bench.connection, 2)).sent == 2
+    [search] = await lost_search.searches(bench.connection)
+    assert search.cursor is not None
+    again = Loss("payments", bench.place, 0, 6, offsets_reused=True)
+    assert await lost.report(bench.connection, [again]) == [again]
+    await bench.connection.execute("delete from outbox_pending")
+    await lost_search.search(bench.connection, search, 1)
+    assert await bench.values("select cursor from lost_ranges") == [None]
+    await lost_search.store_ends(bench.connection, {bench.place: 4})
+    await bench.work()
+    assert sorted(await bench.pending()) == unread
+
+
 async def test_a_recreated_topic_has_lost_what_was_not_read_however_much_it_has_again(bench: Bench) -> None:
     handled, unread = await bench.events(2), await bench.events(2)
     await bench.mark(handled)
