@@ -21,7 +21,7 @@ from outbox.locks import Lock
 from outbox.lost import REPORTED_CHANNEL, Loss, TopicState, losses_of
 from outbox.offsets import BrokerState, Offsets, Place, Span
 from outbox.settings import RelaySettings
-from runtime.failures import Failures
+from runtime.failures import POSTPONED, Failures
 from runtime.service import Service, connected, lead
 from runtime.sessions import DEFAULT_LEASE, kept_alive
 from schemas.topology import group_of, workers
@@ -123,6 +123,7 @@ async def _find_losses(connection: AsyncConnection, offsets: Offsets, lease: tim
     try:
         await find_losses(connection, offsets, _CONSUMES, lease, quiet)
     except BrokerError as error:
+        POSTPONED.labels("recovery", error.reason).inc()
         log.warning("recovery_postponed", reason=error.reason, error=str(error))
 
 

@@ -52,24 +52,36 @@ class Search(NamedTuple):
 _SEARCHES: Final = """
 select distinct on (consumer, topic) consumer, topic, resend_id, max(found_at) over (partition by consumer, topic) as found_at,
   cursor
-from lost_ranges where finished_at is null and searched_at is null order by consumer, topic, partition
+from lost_ranges r where finished_at is null and searched_at is null
+  and not exists (select from lost_ranges e where e.consumer = r.consumer and e.topic = r.topic
+                  and e.finished_at is null and e.resent_from is null)
+order by consumer, topic, partition
 """
 
 
 async def searches(connection: AsyncConnection) -> list[Search]:
-    """Return the searches that are not finished."""
+    """
+    Return the searches that are not finished, and may begin.
+
+    Before the ends of the partitions are stored, nothing is sent again: a later loss of the copies would not be noticed.
+    """
     async with connection.cursor(row_factory=class_row(Search)) as cursor:
         return await (await cursor.execute(_SEARCHES)).fetchall()
 
 
 _STORE_ENDS: Final = """
-update lost_ranges r set resent_from = t.until from unnest(%s::text[], %s::int[], %s::bigint[]) as t(topic, partition, until)
-where r.topic = t.topic and r.partition = t.partition and r.resent_from is null and r.finished_at is null
+with t as (select * from unnest(%s::text[], %s::int[], %s::bigint[]) as t(topic, partition, until))
+update lost_ranges r set resent_from = coalesce((select until from t where t.topic = r.topic and t.partition = r.partition), 0)
+where r.topic in (select topic from t) and r.resent_from is null and r.finished_at is null
 """
 
 
 async def store_ends(connection: AsyncConnection, ends: Mapping[Place, int]) -> None:
-    """Store the ends of the partitions before anything is sent again: the copies come after them."""
+    """
+    Store the ends of the partitions before anything is sent again: the copies come after them.
+
+    `ends` has all partitions of each of its topics; one that a topic no longer has ends at 0.
+    """
     columns = [place.topic for place in ends], [place.partition for place in ends], [*ends.values()]
     await connection.execute(_STORE_ENDS, columns)
 

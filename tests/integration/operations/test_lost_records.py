@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -10,11 +11,13 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operations.lost_records import store as lost_search
-from operations.lost_records.loop import QuietState, find_losses, run_once
+from operations.lost_records.loop import QuietState, Turn, _find_losses, find_losses, run_once
 from outbox import lost
 from outbox.lost import REPORTED_CHANNEL, Loss
 from outbox.offsets import Offsets, Place
+from runtime.failures import POSTPONED
 from runtime.ids import new_id
+from runtime.kafka import Cluster
 from runtime.sessions import DEFAULT_LEASE, connect_async, wait
 from schemas.topology import group_of
 from tests.kafka import delete_records, make_topic, recreate_topic
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from outbox.offsets import BrokerState
-    from runtime.kafka import Cluster
 
 EVENT = """
 insert into outbox (id, topic, aggregate_type, aggregate_id, source, type, dataschema, occurred_at, traceparent, data)
@@ -195,6 +197,29 @@ async def test_a_loss_that_is_reported_while_a_piece_is_searched_is_searched_fro
     await lost_search.store_ends(bench.connection, {bench.place: 4})
     await bench.work()
     assert sorted(await bench.pending()) == unread
+
+
+async def test_nothing_is_sent_again_before_the_ends_of_the_partitions_are_known(bench: Bench) -> None:
+    """One of the lost partitions is no longer a part of its topic."""
+    unread = await bench.events(3)
+    bench.produce(3)
+    delete_records(bench.kafka, bench.topic, {0: 3})
+    losses = [Loss("payments", bench.place, 0, 3), Loss("payments", Place(bench.topic, 7), 0, 1)]
+    assert await lost.report(bench.connection, losses) == losses
+    assert await run_once(bench.connection, 10) == Turn(0, 2)
+    await bench.look()
+    assert (await run_once(bench.connection, 10)).sent == 3
+    assert await bench.pending() == unread
+    ends = await bench.values("select resent_from from lost_ranges order by partition")
+    assert ends == [3, 0]
+
+
+async def test_a_check_that_kafka_does_not_answer_is_counted(bench: Bench) -> None:
+    postponed = POSTPONED.labels("recovery", "kafka_unavailable")
+    before = postponed._value.get()
+    away = Offsets(Cluster("127.0.0.1:1"), timedelta(milliseconds=100))
+    await _find_losses(bench.connection, away, DEFAULT_LEASE, QuietState())
+    assert postponed._value.get() == before + 1
 
 
 async def test_a_recreated_topic_has_lost_what_was_not_read_however_much_it_has_again(bench: Bench) -> None:
