@@ -156,6 +156,8 @@ class Publisher:
                     break
             except KafkaException as refusal:
                 batch.refuse(place, refusal.args[0], alone=True)
+            except (MemoryError, OSError):  # the fault of this process, not of the row: its session ends, and begins again
+                raise
             except Exception as error:  # noqa: BLE001  # this row yields no record; the others are still sent
                 batch.refuse(place, error, alone=True)
         return batch
