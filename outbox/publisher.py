@@ -10,6 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from outbox import resend
+from outbox.acknowledged import AcknowledgedOffsets
 from outbox.faults import fault_of_text, with_certificate_cause
 from outbox.relay_store import PendingRow
 from runtime import tracing
@@ -57,8 +58,9 @@ class Refusal(NamedTuple):
 class Batch:
     """Rows under way; complete when each has been acknowledged or refused."""
 
-    def __init__(self, rows: Sequence[PendingRow]) -> None:
+    def __init__(self, rows: Sequence[PendingRow], offsets: AcknowledgedOffsets) -> None:
         self.rows = rows
+        self._note_offset = offsets.note
         self.began = tracing.now()
         self.handed_over_at = now()
         self.refused: dict[int, Refusal] = {}
@@ -89,10 +91,11 @@ class Batch:
         for each in range(place, len(self.rows)):
             self.refuse(each, error, alone=False)
 
-    def report(self, place: int, error: KafkaError | None, _: Message) -> None:
+    def report(self, place: int, error: KafkaError | None, message: Message) -> None:
         """Take the producer's report on one row; called from within `poll`."""
         if error is None:
             self.outstanding -= 1
+            self._note_offset(self.rows[place].event.topic, message.partition(), message.offset())
         else:
             self.refuse(place, error, alone=len(self.rows) == 1)
 
@@ -114,6 +117,7 @@ class Publisher:
         self._unstamped_until = 0.0
         self._under_way: list[Batch] = []
         self._ended = False
+        self.offsets = AcknowledgedOffsets()
         self._kafka = kafka
         self._config: dict[str, Any] = kafka.client | {
             "client.id": "tallyhook-relay",
@@ -145,7 +149,7 @@ class Publisher:
         """Hand rows to the producer in their order, without waiting for Kafka; `check` raises if no row may be sent any more."""
         if self._ended and all(each.complete for each in self._under_way):
             self.renew()  # else every row would be refused, and sent again after a pause
-        batch = Batch(rows)
+        batch = Batch(rows, self.offsets)
         self._under_way = [*(each for each in self._under_way if not each.complete), batch]
         report = batch.report
         for place, row in enumerate(rows):

@@ -15,6 +15,7 @@ from psycopg import Connection, Notify
 from psycopg.errors import QueryCanceled
 
 from outbox import metrics, relay_store
+from outbox.acknowledged import report_losses
 from outbox.append import WAKE_CHANNEL
 from outbox.held import HeldTopics
 from outbox.publisher import Batch, Publisher
@@ -167,6 +168,7 @@ class Session:
             self._count(done)
             if batch.began:
                 _record_spans(done, batch.began)
+        report_losses(self._publisher.offsets, self._settings.database_url, self._settings.lock_lease)
         self._lease.check()
         parked = resent = postponed = 0
         for place, refusal in batch.refused.items():

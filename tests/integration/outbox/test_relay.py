@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from outbox import held, metrics, relay_session, relay_store
+from outbox import acknowledged, held, metrics, relay_session, relay_store
 from outbox.append import APPEND, columns_of
 from outbox.publisher import Publisher
 from outbox.relay import Relay
@@ -25,7 +25,8 @@ from runtime.ids import id_at, new_id
 from runtime.process import Stop
 from runtime.tracing import new_trace
 from schemas.envelope import Event
-from tests.kafka import Stored, fresh_name, make_topic, read_topic, settings_of
+from schemas.topology import Agent
+from tests.kafka import Stored, fresh_name, make_topic, read_topic, recreate_topic, settings_of
 from tests.waiting import LIMIT, wait_until
 
 if TYPE_CHECKING:
@@ -223,6 +224,34 @@ def test_events_wait_in_order_while_kafka_does_not_know_their_topic(
     assert [record.value for record in read_topic(kafka, topic, until=at_least(20))] == [each.data for each in sent]
     with psycopg.connect(database_url) as connection:
         assert relay_store.parked(connection) == []
+
+
+def test_a_log_that_comes_back_without_its_end_is_a_loss_for_each_of_its_workers(
+    database_url: str, kafka: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two checks of the ends; its events are searched once more when the log has grown past its former end."""
+    monkeypatch.setattr(held, "UNKNOWN_MAX", 1000.0)
+    monkeypatch.setattr(held, "RETRY", 0.1)
+    topic = make_topic(kafka, partitions=1)
+    readers = [Agent(name, name, "worker", consumes=(topic,)) for name in ("payments", "leads")]
+    monkeypatch.setattr(acknowledged, "workers", lambda: [*readers, Agent("search", "search", "worker", consumes=("other",))])
+
+    def ranges() -> list[tuple[str, int, int]]:
+        with psycopg.connect(database_url) as connection:
+            query = "select consumer, from_offset, until_offset from lost_ranges where topic = %s order by consumer"
+            return connection.execute(query, (topic,)).fetchall()
+
+    with running_relay(database_url, kafka):
+        write(database_url, *(event(topic) for _ in range(3)))
+        read_topic(kafka, topic, until=at_least(3))
+        recreate_topic(kafka, topic, 1)
+        write(database_url, event(topic))
+        wait_until(lambda: ranges() == [("leads", 0, 3), ("payments", 0, 3)])
+        write(database_url, *(event(topic) for _ in range(3)))
+        wait_until(lambda: ranges() == [("leads", 0, 4), ("payments", 0, 4)])
+        write(database_url, event(topic))
+        read_topic(kafka, topic, until=at_least(5))
+    assert len(ranges()) == 2
 
 
 def test_an_event_that_kafka_refuses_for_good_is_parked_with_reason_and_alert_and_the_others_go_on(

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from outbox import held, relay_session, relay_store
+from outbox.acknowledged import AcknowledgedOffsets
 from outbox.held import RETRY, UNKNOWN_MAX
 from outbox.publisher import Batch
 from outbox.relay_session import Session, pause_after
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from outbox.relay_store import PendingRow, Room
+
+
+ACKNOWLEDGED: Any = SimpleNamespace(partition=lambda: 0, offset=lambda: None)
 
 
 class Outbox:
@@ -44,6 +48,7 @@ class Kafka:
     silent = False
 
     def __init__(self) -> None:
+        self.offsets = AcknowledgedOffsets()
         self.forbidden = {"forbidden"}
         self.refusal = KafkaError.TOPIC_AUTHORIZATION_FAILED
         self.sent: list[int] = []
@@ -54,7 +59,7 @@ class Kafka:
 
     def send(self, rows: Sequence[PendingRow], check: Callable[[], None]) -> Batch:
         check()
-        batch = Batch(rows)
+        batch = Batch(rows, self.offsets)
         self.sent += [each.id for each in rows]
         self.under_way.append(batch)
         self.most.append([each.id for it in self.under_way for each in it.rows if each.event.topic == "forbidden"])
@@ -65,7 +70,7 @@ class Kafka:
             if each.event.topic in self.forbidden:
                 batch.refuse(place, KafkaError(self.refusal), alone=False)
             else:
-                batch.report(place, None, None)  # type: ignore[arg-type]  # it reads no message
+                batch.report(place, None, ACKNOWLEDGED)
                 self.taken.append(each.id)
         self.under_way.remove(batch)
         return True
