@@ -103,13 +103,13 @@ def begin(kafka: Cluster, connection: Connection, target: Target, outlook: Outlo
     """
     Store the ranges for the workers, then move the offsets. In this order no worker reads from moved offsets without the range.
 
-    Raises BrokerError, OperationError.
+    The ranges stay unless it is certain that no offset has moved. Raises BrokerError, OperationError.
     """
     replay = new_id()
     superseded = store.write(connection, replay, target.worker, outlook.back, effects)
     try:
         move(kafka, topology.group_of(target.worker), {move.place: move.target for move in outlook.back})
-    except Exception:
+    except OperationError:
         store.undo_write(connection, replay, superseded)
         raise
     return replay
@@ -134,7 +134,7 @@ def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
     """
     Move the group to these offsets. Kafka refuses this while the group has members, even if they joined after our check.
 
-    Raises OperationError with reason `group_live`, and BrokerError.
+    Raises OperationError with reason `group_live` if nothing has moved, and BrokerError if it is unknown what has.
     """
     admin = AdminClient(kafka.client | {"log_level": 0})
     places = [partition_of(kafka, place, offset) for place, offset in offsets.items()]
@@ -143,17 +143,22 @@ def move(kafka: Cluster, group: str, offsets: Mapping[Place, int]) -> None:
     try:
         moved = future.result(_LIMIT)
     except KafkaException as error:
-        raise _refusal(group, error.args[0]) from error
+        raise _failure(group, error.args[0]) from error
     except FutureTimeout as error:
-        raise BrokerError(
-            BrokerReason.KAFKA_UNAVAILABLE, f"Kafka has not moved the offsets of {group} within {_LIMIT:g} s"
-        ) from error
+        raise BrokerError(BrokerReason.KAFKA_UNAVAILABLE, _unknown(f"no answer within {_LIMIT:g} s", group)) from error
     for partition in moved.topic_partitions:
         if partition.error is not None:
-            raise _refusal(group, partition.error)
+            raise _failure(group, partition.error, f"partition {partition.partition}: ")
 
 
-def _refusal(group: str, error: KafkaError) -> OperationError | BrokerError:
-    if error.code() in _LIVE:
+def _failure(group: str, error: KafkaError, of: str = "") -> OperationError | BrokerError:
+    if error.code() in _LIVE:  # the coordinator refuses the whole request
         return OperationError(Reason.GROUP_LIVE, f"{group} has members again: stop its workers, then repeat the command")
-    return BrokerError(BrokerReason.KAFKA_REFUSED, f"Kafka refuses to move the offsets of {group}: {error.str()}")
+    local = error.code() < 0  # the client's own codes: transport, time-out
+    return BrokerError(
+        BrokerReason.KAFKA_UNAVAILABLE if local else BrokerReason.KAFKA_REFUSED, _unknown(f"{of}{error.str()}", group)
+    )
+
+
+def _unknown(failure: str, group: str) -> str:
+    return f"{failure}. It is unknown which offsets of {group} have moved: repeat the command before you start a worker"
