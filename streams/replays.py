@@ -34,8 +34,10 @@ REPLAYED: Final = "replay"
 _LOOK_EVERY: Final = 1.0  # seconds
 _REPORT_EVERY: Final = 30.0  # seconds
 
+# A command moves the offsets within half a minute after it has stored the range.
 _OPEN: Final = """
-select id, topic, partition, from_offset, until_offset, effects from offset_replays where consumer = %s and finished_at is null
+select id, topic, partition, from_offset, until_offset, effects, created_at > now() - interval '1 minute' as is_new
+from offset_replays where consumer = %s and finished_at is null
 """
 _FINISH: Final = """
 update offset_replays r set finished_at = now() from unnest(%s::uuid[], %s::text[], %s::int4[]) as v(id, topic, partition)
@@ -44,7 +46,11 @@ where (r.id, r.topic, r.partition) = (v.id, v.topic, v.partition) and r.finished
 
 
 class Range(NamedTuple):
-    """Offsets of a partition that are read again: `until_offset` is the first that had never been read."""
+    """
+    Offsets of a partition that are read again: `until_offset` is the first that had never been read.
+
+    While a range `is_new`, the command that stored it may not have moved the offsets yet.
+    """
 
     id: UUID
     topic: str
@@ -52,6 +58,7 @@ class Range(NamedTuple):
     from_offset: int
     until_offset: int
     effects: Effects
+    is_new: bool
 
 
 class Replays:
@@ -122,12 +129,12 @@ async def _still_open(replays: Replays, pool: Pool, offsets: Offsets) -> list[tu
     Return the partitions with an open suppressed range; a placeholder while that cannot be determined.
 
     Ranges that the group has passed are closed: those of a command that died before it moved any offset, and those whose records
-    Kafka has deleted.
+    Kafka has deleted. New ones are not: the group has passed them only until the command moves it.
     """
     try:
         async with pool.connection() as connection:
             await replays.load(connection)
-            held = [each for each in replays.open.values() if each.effects == "suppressed"]
+            held = [each for each in replays.open.values() if each.effects == "suppressed" and not each.is_new]
             if held and (over := await asyncio.to_thread(_read_past, replays.consumer, held, offsets)):
                 await replays.finish(connection, over)
     except (*UNAVAILABLE, BrokerError) as error:
