@@ -199,8 +199,10 @@ def _preview_text(found: Preview) -> str:
         f"{found.unchanged:>8}  have had their effects: they would change nothing",
         f"{found.unprocessed:>8}  have not had their effects, and would have them now",
         f"{rejected.matched:>8}  were rejected, and would be verified again",
-        "by source, outcome and type:",
     ]
+    if found.dead_lettered:
+        lines.append(f"{found.dead_lettered:>8}  are open dead letters, and would fail: tallyhook dead-letters retry")
+    lines.append("by source, outcome and type:")
     lines += [
         f"{group.count:>8}  {group.source}  {group.outcome}  {group.type or '-'}{_MODES[group.livemode]}"
         for group in found.groups

@@ -85,6 +85,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     endpoint: str | None  #: The provider's endpoint; null for the plain path.
     count: int  #: Number of deliveries.
     marked: int  #: Number of deliveries that have had their effects; sending them again changes nothing.
+    dead_lettered: int  #: Number of deliveries that are open dead letters.
 
 
 _MATCHED: Final = """
@@ -107,8 +108,11 @@ where id = %(id)s
 _PREVIEW: Final = """
 with m as materialized ({})
 select source, outcome, type, livemode, endpoint, count(*) as count, count(*) filter (where recovered_as is not null
-  or outcome <> 'rejected' and exists (select from consumed c where c.event_id = m.event_id)) as marked
-from m group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5
+  or marked and not dead_lettered) as marked, count(*) filter (where dead_lettered) as dead_lettered
+from (select *, outcome <> 'rejected' and exists (select from consumed c where c.event_id = m.event_id) as marked,
+  outcome <> 'rejected' and exists (select from dead_letters l where l.event_id = m.event_id and l.status = 'open')
+    as dead_lettered from m) g
+group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5
 """
 _READ: Final = """
 select r.id as replay_id, r.state, r.matched, r.rate, r.filters, r.requested_by, r.reason, r.created_at, r.finished_at, r.failure,

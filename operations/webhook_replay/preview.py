@@ -31,9 +31,10 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The deliveries that a replay would send again; returned with `dryRun`, when nothing is changed."""
 
     dry_run: bool = True  #: Always true.
-    matched: int  #: Deliveries that match: the sum of `unchanged`, `unprocessed` and `rejected.matched`.
+    matched: int  #: Deliveries that match: the sum of `unchanged`, `unprocessed`, `deadLettered` and `rejected.matched`.
     unchanged: int  #: Number of deliveries that have had their effects, or go to no worker.
     unprocessed: int  #: Number of deliveries that have not had their effects; a replay would cause them.
+    dead_lettered: int  #: Number of deliveries that are open dead letters: they would fail. Retry their dead letters instead.
     rejected: Rejections  #: The rejected deliveries.
     groups: list[Group]  #: The matched deliveries by kind.
 
@@ -48,13 +49,17 @@ async def preview(connection: AsyncConnection, filters: Filters, sources: Source
     taken = [group for group in groups if group.outcome != "rejected"]
     rejected = [group for group in groups if group.outcome == "rejected"]
     unchanged = sum(group.marked for group in groups)
-    unchanged += sum(group.count - group.marked for group in taken if sources and _is_ignored(group, sources))
+    unchanged += sum(
+        group.count - group.marked - group.dead_lettered for group in taken if sources and _is_ignored(group, sources)
+    )
     refused = sum(group.count - group.marked for group in rejected)
+    dead_lettered = sum(group.dead_lettered for group in groups)
     matched = sum(group.count for group in groups)
     return Preview(
         matched=matched,
         unchanged=unchanged,
-        unprocessed=matched - unchanged - refused,
+        unprocessed=matched - unchanged - dead_lettered - refused,
+        dead_lettered=dead_lettered,
         rejected=await _judge(connection, filters, sources, refused),
         groups=groups,
     )

@@ -1,11 +1,11 @@
 """Look up the outcomes of sent items from time to time, until none is open."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from operations.webhook_replay.store import OUTSIDE_RETENTION, Verdict, events_of, marked, store_verdicts
+from operations.webhook_replay.store import OUTSIDE_RETENTION, Verdict, events_of, marked, open_letters, store_verdicts
 
 
 async def settle(connection: AsyncConnection, replay_id: UUID, after: int, limit: int) -> int:
@@ -37,11 +37,11 @@ async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[
     """Return the verdicts on items; dead letters are checked before marks, since a dead letter has a mark too."""
     events = await events_of(connection, [event_id for _, event_id in sent])
     done = await marked(connection, events)
-    letters = await _failures(connection, replay_id, [event_id for _, event_id in sent])
+    failures = await _parked(connection, replay_id) | await open_letters(connection, [event_id for _, event_id in sent])
     verdicts = []
     for n, event_id in sent:
-        if event_id in letters:
-            verdicts.append(Verdict(n, "failed", letters[event_id]))
+        if event_id in failures:
+            verdicts.append(Verdict(n, "failed", failures[event_id]))
         elif event_id in done:
             verdicts.append(Verdict(n, "processed"))
         elif event_id not in events:
@@ -49,11 +49,7 @@ async def _settled(connection: AsyncConnection, replay_id: UUID, sent: Sequence[
     return verdicts
 
 
-async def _failures(connection: AsyncConnection, replay_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
-    """Return the reasons of events that failed: they became dead letters since the replay began, or Kafka refuses them."""
-    query = """select event_id, reason from outbox_pending where replay_id = %(id)s and parked_at is not null
-               union all
-               select event_id, reason from dead_letters where event_id = any(%(ids)s) and status = 'open'
-                 and created_at >= (select created_at from webhook_replays where id = %(id)s)"""
-    cursor = await connection.execute(query, {"id": replay_id, "ids": list(ids)})
-    return {row[0]: row[1] for row in await cursor.fetchall()}
+async def _parked(connection: AsyncConnection, replay_id: UUID) -> dict[UUID, str]:
+    """Return the reasons of the events that Kafka refuses."""
+    query = "select event_id, reason from outbox_pending where replay_id = %s and parked_at is not null"
+    return dict(await (await connection.execute(query, (replay_id,))).fetchall())

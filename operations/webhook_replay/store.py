@@ -148,11 +148,16 @@ async def refused(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID
 
 
 async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequence[StoredDelivery]) -> list[Verdict]:
-    """Make the events pending for the relay again, in the open transaction; those that have had their effects are `unchanged`."""
+    """
+    Make the events pending for the relay again, in the open transaction.
+
+    Those that have had their effects are `unchanged`. Those with an open dead letter have failed: its worker skips them.
+    """
     wanted = [(each, each.event_id) for each in deliveries if each.event_id is not None]
     found = await events_of(connection, [event_id for _, event_id in wanted], lock=True)
     events = {event_id: event for event_id, event in found.items() if not event.erased}
     done = await marked(connection, events)
+    letters = await open_letters(connection, [*events])
     going = [(event_id, shard_of(events[event_id].aggregate_id)) for _, event_id in wanted if event_id in events]
     await _enqueue(connection, replay_id, going)
     # Ignored deliveries of a type that has a handler now become accepted ones.
@@ -162,9 +167,11 @@ async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequenc
     )
     await books.follow_again(connection, [event_id for (event_id,) in stored])
     return [
-        Verdict(each.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
-        if event_id in events
-        else Verdict(each.n, "failed", ERASED if event_id in found else OUTSIDE_RETENTION)
+        Verdict(each.n, "failed", ERASED if event_id in found else OUTSIDE_RETENTION)
+        if event_id not in events
+        else Verdict(each.n, "failed", letters[event_id], event_id, enqueued=True)
+        if event_id in letters
+        else Verdict(each.n, "unchanged" if event_id in done else "sent", None, event_id, enqueued=True)
         for each, event_id in wanted
     ]
 
@@ -248,6 +255,12 @@ async def marked(connection: AsyncConnection, events: Mapping[UUID, _Event]) -> 
     cursor = await connection.execute(query, ([*events], min(events), max(events)))
     marks = {row[0]: set(row[1]) for row in await cursor.fetchall()}
     return {event_id for event_id, event in events.items() if marks.get(event_id, set()) >= _CONSUMERS.get(event.topic, set())}
+
+
+async def open_letters(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the reasons of the events that are open dead letters; they are marked as handled too."""
+    query = "select event_id, reason from dead_letters where event_id = any(%s) and status = 'open'"
+    return dict(await (await connection.execute(query, (list(ids),))).fetchall()) if ids else {}
 
 
 async def _enqueue(connection: AsyncConnection, replay_id: UUID, going: Sequence[tuple[UUID, int]]) -> None:

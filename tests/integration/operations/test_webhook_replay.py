@@ -59,16 +59,38 @@ async def test_a_dead_letter_of_a_replayed_event_is_a_failure_with_its_reason(ga
     await payments(gateway, 1)
     ((event_id, _),) = await carried(gateway, handled=False)
     replay_id = await taken_up(gateway, source="stripe")
+    await set_aside(gateway, event_id)
+    await carried(gateway)
+    found = await ended(gateway, replay_id)
+    assert figures(found) == {"state": "failed", "matched": 1, "enqueued": 1, "failed": 1}
+    assert found["failures"] == {"handler_failed": 1}
+
+
+async def test_an_event_that_was_a_dead_letter_before_the_replay_is_a_failure_until_the_letter_is_retried(
+    gateway: Gateway,
+) -> None:
+    await payments(gateway, 3)
+    ((event_id, _), *_) = await carried(gateway)
+    await set_aside(gateway, event_id)
+    _, preview = await post(gateway, "/v1/admin/webhooks/replay", {"source": "stripe", "dryRun": True})
+    assert [preview[name] for name in ("matched", "unchanged", "unprocessed", "deadLettered")] == [3, 2, 0, 1]
+    assert [(group["marked"], group["deadLettered"]) for group in preview["groups"]] == [(2, 1)]
+    found = await replayed(gateway, source="stripe")
+    assert figures(found) == {"state": "failed", "matched": 3, "enqueued": 3, "unchanged": 2, "failed": 1}
+    assert found["failures"] == {"handler_failed": 1}
+    async with database(gateway) as connection:
+        await connection.execute("update dead_letters set status = 'retried', settled_at = now()")
+    assert figures(await replayed(gateway, source="stripe"))["unchanged"] == 3
+
+
+async def set_aside(gateway: Gateway, event_id: UUID) -> None:
+    """Make the event a dead letter of the payments worker, which has a mark of it too."""
     async with database(gateway) as connection:
         await connection.execute(
             'insert into dead_letters (id, consumer, reason, detail, topic, partition, "offset", headers, event_id) '
             "values (%s, 'payments', 'handler_failed', '', 'webhooks.stripe', 0, 0, '[]', %s)",
             (new_id(), event_id),
         )
-    await carried(gateway)
-    found = await ended(gateway, replay_id)
-    assert figures(found) == {"state": "failed", "matched": 1, "enqueued": 1, "failed": 1}
-    assert found["failures"] == {"handler_failed": 1}
 
 
 async def test_copies_of_one_event_are_sent_once(gateway: Gateway) -> None:

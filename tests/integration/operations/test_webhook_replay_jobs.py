@@ -55,7 +55,7 @@ async def test_a_dry_run_reports_what_would_happen_and_changes_nothing(start_gat
         assert (found["matched"], found["unchanged"], found["unprocessed"]) == (5, 2, 1)
         assert found["rejected"] == {"matched": 2, "checked": 2, "recoverable": 2, "stillRefused": {}}
         accepted = {"source": "stripe", "outcome": "accepted", "type": "payment_intent.succeeded", "count": 3, "marked": 2}
-        accepted |= {"livemode": False, "endpoint": None}
+        accepted |= {"livemode": False, "endpoint": None, "deadLettered": 0}
         assert found["groups"] == [
             accepted,
             {**accepted, "outcome": "rejected", "type": None, "livemode": None, "count": 2, "marked": 0},
