@@ -56,7 +56,7 @@ class _Rates(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What Postgres did for one payment, from the relay's first read to its last effect."""
+    """The work of Postgres for one payment, from the relay's first read to the last effect."""
 
     wal: float
     """Bytes of the write-ahead log."""
