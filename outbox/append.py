@@ -14,9 +14,11 @@ from zlib import crc32
 import msgspec
 from psycopg import AsyncConnection
 
+from outbox.erased import is_marker
+from outbox.partitions import name
 from outbox.shards import SHARDS
 from runtime import tracing
-from runtime.ids import new_id
+from runtime.ids import new_id, time_of
 from runtime.tracing import Trace
 from schemas.envelope import Event
 from schemas.registry import encode, type_of
@@ -198,11 +200,67 @@ async def record(connection: AsyncConnection, batch: Sequence[Received]) -> list
     Write a batch in one transaction of its own; the connection is in autocommit mode.
 
     None means a copy whose original is not visible yet: nothing is written for it, and the caller should try it again.
+    A wanted copy of an event that is stored as `other_mode` sends that event.
     """
     cursor = connection.cursor(binary=True)
     await cursor.execute(_RECORD, _columns_of(batch), prepare=True)
     rows = await cursor.fetchall()
-    return [None if row[0] is None else _outcome(received, row[0]) for received, row in zip(batch, rows, strict=True)]
+    recorded = [None if row[0] is None else _outcome(received, row[0]) for received, row in zip(batch, rows, strict=True)]
+    # Only a copy of an event that states its mode can be wanted where the original was not.
+    originals = {
+        outcome.event_id
+        for received, outcome in zip(batch, recorded, strict=True)
+        if outcome and outcome.outcome == "duplicate" and received.handled and received.event.livemode is not None
+    }
+    if originals:
+        await _send_unwanted(connection, sorted(originals))
+    return recorded
+
+
+# The same event may arrive at an endpoint for live events and at one for test events: it is handled whichever is first.
+_UNWANTED: Final = """
+select id from webhook_deliveries
+where id = any(%b::uuid[]) and id >= %b and id <= %b and outcome = 'ignored' and reason = 'other_mode' order by id
+"""
+# The lock keeps an erasure away until the transaction ends. An event past the retention of its marks is not sent.
+_KEPT: Final = f"""
+select o.id, o.aggregate_id from outbox o join unnest(%b::uuid[], %b::text[]) as t(id, marks) on t.id = o.id
+where o.id >= %b and o.id <= %b and to_regclass(t.marks) is not null and not {is_marker("o.data")} order by o.id for share of o
+"""
+# Two copies may do this at once: the second waits for the row, finds it accepted, and lists nothing.
+_ACCEPT: Final = """
+with accepted as (
+  update webhook_deliveries set outcome = 'accepted', reason = null
+  where id = any(%(ids)b::uuid[]) and id >= %(first)b and id <= %(last)b and outcome = 'ignored' and reason = 'other_mode'
+  returning id, source, endpoint),
+followed as (
+  insert into ledger_findings (event_id, source, endpoint, kind, since)
+  select id, source, endpoint, 'in_flight', now() from accepted on conflict (event_id) do update set since = now()),
+listed as (
+  insert into outbox_pending (event_id, shard)
+  select id, shard from unnest(%(ids)b::uuid[], %(shards)b::int2[]) as t(id, shard) join accepted using (id) order by id
+  returning id)
+select pg_notify('outbox', '') from listed limit 1
+"""
+
+
+async def _send_unwanted(connection: AsyncConnection, originals: Sequence[UUID]) -> None:
+    """
+    Send those of these events, which a wanted copy has followed, that are only stored because of their mode.
+
+    In autocommit mode this is a transaction after that of the copy, whose sender gets its answer after both: if this one fails,
+    the sender gets none, and the next copy does it.
+    """
+    bounds = (originals[0], originals[-1])
+    found = await (await connection.execute(_UNWANTED, (list(originals), *bounds), prepare=True)).fetchall()
+    if not (unwanted := [row[0] for row in found]):
+        return
+    marks = [name("consumed", time_of(event_id).date()) for event_id in unwanted]
+    async with connection.transaction():
+        kept = await (await connection.execute(_KEPT, (unwanted, marks, *bounds))).fetchall()
+        shards = [shard_of(aggregate_id) for _, aggregate_id in kept]
+        values = {"ids": [event_id for event_id, _ in kept], "shards": shards, "first": bounds[0], "last": bounds[1]}
+        await connection.execute(_ACCEPT, values)
 
 
 def _outcome(received: Received, event_id: UUID) -> Recorded:

@@ -15,7 +15,8 @@ import pytest
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.intake import Intake
 from outbox.append import Received
-from runtime.ids import id_at, new_id
+from outbox.partitions import name
+from runtime.ids import id_at, new_id, time_of
 from schemas.envelope import Event
 from tests.waiting import LIMIT
 
@@ -95,6 +96,39 @@ async def test_copies_in_one_batch_name_the_first(intake: Intake, database: psyc
     recorded = await asyncio.gather(*(intake.record(copy) for copy in copies))
     assert recorded == [("accepted", copies[0].event.id)] + [("duplicate", copies[0].event.id)] * 4
     assert sorted(await values(database, "select id from webhook_deliveries")) == [copy.event.id for copy in copies]
+
+
+def make_of_mode(ignored: str | None) -> Received:
+    received = make_received(ignored=ignored)
+    return msgspec.structs.replace(received, event=msgspec.structs.replace(received.event, livemode=False))
+
+
+async def test_wanted_copies_at_once_send_an_event_of_the_other_mode_once(
+    database_url: str, intake: Intake, database: psycopg.AsyncConnection
+) -> None:
+    unwanted = make_of_mode("other_mode")
+    assert await intake.record(unwanted) == ("ignored", unwanted.event.id)
+    async with opened(database_url) as other:
+        copies = (gateway.record(make_of_mode(None)) for _ in range(5) for gateway in (intake, other))
+        assert set(await asyncio.gather(*copies)) == {("duplicate", unwanted.event.id)}
+    assert await values(database, "select event_id from outbox_pending") == [unwanted.event.id]
+    assert await values(database, "select kind from ledger_findings") == ["in_flight"]
+
+
+@pytest.mark.parametrize("case", ["unwanted copy", "unhandled type", "erased", "marks gone"])
+async def test_a_copy_sends_nothing_that_no_worker_would_handle(
+    intake: Intake, database: psycopg.AsyncConnection, case: str
+) -> None:
+    first = make_of_mode("type_not_handled" if case == "unhandled type" else "other_mode")
+    await intake.record(first)
+    if case == "erased":
+        await database.execute("""update outbox set data = '{"erased":{"sha256":"'""")
+    if case == "marks gone":
+        await database.execute(f"drop table {name('consumed', time_of(first.event.id).date())}")
+    copy = make_of_mode("other_mode" if case == "unwanted copy" else None)
+    assert await intake.record(copy) == ("duplicate", first.event.id)
+    assert await values(database, "select event_id from outbox_pending") == []
+    assert sorted(await values(database, "select outcome from webhook_deliveries")) == ["duplicate", "ignored"]
 
 
 async def test_the_same_body_under_another_id_is_a_copy_where_ids_are_not_signed(intake: Intake) -> None:

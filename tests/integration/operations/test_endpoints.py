@@ -187,6 +187,27 @@ async def test_an_event_of_the_other_mode_is_stored_and_ignored(gateway: Gateway
     assert "the mode of the endpoint stripe/eu" in explained["advice"]
 
 
+@pytest.mark.parametrize("order", [("connect", "connect-test"), ("connect-test", "connect")])
+async def test_an_event_at_the_endpoints_of_both_modes_is_handled_whichever_is_first(
+    gateway: Gateway, order: tuple[str, str]
+) -> None:
+    await call(gateway, "PUT", "/stripe/connect", {"mode": "live", "secrets": [EU]})
+    await call(gateway, "PUT", "/stripe/connect-test", {"mode": "test", "secrets": [US]})
+    secrets = {"connect": EU, "connect-test": US}
+    for name, secret in secrets.items():
+        await until(gateway, f"stripe/{name}", secret)
+    body = make_event(id="evt_both_modes", livemode=False)
+    answers = [(await send(gateway, f"stripe/{name}", secrets[name], body))[1] for name in (*order, *order)]
+    assert {answer["id"] for answer in answers} == {answers[0]["id"]}
+    assert [answer["duplicate"] for answer in answers] == [False, True, True, True]
+    rows = [row for row in await gateway.rows("webhook_deliveries") if row["provider_event_id"] == "evt_both_modes"]
+    assert [(row["outcome"], row["reason"]) for row in rows if str(row["id"]) == answers[0]["id"]] == [("accepted", None)]
+    assert sorted(row["outcome"] for row in rows) == ["accepted", "duplicate", "duplicate", "duplicate"]
+    pending = [row for row in await gateway.rows("outbox_pending") if str(row["event_id"]) == answers[0]["id"]]
+    assert len(pending) == 1
+    assert (await (await gateway.get("/v1/admin/ledger")).json())["balanced"] is True
+
+
 async def test_an_event_that_states_no_mode_is_of_the_mode_of_its_endpoint(start_gateway: StartGateway) -> None:
     body = razorpay.Payment().captured()
     async with start_gateway(**SETTINGS, RAZORPAY_WEBHOOK_SECRET="razorpay-plain") as gateway:
