@@ -125,7 +125,7 @@ def drop_secret(
     secret_id: Annotated[str, typer.Argument(metavar="ID", help="Its public id, as `partners show` prints it.")],
     as_json: Json = False,
 ) -> None:
-    """Drop a secret: leads signed with it are refused from then on, and deliveries carry no signature of it."""
+    """Drop a secret of every kind: leads that it proves are refused from then on, and deliveries carry no signature of it."""
     key = key_named(partner)
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:

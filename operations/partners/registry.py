@@ -117,16 +117,15 @@ class Registry(NamedTuple):
         return Changed(await self._table.write(connection, row, NewState(row.id, row.terms, vault, by)), vault, tuple(made))
 
     async def drop_secret(self, connection: AsyncConnection, partner: str, secret_id: str, by: str) -> Changed:
-        """Drop a secret: it verifies and signs nothing from then on. Raises OperationError."""
+        """Drop a secret of every kind: it verifies and signs nothing from then on. Raises OperationError."""
         row = await self._existing(connection, partner)
         vault = self._table.open(row)
-        kind = next((kind for kind in FIELDS if any(kept.secret.id == secret_id for kept in vault.of(kind))), None)
-        if kind is None:
+        left = {kind: tuple(kept for kept in vault.of(kind) if kept.secret.id != secret_id) for kind in FIELDS}
+        if all(left[kind] == vault.of(kind) for kind in FIELDS):
             raise OperationError(Reason.NOT_FOUND, "the partner has no secret of this id")
-        left = tuple(kept for kept in vault.of(kind) if kept.secret.id != secret_id)
-        if kind == "crm" and vault.crm_url and not left:
+        if vault.crm_url and vault.crm and not left["crm"]:
             raise OperationError(Reason.SECRET_INVALID, "it is the only secret that signs deliveries: add another one first")
-        vault = msgspec.structs.replace(vault, **{kind: left})
+        vault = msgspec.structs.replace(vault, **left)
         return Changed(await self._table.write(connection, row, NewState(row.id, row.terms, vault, by)), vault)
 
     async def pause(self, connection: AsyncConnection, partner: str, by: str, *, paused: bool) -> Changed:

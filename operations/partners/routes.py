@@ -102,7 +102,8 @@ async def drop_secret(request: web.Request) -> web.Response:
     """
     Drop a secret of a partner.
 
-    Leads that are signed with it are refused within two seconds. `GET /v1/admin/secrets` shows whether it is still used.
+    Leads that it proves, as a signature or as a token, are refused within two seconds: it is dropped from every kind that has it.
+    `GET /v1/admin/secrets` shows whether it is still used.
     """
     with refusing(OperationError):
         async with transaction(request) as connection:

@@ -114,6 +114,26 @@ async def test_secrets_overlap_while_they_change_over(gateway: Gateway) -> None:
     assert await send(gateway, new, external_id="5") == (202, "")
 
 
+async def test_a_dropped_secret_is_valid_in_no_way(gateway: Gateway) -> None:
+    value = "one-secret-in-two-roles"
+    await call(gateway, "PUT", "/acme", {})
+    for kind in ("signing", "token"):
+        assert (await call(gateway, "POST", "/acme/secrets", {"kind": kind, "value": value}))[0] == 201
+    await taken(gateway, value)
+
+    async def bearing(external_id: str) -> int:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {value}"}
+        body = lead(external_id, "acme")
+        response = await gateway.client.post(f"{gateway.public}/v1/webhooks/partner/leads", data=body, headers=headers)
+        return response.status
+
+    assert await bearing("2") == 202
+    status, answer = await call(gateway, "DELETE", f"/acme/secrets/{Secret(value).id}")
+    assert (status, Secret(value).id in json.dumps(answer["partner"])) == (200, False)
+    await taken(gateway, value, 401, external_id="3")
+    assert await bearing("4") == 401
+
+
 async def test_an_existing_secret_can_be_imported(gateway: Gateway) -> None:
     await call(gateway, "PUT", "/acme", {})
     own = {"kind": "signing", "value": "one-that-the-partner-has-had-for-years"}
@@ -317,6 +337,7 @@ async def test_a_secret_that_can_be_none_is_refused_and_not_quoted(start_gateway
 async def test_the_last_secret_of_deliveries_is_not_dropped(gateway: Gateway) -> None:
     _, answer = await call(gateway, "PUT", "/acme", {"crmUrl": CRM})
     crm = Secret(secrets_of(answer)["crm"]).id
+    await call(gateway, "POST", "/acme/secrets", {"kind": "token", "value": secrets_of(answer)["crm"]})
     assert (await call(gateway, "DELETE", f"/acme/secrets/{crm}"))[1]["reason"] == "secret_invalid"
     assert (await call(gateway, "DELETE", "/acme/secrets/00000000"))[1]["reason"] == "not_found"
 
