@@ -27,24 +27,28 @@ _STDIN: Final = "-"
 _DIGITS_MAX: Final = 400  # digits of an integer; Python refuses to parse some thousands, and no field of ours needs so many
 
 
+def is_csv(path: Path) -> bool:
+    """Report whether the file is read as CSV."""
+    return path.suffix.lower() == ".csv"
+
+
 def read_rows(path: Path, *, columns: Collection[str] = (), typed: Collection[str] = ()) -> list[Row]:
     """
     Read the objects of a JSON file, or of a CSV file if its name ends in `.csv`; `-` is standard input, as JSON.
 
-    A CSV file must have these `columns`; the values of its `typed` columns are parsed as JSON.
+    A CSV file must have these `columns`; the values of its `typed` columns are parsed as JSON, and an empty field is None.
     Raises OperationError `file_unreadable` or `file_malformed`.
     """
     name = "standard input" if str(path) == _STDIN else str(path)
     data = _bytes_of(path, name)
-    is_csv = path.suffix.lower() == ".csv"
     try:
         text = _text_of(data)
         if not text.strip():
             raise ValueError("it is empty")  # noqa: TRY301  # all faults of the file are named in one place
-        return [*_csv_rows(text, columns, typed)] if is_csv else _json_rows(text, data)
+        return [*_csv_rows(text, columns, typed)] if is_csv(path) else _json_rows(text, data)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        hint = "" if is_csv else "; it is read as JSON, since only a file whose name ends in .csv is read as CSV"
+        hint = "" if is_csv(path) else "; it is read as JSON, since only a file whose name ends in .csv is read as CSV"
         raise OperationError(Reason.FILE_MALFORMED, f"{name}: {why}{hint}") from error
 
 
@@ -126,7 +130,7 @@ def _object(fields: Sequence[tuple[str, Any]]) -> Row:
 
 
 def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> Iterator[Row]:
-    """Yield the rows below the header line; empty fields are left out. Raises ValueError."""
+    """Yield the rows below the header line; an empty field, or one that the line lacks, is None. Raises ValueError."""
     lines = _csv_lines(text)
     line, names = next(lines)
     if missing := [column for column in columns if column not in names]:
@@ -139,7 +143,8 @@ def _csv_rows(text: str, columns: Collection[str], typed: Collection[str]) -> It
         row = dict(zip(names, fields, strict=False))
         if any(field and not name for name, field in zip(names, fields, strict=False)):
             raise ValueError(f"line {place}: a field below a column without a name")
-        yield {name: _typed(field) if name in typed else field for name, field in row.items() if field}
+        read = {name: _typed(field) if name in typed else field for name, field in row.items() if field}
+        yield dict.fromkeys(filter(None, names)) | read
 
 
 def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:

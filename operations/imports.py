@@ -11,7 +11,7 @@ from operations.errors import OperationError
 from operations.output import CommandError, with_database
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from psycopg import AsyncConnection
 
@@ -61,6 +61,19 @@ def import_rows(
     if faults:
         raise CommandError(_refusal(what, faults))
     return changed
+
+
+def text_of(row: Row, name: str) -> str:
+    """Take a text that every row has out of the row. Raises CommandError."""
+    if not isinstance(text := row.pop(name, None), str):
+        raise CommandError(f"field_invalid: `{name}` is {'absent' if text is None else 'not a text'}")
+    return text
+
+
+def kept_terms(row: Row, terms: Mapping[str, Any], *, csv: bool) -> Row:
+    """The terms with those of the row: a CSV row keeps terms without a column, and drops those of its empty fields."""
+    given = {name: value for name, value in row.items() if value is not None}
+    return {name: value for name, value in terms.items() if name not in row} | given if csv else row
 
 
 def _read_all(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from operations.endpoints.shell import Place, name_of, note, registry_of_settings
+from operations.endpoints.shell import Place, current_terms, name_of, note, registry_of_settings
 from operations.output import CommandError, Json, operator, show, with_database
 from operations.reseal import reseal
 from schemas.endpoints import place_of
@@ -77,15 +77,11 @@ def put(
     given = {name: value for name, value in {"label": label, "mode": mode}.items() if value is not None}
 
     async def work(connection: AsyncConnection, registry: Registry) -> Changed:
-        import msgspec
-
         from operations.endpoints.registry import PutEndpoint
         from operations.faults import read_fields
-        from projections.endpoints import ENDPOINTS
 
         name = name_of(place)
-        row = await ENDPOINTS.read_for_update(connection, name.place)
-        terms = msgspec.to_builtins(row.terms) if row else {}
+        terms = await current_terms(connection, name)
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
         asked, faults = read_fields(PutEndpoint, left | given)
         return await registry.put(connection, name, asked, operator(), faults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,6 +42,16 @@ def registry_of_settings() -> Registry:
     except SettingsError:
         return Registry(seals)
     return Registry(seals, settings.own_secrets, {each.name: settings.webhook_secrets(each) for each in providers()})
+
+
+async def current_terms(connection: AsyncConnection, name: Name) -> dict[str, Any]:
+    """Read label and mode of the endpoint; empty if it does not exist."""
+    import msgspec
+
+    from projections.endpoints import ENDPOINTS
+
+    row = await ENDPOINTS.read_for_update(connection, name.place)
+    return dict(msgspec.to_builtins(row.terms)) if row else {}
 
 
 async def note(connection: AsyncConnection, verb: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
 from operations.output import CommandError, Json, operator, show, with_database
 from operations.partners.command import app
-from operations.partners.shell import Name, key_named, lines_of, note, registry_of_settings, secret_lines
+from operations.partners.shell import Name, current_terms, key_named, lines_of, note, registry_of_settings, secret_lines
 from projections.partner_store import SecretKind
 from runtime.settings import parse_duration
 
@@ -83,7 +83,7 @@ def put(
         from operations.faults import read_fields
         from operations.partners.registry import PutPartner
 
-        terms = await _current_terms(connection, registry, key_named(partner))
+        terms = await current_terms(connection, registry, key_named(partner))
         left = {name: value for name, value in terms.items() if name not in (unset or ())}
         asked, faults = read_fields(PutPartner, left | new)
         return await registry.put(connection, partner, asked, operator(), faults)
@@ -168,20 +168,6 @@ def _change(verb: str, work: Work, *, as_json: bool) -> None:
     data = msgspec.to_builtins(views.of_change(changed))
     made = [(changed.row.id, secret) for secret in changed.made]
     show(data, "\n".join([*lines_of(data["partner"]), *secret_lines(made)]), as_json=as_json)
-
-
-async def _current_terms(connection: AsyncConnection, registry: Registry, key: str) -> dict[str, Any]:
-    """Read the terms of the partner; empty if it does not exist."""
-    import msgspec
-
-    from projections.partner_store import PARTNERS
-
-    row = await PARTNERS.read_for_update(connection, key)
-    if row is None or key in registry.environment:
-        return {}
-    vault = PARTNERS.open(row, registry.seals)
-    terms = {name: value for name, value in msgspec.to_builtins(row.terms).items() if name != "name"}
-    return terms | {"crmHeaders": dict(vault.crm_headers)} | ({"crmUrl": vault.crm_url} if vault.crm_url else {})
 
 
 def _headers(given: Sequence[str]) -> dict[str, str]:

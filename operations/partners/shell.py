@@ -61,6 +61,21 @@ def terms_of(terms: Mapping[str, Any]) -> PutPartner:
         raise CommandError(f"field_invalid: {error}") from error
 
 
+async def current_terms(connection: AsyncConnection, registry: Registry, key: str) -> dict[str, Any]:
+    """Read the terms of the partner; empty if it does not exist. Raises OperationError if they cannot be opened."""
+    import msgspec
+
+    from operations.sealed import SealedTable
+    from projections.partner_store import PARTNERS
+
+    row = await PARTNERS.read_for_update(connection, key)
+    if row is None or key in registry.environment:
+        return {}
+    vault = SealedTable(PARTNERS, registry.seals).open(row)
+    terms = {name: value for name, value in msgspec.to_builtins(row.terms).items() if name != "name"}
+    return terms | {"crmHeaders": dict(vault.crm_headers)} | ({"crmUrl": vault.crm_url} if vault.crm_url else {})
+
+
 def lines_of(data: Mapping[str, Any]) -> Iterator[str]:
     for name, value in data.items():
         if name == "secrets":

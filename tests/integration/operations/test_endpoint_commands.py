@@ -109,6 +109,29 @@ async def test_a_file_is_taken_as_a_whole_after_a_dry_run(environment: dict[str,
     assert (changed["label"], changed["secrets"]) == ("Europe", shown["secrets"])
 
 
+async def test_a_line_of_csv_keeps_what_has_no_column_and_an_object_of_json_replaces_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    await run(environment, "endpoints", "put", "stripe/eu", "--label", "EU account", "--mode", "test")
+    (tmp_path / "endpoints.csv").write_text(f"provider,id,label,secret\nstripe,eu,,{EU}\n")
+    assert (await run(environment, "endpoints", "import", "endpoints.csv"))["changed"] == 1
+    shown = await run(environment, "endpoints", "show", "stripe/eu")
+    assert (shown.get("label"), shown["mode"], [each["id"] for each in shown["secrets"]]) == (None, "test", [Secret(EU).id])
+    (tmp_path / "endpoints.json").write_text(json.dumps([{"provider": "stripe", "id": "eu", "label": "Europe"}]))
+    await run(environment, "endpoints", "import", "endpoints.json")
+    shown = await run(environment, "endpoints", "show", "stripe/eu")
+    assert (shown["label"], shown.get("mode"), len(shown["secrets"])) == ("Europe", None, 1)
+
+
+@pytest.mark.parametrize("name", ["provider", "id"])
+async def test_a_name_that_is_no_text_is_refused(environment: dict[str, str], tmp_path: Path, name: str) -> None:
+    for value in (None, 5):
+        row = {"provider": "stripe", "id": "eu"} | {name: value}
+        (tmp_path / "endpoints.json").write_text(json.dumps([row]))
+        assert f"field_invalid: `{name}` is " in await refused(environment, "endpoints", "import", "endpoints.json")
+    assert (await run(environment, "endpoints", "list"))["endpoints"] == []
+
+
 async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment: dict[str, str], tmp_path: Path) -> None:
     rows = [
         {"provider": "stripe", "id": "good", "secrets": [EU]}, {"provider": "paypal", "id": "eu"}, {"id": "eu"}, {},

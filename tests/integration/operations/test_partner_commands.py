@@ -139,6 +139,41 @@ async def test_a_file_is_taken_as_a_whole_after_a_dry_run(environment: dict[str,
     assert (await partners(environment, "show", "acme"))["concurrency"] == 2
 
 
+async def test_a_line_of_csv_keeps_the_terms_without_a_column_and_an_object_of_json_replaces_all(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    crm = ("--crm-url", "https://crm.example.com/a", "--crm-header", "X-Key=hidden", "--crm-header", "X-Old=gone")
+    await partners(environment, "put", "acme", *crm, "--rate", "5/second", "--concurrency", "2", "--paused")
+    before = await partners(environment, "show", "acme")
+    (tmp_path / "partners.csv").write_text("id,concurrency,rate\nacme,3,\nnew,4,\n")
+    expected = [{"partner": "ACME", "changed": ["concurrency"], "removed": ["rate"]}]
+    assert (await partners(environment, "import", "partners.csv", "--dry-run"))["terms"] == expected
+    assert (await partners(environment, "show", "acme")) == before
+    text = (await tallyhook_beside(environment, "partners", "import", "partners.csv", "--dry-run")).stdout
+    assert "ACME: changes concurrency; removes rate\n" in text
+    assert (await partners(environment, "import", "partners.csv"))["terms"] == expected
+    shown = await partners(environment, "show", "acme")
+    assert (shown["concurrency"], shown["paused"], shown["crm"], shown["crmHeaders"], shown.get("rate")) == (
+        3, True, "https://crm.example.com", ["X-Key", "X-Old"], None,
+    )  # fmt: skip
+    (tmp_path / "partners.json").write_text(json.dumps([{"id": "acme", "concurrency": 3, "crmHeaders": {"x-key": None}}]))
+    replaced = await partners(environment, "import", "partners.json")
+    assert replaced["terms"] == [{"partner": "ACME", "changed": [], "removed": ["crmHeaders.x-old", "crmUrl", "paused"]}]
+    assert "hidden" not in str(replaced)
+    shown = await partners(environment, "show", "acme")
+    assert (shown["crmHeaders"], shown.get("paused"), shown.get("crm")) == (["x-key"], None, None)
+
+
+@pytest.mark.parametrize("number", [None, 5, True, ["a"], {}])
+async def test_an_id_that_is_no_text_is_refused(environment: dict[str, str], tmp_path: Path, number: object) -> None:
+    (tmp_path / "partners.json").write_text(json.dumps([{"id": "good"}, {"id": number}]))
+    text = await refused(environment, "import", "partners.json")
+    assert "partner 2 (" in text
+    assert "field_invalid: `id` is " in text
+    for name in ("good", "none"):
+        assert "not_found" in await refused(environment, "show", name)
+
+
 async def test_one_fault_in_a_file_changes_nothing_and_all_are_named(environment: dict[str, str], tmp_path: Path) -> None:
     rows = [
         {"id": "good"}, {"id": "b/d"}, {"id": "acme", "concurrency": 0}, {"id": "set"}, {"id": "GOOD"}, {},

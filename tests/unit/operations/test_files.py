@@ -102,7 +102,8 @@ def test_json_and_csv_are_taken_with_and_without_a_byte_order_mark(tmp_path: Pat
 
 
 def test_empty_fields_past_the_last_column_are_none(tmp_path: Path) -> None:
-    assert read(tmp_path, "rows.csv", HEAD + b"a,b,,\nc,,\n") == [{"id": "a", "label": "b"}, {"id": "c"}]
+    assert read(tmp_path, "rows.csv", HEAD + b"a,b,,\nc,,\n") == [{"id": "a", "label": "b"}, {"id": "c", "label": None}]
+    assert read(tmp_path, "rows.csv", b"id,,count\n,,\na,,0\n") == [{"id": None, "count": None}, {"id": "a", "count": 0}]
     assert refused(tmp_path, "rows.csv", HEAD + b"a,b,,c\n") == "line 2: 4 fields, and only 2 columns"
 
 
@@ -110,7 +111,7 @@ def test_empty_fields_past_the_last_column_are_none(tmp_path: Path) -> None:
 def test_a_quoted_field_keeps_every_character_that_ends_a_line_elsewhere(tmp_path: Path, end: str) -> None:
     label = f"{LINES_OF_PYTHON_ALONE}{end}second line"
     data = end.join(["id,label", f'a,"{label}"', f"b,{LINES_OF_PYTHON_ALONE}", "c", ""]).encode()
-    expected = [{"id": "a", "label": label}, {"id": "b", "label": LINES_OF_PYTHON_ALONE}, {"id": "c"}]
+    expected = [{"id": "a", "label": label}, {"id": "b", "label": LINES_OF_PYTHON_ALONE}, {"id": "c", "label": None}]
     assert read(tmp_path, "rows.csv", data) == expected
 
 
