@@ -123,12 +123,19 @@ async def connect_async(
     holds: bool = False,
     statement: timedelta | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
+    writable: bool = False,
 ) -> AsyncConnection:
-    """Connect in autocommit mode, under the application name `tallyhook <name>`, with these additional settings of the server."""
+    """
+    Connect in autocommit mode, under the application name `tallyhook <name>`, with these additional settings of the server.
+
+    With `writable`, a server that accepts no writes is refused like one that is away.
+    """
     options = client_options(lease)
     connection = await Session.connect(url, autocommit=True, application_name=f"tallyhook {name}", **options)
     try:
         await connection.execute(SET, columns_of({**server_settings(lease, holds=holds, statement=statement), **settings}))
+        if writable:
+            check_writable(connection)
     except BaseException:
         await connection.close()
         raise

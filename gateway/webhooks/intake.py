@@ -26,7 +26,7 @@ from runtime import tracing
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
-from runtime.sessions import CONNECT_TIMEOUT, connect_async
+from runtime.sessions import CONNECT_TIMEOUT, check_writable, connect_async
 from runtime.tracing import trace_id_of
 
 log = structlog.get_logger()
@@ -166,7 +166,7 @@ class Intake:
         # The server limits a statement that waits, the kernel a peer that is gone, and `_overdue` all other waits.
         limit = timedelta(seconds=self._limit)
         async with asyncio.timeout(CONNECT_TIMEOUT + self._limit):
-            return await connect_async(self._url, name="intake", lease=limit, statement=limit, settings=_PLANS)
+            return await connect_async(self._url, name="intake", lease=limit, statement=limit, settings=_PLANS, writable=True)
 
     async def _pause(self, failures: int) -> None:
         first, longest = _BACKOFF
@@ -189,8 +189,7 @@ class Intake:
         lane.wakeup = self._loop.create_future()
         self._idle.append(lane)
         self._loop.add_reader(socket := connection.fileno(), lane.wake)
-        due = self._loop.time() + self._limit
-        timer = self._loop.call_at(due, lane.wake)
+        timer = self._loop.call_later(self._limit, lane.wake)
         try:
             await lane.wakeup
         finally:
@@ -201,9 +200,10 @@ class Intake:
         if self._waiting or self._closing.is_set():
             return
         connection.pgconn.consume_input()
-        if self._loop.time() >= due:
+        if self._loop.time() >= timer.when():
             with self._bounded(lane, []):
                 await connection.execute(_PING)
+                check_writable(connection)
 
     @contextmanager
     def _bounded(self, lane: _Lane, batch: list[Waiting]) -> Iterator[None]:

@@ -245,6 +245,15 @@ async def test_a_killed_connection_is_noticed_while_idle_and_replaced(intake: In
     assert (await intake.record(make_received("evt_2"))).outcome == "accepted"
 
 
+async def test_an_idle_session_that_became_read_only_is_left(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a change of the server's configuration, or on a host that was demoted: the server reports it with an answer."""
+    async with opened(database_url, limit=timedelta(seconds=1)) as intake:
+        monkeypatch.setattr("gateway.webhooks.intake._PING", "set default_transaction_read_only = on")
+        async with asyncio.timeout(LIMIT):
+            while intake.ready:  # noqa: ASYNC110  # the intake sends no signal for it
+                await asyncio.sleep(0.05)
+
+
 async def test_a_commit_that_hangs_is_refused_and_its_lane_rests_until_postgres_answers(
     database_url: str, database: psycopg.AsyncConnection
 ) -> None:

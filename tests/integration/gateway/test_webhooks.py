@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
+import psycopg
 import pytest
+from psycopg import sql
 
+from gateway import metrics
 from gateway.errors import Reason
 from outbox.append import shard_of
 from runtime.settings import Secret
 from tests.gateways import OLD_SECRET, SECRET, Gateway
 from tests.simulators.stripe import Payment, sign
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     import aiohttp
@@ -245,6 +249,35 @@ async def test_without_postgres_nothing_is_acknowledged_and_it_recovers_by_itsel
         assert (await gateway.get("/health/ready")).status == 200
         assert (await (await gateway.post(succeeded(event_id="evt_2"))).json())["duplicate"] is False
         assert len(await gateway.rows("outbox")) == 2
+
+
+async def test_a_database_that_became_read_only_makes_it_unready_before_any_webhook(
+    start_gateway: StartGateway, database_url: str
+) -> None:
+    name = sql.Identifier(database_url.rpartition("/")[2])
+    ended = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tallyhook intake'"
+
+    async def answers(status: int) -> bool | None:
+        return True if (await gateway.get("/health/ready")).status == status else None
+
+    async def tried_again() -> bool | None:
+        return True if metrics.INTAKE_RECONNECTS._value.get() >= before + 6 else None  # each of the lanes more than once
+
+    async with (
+        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection,
+        start_gateway() as gateway,
+    ):
+        assert await answers(200)
+        before = metrics.INTAKE_RECONNECTS._value.get()
+        await connection.execute(sql.SQL("alter database {} set default_transaction_read_only = on").format(name))
+        try:
+            await connection.execute(ended)
+            await eventually(tried_again, seconds=20)
+            assert await answers(503)
+        finally:
+            await connection.execute(sql.SQL("alter database {} set default_transaction_read_only = off").format(name))
+        await eventually(lambda: answers(200))
+        assert (await gateway.post(succeeded())).status == 200
 
 
 async def test_it_starts_without_postgres_and_serves_once_it_is_there(start_gateway: StartGateway, wire: Wire) -> None:
