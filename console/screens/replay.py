@@ -1,6 +1,6 @@
 """Replays of deliveries: the preview of a replay, its start, progress and end, and the list of earlier ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final, get_args
 
@@ -30,6 +30,8 @@ _ABSENT: Final = "no replay has this id"
 _NAMED_MAX: Final = 3
 """The maximum number of ids or types of a filter that are listed; if there are more, only their number is shown."""
 _LISTS: Final = ("types", "ids")
+_REPLAY_ID: Final = "replay_id"
+"""The field of the id that the preview has made for its replay: a form that is sent twice begins one replay."""
 
 
 async def replays(request: web.Request) -> web.Response:
@@ -74,18 +76,19 @@ async def show(request: web.Request) -> web.Response:
 
 async def show_preview(request: web.Request) -> web.Response:
     """Show the effect of a replay without beginning it."""
-    given, asked = await _form_of(request)
+    given, asked = _asked(await form_fields(request))
     with refusing(OperationError):
         asked.filters.check()
         async with transaction(request) as connection:
             found = await preview(connection, asked.filters, request.app[REPLAYS].sources)
-    return page(request, "_replay_preview.html", preview=found, given=given, rate=asked.rate)
+    return page(request, "_replay_preview.html", preview=found, given=given, rate=asked.rate, replay_id=request[CALL].id)
 
 
 async def begin(request: web.Request) -> web.Response:
-    """Begin the replay that was shown, and show its progress."""
-    _, asked = await _form_of(request)
-    replay_id = request[CALL].id
+    """Begin the replay that was shown, and show its progress; the same form again begins no second one."""
+    fields = await form_fields(request)
+    replay_id = id_of(dict(fields).get(_REPLAY_ID, ""), "replay")
+    _, asked = _asked((name, text) for name, text in fields if name != _REPLAY_ID)
     with refusing(OperationError):
         async with transaction(request) as connection:
             await jobs.create(connection, replay_id, asked, request[SESSION].holder.secret_id)
@@ -114,13 +117,9 @@ async def _read(request: web.Request) -> jobs.Replay:
         return require(await jobs.read(connection, asked), _ABSENT)
 
 
-async def _form_of(request: web.Request) -> tuple[list[tuple[str, str]], ReplayWebhooks]:
+def _asked(form: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], ReplayWebhooks]:
     """Return the form's fields, one for each item of a list, and the requested replay. Raises GatewayError `query_malformed`."""
-    fields = [
-        (name, each)
-        for name, text in await form_fields(request)
-        for each in (text.replace(",", " ").split() if name in _LISTS else [text])
-    ]
+    fields = [(name, each) for name, text in form for each in (text.replace(",", " ").split() if name in _LISTS else [text])]
     return fields, parse_query(ReplayWebhooks, fields)
 
 

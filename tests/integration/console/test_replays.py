@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -85,6 +87,39 @@ async def test_a_person_begins_one_after_its_dry_run_and_cancels_it(gateway: Gat
     await gateway.resources.audit.flush()
     calls = [row["path"] for row in await gateway.rows("audit_log") if row["path"].startswith("/console/replays")]
     assert calls == ["/console/replays/preview", "/console/replays", "/console/replays/{id}/cancel"]
+
+
+async def test_the_form_of_a_preview_begins_one_replay_however_often_it_is_sent(gateway: Gateway, database_url: str) -> None:
+    await deliver(gateway, 2)
+    operator = await visitor(gateway, database_url)
+    shown = (await operator.post("/console/replays/preview", source="stripe")).text
+    form = dict(
+        re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', shown.partition('action="/console/replays"')[2])
+    )
+    answers = await asyncio.gather(*(operator.post("/console/replays", **form) for _ in range(3)))
+    assert [answer.status for answer in answers] == [200] * 3
+    [row] = await gateway.rows("webhook_replays")
+    assert (str(row["id"]), row["matched"]) == (form["replay_id"], 2)
+    assert all(form["replay_id"] in answer.text for answer in answers)
+    for wrong in ("", "x", "00000000-0000-0000-0000-000000000000"):
+        assert (await operator.post("/console/replays", source="stripe", replay_id=wrong)).status == 404
+    again = (await operator.post("/console/replays/preview", source="stripe")).text
+    assert form["replay_id"] not in again
+
+
+async def test_every_form_of_a_replay_waits_for_as_long_as_the_search_may_take(gateway: Gateway, database_url: str) -> None:
+    await deliver(gateway, 1)
+    await gateway.post(Payment().succeeded(), secret="whsec_wrong")
+    await gateway.resources.rejections.flush()
+    rows = await gateway.rows("webhook_deliveries")
+    found = {row["outcome"]: row["id"] for row in rows}
+    operator = await visitor(gateway, database_url)
+    paths = ("replays", "deliveries?source=stripe", f"deliveries/{found['rejected']}", f"journey/{found['accepted']}")
+    pages = [await operator.get(f"/console/{path}") for path in paths]
+    for text in (each.text for each in (await operator.post("/console/replays/preview", source="stripe"), *pages)):
+        forms = re.findall(r'<form[^>]* hx-post="/console/replays(?:/preview)?"[^>]*>', text)
+        assert forms, text
+        assert all('"timeout": 40000' in form for form in forms)
 
 
 async def test_what_it_cannot_do_is_shown_beside_the_form(gateway: Gateway) -> None:
