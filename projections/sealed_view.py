@@ -77,5 +77,5 @@ class SealedView(Generic[Terms, Vault]):
     def _learn(self, vaults: list[Vault]) -> None:
         """Keep these secrets out of log lines; former ones may still be in use somewhere."""
         found = [self._secrets_of(vault) for vault in vaults]
-        secrets = [secret for secrets, _ in found for secret in secrets]
-        hide_stored_secrets(self._table.table, secrets, [address for _, addresses in found for address in addresses])
+        secrets = {secret for secrets, _ in found for secret in secrets}  # most are in a vault of before and in that of now
+        hide_stored_secrets(self._table.table, secrets, {address for _, addresses in found for address in addresses})

@@ -25,6 +25,8 @@ _SECRET_NAME: Final = re.compile(
 _ADDRESS_NAME: Final = re.compile(r"(?:.+_URL|.+_API_BASE|.+_PROXY|.+_MIRROR|OTEL_EXPORTER_OTLP_(?:.+_)?ENDPOINT)", re.IGNORECASE)
 _NOTIFY: Final = re.compile(r"NOTIFY_.+_URL")
 _SECRET_PARAMETER: Final = re.compile(r"pass|pwd|secret|token|key|sig|auth|credential|sid", re.IGNORECASE)
+_FEW: Final = 512
+"""The number of forms below which a search for each of them is quicker than the index."""
 _DELIMITERS: Final = re.compile(r"[\s@:/#?&=%,;\\'\"\[\]{}<>|]+")
 _PARAMETERS: Final = re.compile(r"(?:[\w.:+-]+=[^&]*(?:&[\w.:+-]+=[^&]*)*)?")
 _TOKEN_LIKE: Final = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.~+-]{8,}|[\w.~+-]{20,}")
@@ -42,6 +44,7 @@ class Redaction:
         found = forms | {form: where for text, where in whole.items() for form in {text, repr(text)[1:-1], text.strip()}}
         # The longest first: a secret may be a part of another, and every one of its address.
         self._replacements = sorted(found.items(), key=lambda pair: -len(pair[0]))
+        self._index = _Index(form for form, _ in self._replacements)
 
     @classmethod
     def of(cls, *environs: Mapping[str, str]) -> "Redaction":
@@ -52,10 +55,49 @@ class Redaction:
         return cls(set().union(*map(secrets_of, environs)) | providers, addresses)
 
     def apply(self, text: str) -> str:
-        for found, shown_as in self._replacements:
-            if found in text:
-                text = text.replace(found, shown_as)
+        place = self._index.first_in(text, 0)
+        while place is not None:
+            found, shown_as = self._replacements[place]
+            text = text.replace(found, shown_as)
+            place = self._index.first_in(text, place + 1)
         return text
+
+
+class _Index:
+    """
+    Finds which of many forms a text contains, by the first characters of the forms and then by their lengths.
+
+    So the time depends on the length of the text and not on the number of secrets, of which a system may have
+    thousands: every refusal and every log line is redacted, and anyone can cause a refusal.
+    """
+
+    def __init__(self, forms: Iterable[str]) -> None:
+        self._forms = list(forms)
+        self._short: list[int] = []
+        """The places of the forms that are shorter than the key; only an odd address makes one."""
+        self._of_start: dict[str, dict[int, dict[str, int]]] = {}
+        for place, form in enumerate(self._forms):
+            if len(form) < _SHORTEST:
+                self._short.append(place)
+            else:
+                self._of_start.setdefault(form[:_SHORTEST], {}).setdefault(len(form), {})[form] = place
+
+    def first_in(self, text: str, start: int) -> int | None:
+        """Return the place of the first form, from `start` on, that is in the text; None if there is none."""
+        if len(self._forms) < min(len(text), _FEW):
+            return next((place for place in range(start, len(self._forms)) if self._forms[place] in text), None)
+        return min((place for place in self._places_in(text) if place >= start), default=None)
+
+    def _places_in(self, text: str) -> Iterator[int]:
+        of_start = self._of_start
+        yield from (place for place in self._short if self._forms[place] in text)
+        starts = [text[at : at + _SHORTEST] for at in range(len(text) - _SHORTEST + 1)]
+        if of_start.keys().isdisjoint(starts):
+            return
+        for at in [at for at, start in enumerate(starts) if start in of_start]:
+            for length, forms in of_start[starts[at]].items():
+                if (place := forms.get(text[at : at + length])) is not None:
+                    yield place
 
 
 _nothing: Final = Redaction(())

@@ -207,7 +207,8 @@ class Reception:
         """Keep the delivery, unless we could not accept it for now: then the provider sends it again."""
         if error.status >= _SERVER_ERRORS or error.reason is Reason.RATE_LIMITED:
             return
-        names = self._source.kept_headers + _KEPT_HEADERS
+        worth = Worth.PROVEN if proven else self._worth(request, call, error, body)
+        names = self._source.kept_headers + _KEPT_HEADERS if worth > Worth.UNSIGNED else ()  # that one is only counted
         self._rejections.offer(
             Rejected(
                 id=call.id,
@@ -218,7 +219,7 @@ class Reception:
                 client=self._clients.of(request),
                 headers={name: _kept(request.headers.getall(name)) for name in names if name in request.headers},
                 body=body,
-                worth=Worth.PROVEN if proven else self._worth(request, call, error, body),
+                worth=worth,
             )
         )
 

@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
 import psycopg
@@ -90,6 +90,47 @@ def test_a_part_of_a_password_that_libpq_quotes_is_hidden(url: str) -> None:
 def test_no_secret_survives(secret: str) -> None:
     hide = Redaction.of({"INTERNAL_API_TOKEN": secret}).apply
     assert secret not in hide(f"<{secret}>")
+
+
+PIECES: Final = st.text(alphabet="ab*%&é", min_size=1, max_size=8)
+
+
+@given(st.lists(PIECES, max_size=12), st.lists(PIECES, max_size=4), st.data())
+def test_many_secrets_are_replaced_like_one_after_the_other(
+    secrets: list[str], addresses: list[str], data: st.DataObject
+) -> None:
+    """The longest is replaced first, and a form may appear only because of an earlier replacement."""
+    known = Redaction(secrets, [f"x://u:{each}@h" for each in addresses])
+    forms = [form for form, _ in known._replacements]
+    text = "".join(data.draw(st.lists(st.sampled_from(forms) | PIECES if forms else PIECES, max_size=8)))
+    expected = text
+    for found, shown_as in known._replacements:
+        expected = expected.replace(found, shown_as)
+    assert known.apply(text) == expected
+
+
+class Counting(str):
+    """A text that counts the searches in it, and the pieces that are cut out of it."""
+
+    __slots__ = ("looks",)
+
+    def __contains__(self, part: object) -> bool:
+        self.looks = getattr(self, "looks", 0) + 1
+        return super().__contains__(part)  # type: ignore[operator]  # a text
+
+    def __getitem__(self, place: Any) -> str:
+        self.looks = getattr(self, "looks", 0) + 1
+        return super().__getitem__(place)
+
+
+def test_the_work_for_a_text_does_not_grow_with_the_number_of_secrets() -> None:
+    def looks(number: int) -> int:
+        text = Counting("the CRM at https://crm.example.com/leads refuses whsec_ and Bearer: no live secret has signed this body")
+        secrets = [f"whsec_{number_:032x}" for number_ in range(number)]
+        assert Redaction(secrets, [f"https://u:p@crm{each}.example.com/" for each in range(number)]).apply(text) == text
+        return text.looks
+
+    assert looks(2000) <= looks(20) * 2
 
 
 @pytest.mark.parametrize("secret", ["a", "no", "abc"])
