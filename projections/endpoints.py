@@ -1,6 +1,6 @@
 """The endpoints of providers in the table, as a process holds them in memory, updated with changes."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, ItemsView, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -73,6 +73,10 @@ class Endpoints(Followed, Mapping[str, Endpoint]):
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @override
+    def items(self) -> ItemsView[str, Endpoint]:
+        return self._all.items()  # of one moment: a thread may read them while the table is read again
 
     def is_uncertain(self, place: str) -> bool:
         """Return true if this process may lack the endpoint's current secrets: a signature that fails may be right."""

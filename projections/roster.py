@@ -1,7 +1,7 @@
 """The partners as a process holds them in memory: those of its environment, and those of the table, updated with changes."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, ItemsView, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -56,6 +56,10 @@ class Roster(Followed, Mapping[str, Partner]):
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @override
+    def items(self) -> ItemsView[str, Partner]:
+        return self._all.items()  # of one moment: a thread may read them while the table is read again
 
     def is_uncertain(self, key: str) -> bool:
         """Return true if this process may lack the partner's current secrets: a signature that fails may be right."""

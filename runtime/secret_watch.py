@@ -10,6 +10,7 @@ value stays in force.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
@@ -135,13 +136,15 @@ class SecretWatch:
                 return
             yield from self._changes(changed, "refused", "; ".join(error.problems))
             return
-        self._known.append(environ)
+        if environ != self._known[-1]:  # or it is tried again
+            self._known.append(environ)
         redaction.hide_secrets_of(*self._known)
         for name in _OF_CONNECTIONS & changed.keys():
             if changed[name] and self._texts.get(name):
                 renewal.renew(self._texts[name], changed[name])
-        for settings, found in zip(self._settings, newest, strict=True):
-            settings.renew(found)
+        with ExitStack() as calls:  # one that raises does not keep the others from the change; the next look tries it again
+            for settings, found in zip(self._settings, newest, strict=True):
+                calls.callback(settings.renew, found)
         self._texts = {name: text for name, text in {**self._texts, **changed}.items() if text}
         yield from self._changes(changed, "taken")
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -28,6 +28,7 @@ from runtime.secret_files import FOLDER, Environ
 
 _DURATION = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h|d)?")
 _QUOTES: Final = frozenset("'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
+_Follower = tuple[Callable[[Any], None], tuple[str, ...]]  # with the fields that it follows
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
@@ -135,7 +136,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
     _newest: "Settings | None" = PrivateAttr(default=None)
-    _followers: list[tuple[Callable[[Any], None], tuple[str, ...]]] = PrivateAttr(default_factory=list)
+    _followers: list[_Follower] = PrivateAttr(default_factory=list)
+    _behind: list[_Follower] = PrivateAttr(default_factory=list)
 
     @property
     def newest(self) -> Self:
@@ -154,12 +156,18 @@ class Settings(BaseModel):
             follow(self.newest)
 
     def renew(self, newest: "Settings") -> None:
-        """Let these be the newest settings from now on."""
+        """Let these be the newest settings. A follower that raises does so after the others, and is called again next time."""
         # Set before the followers are called, so that a follower that is added meanwhile misses nothing.
         before, self._newest = self.newest, newest
-        for follow, fields in tuple(self._followers):
-            if self._differ(before, newest, fields):
-                follow(newest)
+        with ExitStack() as calls:  # calls the last one first
+            for follower in reversed(self._followers):
+                if follower in self._behind or self._differ(before, newest, follower[1]):
+                    calls.callback(self._call, follower, newest)
+
+    def _call(self, follower: _Follower, newest: "Settings") -> None:
+        self._behind.append(follower)
+        follower[0](newest)
+        self._behind = [each for each in self._behind if each != follower]
 
     @staticmethod
     def _differ(one: "Settings", other: "Settings", fields: tuple[str, ...]) -> bool:

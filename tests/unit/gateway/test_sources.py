@@ -14,7 +14,9 @@ from gateway.webhooks.sources.live import LiveSources
 from gateway.webhooks.sources.razorpay import RAZORPAY
 from gateway.webhooks.sources.stripe import STRIPE
 from outbox.append import OTHER_MODE, UNHANDLED
+from projections.endpoints import Endpoint, Terms
 from runtime.settings import SettingsError
+from schemas.partners import Partner
 from schemas.providers import account_of
 from tests.partners import known_senders
 from tests.unit.gateway.test_stripe_translation import arrive, make_event
@@ -26,6 +28,15 @@ HANDLED = "payment_intent.succeeded"
 ENVIRON = {
     "DATABASE_URL": "postgresql://x/y", "STRIPE_WEBHOOK_SECRET": "whsec_1", "INTERNAL_API_TOKEN": "a", "ADMIN_API_TOKEN": "b",
 }  # fmt: skip
+
+
+def test_the_sources_are_those_of_one_moment_although_the_tables_are_read_meanwhile() -> None:
+    """The watch over secrets reads them in its own thread."""
+    senders = known_senders({"ACME": Partner()})
+    senders.endpoints._all = {"stripe/eu": Endpoint("stripe", "eu", Terms(), ())}
+    for items in (iter(senders.endpoints.items()), iter(senders.partners.items())):
+        senders.endpoints._all, senders.partners._all = {}, {}
+        assert len(list(items)) == 1
 
 
 @pytest.mark.parametrize("kind", [HANDLED, "radar.early_fraud_warning.created"])

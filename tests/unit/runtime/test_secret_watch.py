@@ -95,6 +95,45 @@ def test_a_later_follower_gets_at_once_what_has_changed_since_the_start(watched:
     assert seen == ["second-token"]
 
 
+def test_a_follower_that_fails_is_tried_again_and_keeps_no_other_from_the_change(watched: Watched) -> None:
+    broken, seen = [ConnectionError(), ConnectionError()], list[str]()
+
+    def fail(_: Example) -> None:
+        seen.append("tried")
+        if broken:
+            raise broken.pop()
+
+    watched.settings.on_change(fail)
+    watched.settings.on_change(lambda newest: seen.append(newest.admin_api_token[0].value))
+    watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+    assert watched.watch.look() == []
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            watched.watch.look()
+    assert (seen, watched.token) == (["tried", "second-token", "tried"], "second-token")
+    assert [(change.setting, change.outcome) for change in watched.watch.look()] == [("ADMIN_API_TOKEN", "taken")]
+    assert watched.watch.look() == []
+    assert seen == ["tried", "second-token", "tried", "tried"]
+
+
+def test_the_settings_of_one_part_are_renewed_although_a_follower_of_another_fails(tmp_path: Path) -> None:
+    one, environ = Watched(tmp_path), Environ({"SECRETS_DIR": str(tmp_path)})
+    other = Example.load(environ)
+    watch = SecretWatch((one.settings, other), environ, one.changes.extend)
+
+    def fail(_: Example) -> None:
+        raise ConnectionError
+
+    for settings in (one.settings, other):
+        settings.on_change(fail)
+    one.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "second-token"})
+    watch.look()
+    with pytest.raises(ConnectionError):
+        watch.look()
+    assert {each.newest.admin_api_token[0].value for each in (one.settings, other)} == {"second-token"}
+    hide_secrets_of({})
+
+
 def test_a_file_that_is_still_being_written_is_not_taken(watched: Watched) -> None:
     for text in ("sec", "second", "second-token"):
         watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": text})
