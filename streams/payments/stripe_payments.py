@@ -111,14 +111,19 @@ def _progress_of(charge: Charge, kind: str) -> tuple[int, Progress | None, Money
 
 
 def _step_of(charge: Charge, kind: str) -> str:
-    """Return the step of the first sign that holds; the type of the event comes before the fields of the charge."""
+    """
+    Return the step of the first sign that holds; the type of the event comes before the fields of the charge.
+
+    A pending charge, such as a SEPA debit, is not paid either, so `paid` decides only after `status`.
+    """
     refunded = charge.amount_refunded or 0
     implied = kind == _REFUNDED or (charge.amount_captured or 0) > 0
     signs = (
         ("expired", kind == "charge.expired"),
         ("captured", kind == "charge.captured"),
-        ("failed", kind == "charge.failed" or charge.status == "failed" or charge.paid is False),
+        ("failed", kind == "charge.failed" or charge.status == "failed"),
         ("pending", kind == "charge.pending" or charge.status == "pending"),
+        ("failed", charge.paid is False),
         ("captured", implied if charge.captured is None else charge.captured),
         ("released", 0 < (charge.amount or 0) <= refunded),
     )

@@ -29,7 +29,7 @@ from streams.payments.steps import key_of
 from streams.payments.store import Held, Key, row_of, state_in, stored
 from streams.payments.stripe import TRANSLATORS, facts_of
 from tests.simulators.stripe import START, Invoice, Payment, Subscription, event
-from tests.simulators.stripe_objects import Shape, subscription_object
+from tests.simulators.stripe_objects import Shape, charge_object, subscription_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -229,6 +229,28 @@ def test_an_amount_from_another_object_is_replaced_by_the_payments_own_at_any_ti
     payment = Payment(amount=5000, currency="eur")
     link = Invoice().paid_by(payment.id, START + 99)
     assert payment_of(payment.created(), link).money.amount == 5000
+
+
+def charge_of(kind: str, payment: Payment, at: int = START, **changes: Any) -> bytes:
+    return event(f"charge.{kind}", {**charge_object(payment, at), **changes}, at=at)
+
+
+DEBIT: Final[dict[str, Any]] = {"status": "pending", "paid": False, "captured": True}
+"""A charge of a debit that takes days, such as SEPA, ACH or BACS: it is not paid yet."""
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_payment_whose_charge_is_pending_is_processing(order: tuple[int, ...]) -> None:
+    payment = Payment()
+    bodies = [payment.processing(), charge_of("pending", payment, **DEBIT)]
+    state = payment_of(*(bodies[place] for place in order))
+    assert (state.status, state.own_failure, news.payment_news(None, state)) == ("processing", None, [])
+
+
+def test_a_pending_charge_without_an_intent_is_processing() -> None:
+    payment = Payment(id="ch_1", charge="ch_1")
+    state = payment_of(charge_of("pending", payment, payment_intent=None, **DEBIT))
+    assert (state.id, state.status, news.payment_news(None, state)) == ("ch_1", "processing", [])
 
 
 def test_an_open_invoice_has_failed_while_its_last_attempt_has() -> None:
