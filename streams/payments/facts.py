@@ -92,10 +92,11 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
     """
     A fact about a payment.
 
-    `requested` is the amount that the payer should pay, and `hinted` the same as another object (its invoice) states it, which
-    counts only until the payment states its own; `captured` is the received amount, and `vouched` the same as another object
-    states it, which again counts only until the payment states its own. `refunded` is the provider's running total, `refunds`
-    are single ones. `witnessed` is true if `progress` is stated by a part of the payment; the payment itself states it too.
+    `requested` is the amount that the payer should pay, and `hinted` the same as another object (its invoice, one of its charges)
+    states it, which counts only until the payment states its own; `captured` is the received amount, and `vouched` the same as
+    another object states it, which again counts only until the payment states its own. `refunded` is the provider's running
+    total, `refunds` are single ones. `witnessed` is true if `progress` is stated by a part of the payment; the payment itself
+    states it too.
     """
 
     progress: Progress | None = None

@@ -63,8 +63,13 @@ def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> 
 
 
 def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
-    """Return the facts of the charge's intent, or of the charge as a payment of its own; and of the refunds in the charge."""
-    payment = named(charge.payment_intent) or charge.id
+    """
+    Return the facts of the charge's intent, or of the charge as a payment of its own; and of the refunds in the charge.
+
+    The amount of an intent can change after a failed attempt, and the charge of that attempt keeps its own.
+    """
+    intent, amount = named(charge.payment_intent), _stated(charge.amount, charge.currency)
+    payment = intent or charge.id
     if payment is None:
         return []
     rank, progress, captured = _progress_of(charge, kind)
@@ -75,8 +80,9 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         id=payment,
         stamp=stamp,
         progress=progress,
-        witnessed=named(charge.payment_intent) is not None,
-        requested=_stated(charge.amount, charge.currency),
+        witnessed=intent is not None,
+        requested=None if intent else amount,
+        hinted=amount if intent else None,
         captured=captured,
         refunded=_total_of(charge, kind, at) if captured else None,
         refunds=tuple(part for refund in refunds for part in _stated_refunds(refund, _status_of(refund, kind))),

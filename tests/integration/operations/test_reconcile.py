@@ -10,9 +10,7 @@ import pytest
 from tests.integration.operations.reconciling import AT, World, differences, handled, run, worker
 from tests.rows import rows
 from tests.simulators import stripe
-from tests.simulators.stripe_objects import (
-    invoice_object,
-)
+from tests.simulators.stripe_objects import charge_object, invoice_object, payment_intent_object
 
 if TYPE_CHECKING:
     import psycopg
@@ -93,6 +91,22 @@ async def test_every_difference_is_reported_field_by_field_and_repaired(  # noqa
     with worker(database_url):
         report = await run(connection, api, apply=True)
     assert (report.mended, report.remaining, report.equal) == (1, 0, True)
+
+
+async def test_the_amount_of_a_declined_attempt_is_not_that_of_its_payment(
+    connection: psycopg.AsyncConnection, api: StripeApi, database_url: str
+) -> None:
+    """The cart became larger after the attempt, and the payer left before the next one."""
+    payment = stripe.Payment(amount=1000)
+    declined = {**charge_object(payment, AT), "status": "failed", "paid": False, "captured": False, "amount_captured": 0}
+    intent = payment_intent_object(payment, AT) | {"amount": 2000, "status": "requires_action", "latest_charge": declined}
+    api.keep(intent, declined)
+    bodies = [payment.failed(AT), stripe.event("charge.failed", declined, at=AT)]
+    await handled(connection, *bodies, payment.requires_action(AT + 60, amount=2000))
+    with worker(database_url):
+        report = await run(connection, api, apply=True)
+    assert (differences(report), report.equal) == ([], True)
+    assert await rows(connection, "select status, amount from payments") == [{"status": "pending", "amount": 2000}]
 
 
 async def test_a_difference_that_cannot_be_repaired_is_handed_in_and_remains(

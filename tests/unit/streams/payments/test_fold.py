@@ -237,6 +237,7 @@ def charge_of(kind: str, payment: Payment, at: int = START, **changes: Any) -> b
 
 DEBIT: Final[dict[str, Any]] = {"status": "pending", "paid": False, "captured": True}
 """A charge of a debit that takes days, such as SEPA, ACH or BACS: it is not paid yet."""
+DECLINED: Final[dict[str, Any]] = {"status": "failed", "paid": False, "captured": False, "amount_captured": 0}
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -251,6 +252,21 @@ def test_a_pending_charge_without_an_intent_is_processing() -> None:
     payment = Payment(id="ch_1", charge="ch_1")
     state = payment_of(charge_of("pending", payment, payment_intent=None, **DEBIT))
     assert (state.id, state.status, news.payment_news(None, state)) == ("ch_1", "processing", [])
+
+
+@pytest.mark.parametrize("kind", ["failed", "updated"])
+def test_the_amount_of_an_intent_is_not_that_of_an_earlier_attempt(kind: str) -> None:
+    """The cart has become larger since the attempt was declined."""
+    payment = Payment(amount=1000)
+    bodies = [
+        payment.failed(),
+        charge_of("failed", payment, **DECLINED),
+        payment.requires_action(START + 60, amount=2000),
+        charge_of(kind, payment, START + 90, **DECLINED),
+    ]
+    for known in (bodies, bodies[::-1]):
+        assert payment_of(*known).money == Money(2000, "usd")
+    assert payment_of(bodies[1]).money == Money(1000, "usd"), "until the intent states its own"
 
 
 def test_an_open_invoice_has_failed_while_its_last_attempt_has() -> None:
