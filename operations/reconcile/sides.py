@@ -46,7 +46,7 @@ TABLES: Final = {
     "payment": payments, "refund": refunds, "dispute": disputes, "invoice": invoices, "subscription": subscriptions,
 }  # fmt: skip
 _NAMES: Final = {kind: [column.name for column in table.columns] for kind, table in TABLES.items()}
-# For Stripe an invoice whose last attempt failed is still open; we know of the failure from an event.
+# For Stripe an invoice of which an attempt failed is still open; we know of the failure from an event.
 _SAME: Final = {("invoice", "status", "payment_failed"): "open"}
 
 

@@ -23,6 +23,10 @@ Progress = Literal["pending", "processing", "failed", "canceled"]
 InvoicePhase = Literal["draft", "open", "uncollectible", "void", "paid"]
 
 
+FETCHED: Final = "fetched_"
+"""The ids of events that we made from an object of the provider's API begin with this."""
+
+
 class Stamp(NamedTuple):
     """
     The place of a fact in the order: facts are ordered by it, in whatever order they arrive.
@@ -34,6 +38,11 @@ class Stamp(NamedTuple):
     at: int
     rank: int
     event: str
+
+    @property
+    def fetched(self) -> bool:
+        """True if the event is an answer of the provider's API, which was asked because of another event."""
+        return self.event.startswith(FETCHED)
 
 
 class Money(NamedTuple):
@@ -177,8 +186,8 @@ class InvoiceFact(_Fact, frozen=True, kw_only=True):
     """
     A fact about an invoice.
 
-    `phase` and `billed` come from the invoice itself, `hinted` comes from a payment. `attempt` counts the attempts to collect
-    it, and `failed` is true if this one failed.
+    `phase` and `billed` come from the invoice itself, `hinted` comes from a payment. `failed` is true if an attempt to collect it
+    failed. `attempt` is the provider's count of attempts, in which not every attempt counts.
     """
 
     phase: InvoicePhase | None = None

@@ -91,9 +91,23 @@ def invoice_news(old: InvoiceState | None, new: InvoiceState) -> list[type[Invoi
         news.append(billing.InvoiceCreated)
     if new.status == "paid" and (old is None or old.status != "paid"):
         news.append(billing.InvoicePaid)
-    if new.status == "payment_failed" and new.failed_attempt > (old.failed_attempt if old else -1):
+    if new.status == "payment_failed" and _has_failed_again(old, new):
         news.append(billing.InvoiceFailed)
     return news
+
+
+def _has_failed_again(old: InvoiceState | None, new: InvoiceState) -> bool:
+    """
+    Return true for a later attempt than the last one that failed, also if the provider does not count it.
+
+    An answer of the provider's API is dated later than the failure that it repeats: with the same count as a failure that was
+    delivered, it is that one.
+    """
+    if new.failed_attempt > (old.failed_attempt if old else -1):
+        return True
+    if old is None or new.failed is None or new.failed.at <= (old.failed.at if old.failed else old.updated):
+        return False
+    return not new.failed.fetched or (old.failed is not None and old.failed.fetched)
 
 
 def payment_fields(state: PaymentState, user_id: str | None) -> dict[str, Any]:

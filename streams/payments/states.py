@@ -209,12 +209,18 @@ class DisputeState(_State, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InvoiceState(_State, frozen=True, kw_only=True, omit_defaults=True):
-    """`failed_attempt` is the highest attempt known to have failed, `attempt` the highest known at all."""
+    """
+    `failed` is the latest failed attempt; None in a state of an earlier release. `failed_attempt` is the highest count that a
+    failed attempt stated, -1 if none has failed.
+
+    The count orders no attempts: at Stripe a retry by hand does not change it, and a decline that allows no retry raises it
+    without an attempt (https://docs.stripe.com/api/invoices/object).
+    """
 
     updated: int = 0
     phase: InvoicePhase | None = None
-    attempt: int = 0
     failed_attempt: int = -1
+    failed: Stamp | None = None
     billed: Stated | None = None
     hinted: Stated | None = None
     amount_paid: int = 0
@@ -226,10 +232,10 @@ class InvoiceState(_State, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def status(self) -> InvoiceStatus:
-        """Paid is final over void, and void over uncollectible; an open invoice has failed when its last attempt has."""
+        """Paid is final over void, and void over uncollectible; an open invoice has failed once an attempt has."""
         if self.phase is None:
             return "open"  # only a payment has named it so far, and only an open invoice has payments
-        return "payment_failed" if self.phase == "open" and self.failed_attempt >= self.attempt else self.phase
+        return "payment_failed" if self.phase == "open" and self.failed_attempt >= 0 else self.phase
 
     @property
     def money(self) -> Money:

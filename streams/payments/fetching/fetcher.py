@@ -25,6 +25,7 @@ from runtime.service import Hold, Service
 from runtime.tracing import continue_trace, trace_id_of
 from schemas.stripe_snapshots import Answer, informative, snapshot_of
 from streams.errors import FetchReason
+from streams.payments.facts import FETCHED
 from streams.payments.fetching import store
 from streams.payments.fetching.api import Failed, Gone, StripeApi
 from streams.payments.fetching.received import received_of
@@ -156,7 +157,7 @@ class Fetcher:
 
     async def _record_answer(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
         # Named after the cause, not the answer: a second fetch for the same cause is a duplicate, even with another answer.
-        event_id = f"fetched_{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
+        event_id = f"{FETCHED}{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
         body = snapshot_of(answer, event_id, latest.cause)
         if body is None:
             await self._end(group, "empty", "object_says_nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,11 +270,12 @@ def test_the_amount_of_an_intent_is_not_that_of_an_earlier_attempt(kind: str) ->
     assert payment_of(bodies[1]).money == Money(1000, "usd"), "until the intent states its own"
 
 
-def test_an_open_invoice_has_failed_while_its_last_attempt_has() -> None:
+def test_an_open_invoice_has_failed_once_an_attempt_has() -> None:
+    """After a decline that allows no retry Stripe raises the count although no attempt was made."""
     invoice = Invoice()
     failed, noise = invoice.payment_failed(START, attempt=1), invoice.updated(START + 1, attempt_count=1)
     assert invoice_of(invoice, failed, noise).status == "payment_failed"
-    assert invoice_of(invoice, failed, noise, invoice.updated(START + 2, attempt_count=2)).status == "open"
+    assert invoice_of(invoice, failed, noise, invoice.updated(START + 2, attempt_count=2)).status == "payment_failed"
     assert invoice_of(invoice, failed, invoice.paid(START)).status == "paid"
 
 
@@ -283,6 +285,47 @@ def test_every_failed_attempt_of_an_invoice_is_news() -> None:
     second = invoice_of(invoice, invoice.payment_failed(START, attempt=1), invoice.payment_failed(START + 9, attempt=2))
     assert news.invoice_news(first, second) == [billing.InvoiceFailed]
     assert news.invoice_news(second, second) == []
+
+
+FAILURES: Final[dict[str, tuple[int, list[tuple[str, int, int]]]]] = {
+    "once": (1, [("evt_1", 0, 1)]),
+    "again, by hand, which Stripe does not count": (2, [("evt_1", 0, 1), ("evt_2", 60, 1)]),
+    "the second delivered first": (1, [("evt_2", 60, 1), ("evt_1", 0, 1)]),
+    "the first with its answer": (1, [("evt_1", 0, 1), ("fetched_1", 3, 1)]),
+    "the answer first": (1, [("fetched_1", 3, 1), ("evt_1", 0, 1)]),
+    "both with their answers": (2, [("evt_1", 0, 1), ("fetched_1", 3, 1), ("evt_2", 60, 1), ("fetched_2", 63, 1)]),
+    "both with their answers first": (2, [("fetched_1", 3, 1), ("evt_1", 0, 1), ("fetched_2", 63, 1), ("evt_2", 60, 1)]),
+    "a retry that is counted": (2, [("evt_1", 0, 1), ("fetched_1", 3, 1), ("fetched_2", 63, 2), ("evt_2", 60, 2)]),
+    "two answers alone": (2, [("fetched_1", 3, 1), ("fetched_2", 63, 1)]),
+}
+"""The number of news, and the failed attempts as they arrive: the event, its second, and Stripe's count."""
+
+
+@pytest.mark.parametrize(("number", "failures"), FAILURES.values(), ids=FAILURES)
+def test_every_failed_attempt_of_an_invoice_is_news_once(number: int, failures: list[tuple[str, int, int]]) -> None:
+    invoice = Invoice()
+    bodies = [invoice.payment_failed(START + at, attempt, name) for name, at, attempt in failures]
+    _, way = folded(facts_in(bodies, Key("invoice", "stripe", invoice.id)), Key("invoice", "stripe", invoice.id))
+    states = [state for state in way if isinstance(state, InvoiceState)]
+    kinds = [kind for old, new in zip([None, *states], states, strict=False) for kind in news.invoice_news(old, new)]
+    assert kinds.count(billing.InvoiceFailed) == number
+
+
+def test_the_failed_attempt_in_a_state_of_an_earlier_release_is_kept_and_not_repeated() -> None:
+    invoice = Invoice()
+    key = Key("invoice", "stripe", invoice.id)
+    written = invoice_of(invoice, invoice.payment_failed(START, attempt=1))
+    failed = b',"failed":' + msgspec.json.encode(written.failed)
+    earlier = stored(written)
+    assert failed in earlier
+    old = state_in(key, Held(1, earlier.replace(failed, b"").replace(b'"failed_attempt"', b'"attempt":1,"failed_attempt"')))
+    assert isinstance(old, InvoiceState)
+    assert (old.status, old.failed) == ("payment_failed", None)
+    for name, at, kinds in (("fetched_1", 3, []), ("evt_0", -9, []), ("evt_2", 60, [billing.InvoiceFailed])):
+        [fact] = facts_in([invoice.payment_failed(START + at, 1, name)], key)
+        new = fold(old, fact)
+        assert isinstance(new, InvoiceState)
+        assert news.invoice_news(old, new) == kinds
 
 
 @pytest.mark.parametrize(("last", "expected"), [(0, "canceled"), (-1, "canceled"), (1, "active")])
