@@ -182,7 +182,12 @@ class _Work:
         self._progress(f"{compared.kind}: {self._report.compared[compared.kind]:,} compared, {self._report.remaining:,} differ")
 
     async def _compare_gone(self, compared: Compared, object_id: str) -> None:
-        """Only a draft invoice can be deleted; an invoice that is void here may have been such a draft."""
+        """
+        Note an object that Stripe does not have, and hand in its deletion if it was deleted for sure.
+
+        Only a draft invoice can be deleted; an invoice that is void here may have been such a draft. A draft of another account
+        is not found either, and once void it would stay so.
+        """
         ours = (await store.rows(self._connection, compared, [object_id]))[object_id]
         if is_deleted(compared, ours):
             self._report.compared[compared.kind] += 1
@@ -190,7 +195,9 @@ class _Work:
         difference = Difference(kind=compared.kind, id=object_id, what="missing_there")
         self._note(difference)
         theirs = deleted(compared, object_id, ours, datetime.now(UTC), self._options.account)
-        if theirs is not None and self._options.apply:
+        if theirs is None or not self._options.apply:
+            return
+        if await store.came_by_plain_path(self._connection, compared, object_id):
             await self._hand_in(compared, difference, theirs)
 
     async def _theirs(self, compared: Compared, found: Found) -> Theirs | None:

@@ -20,6 +20,11 @@ select t.id from {table} t where t.provider = %s and t.updated_at >= %s and ({of
 order by t.id
 """
 _OF_KIND: Final = {"payment_intent": "t.id like 'pi\\_%%'", "charge": "t.id not like 'pi\\_%%'"}
+# Events that we made from objects of the API have no endpoint, as those of the plain path: the key is of their account.
+_BY_PLAIN_PATH: Final = """
+select count(*) > 0 and bool_and(o.id is not null and o.endpoint is null)
+from history h left join outbox o on o.id = h.event_id where h.aggregate_type = %s and h.aggregate_id = %s
+"""
 # An event that became a dead letter has a mark too.
 _HANDLED: Final = "select event_id from consumed where consumer = 'payments' and event_id = any(%s)"
 
@@ -46,6 +51,16 @@ async def first_seen(
     query = _FIRST_SEEN.format(table=TABLES[compared.ours].name, of_kind=_OF_KIND.get(compared.kind, "true"))
     values = (SOURCE, since, *scope, compared.ours, since, compared.ours, until)
     return [row[0] for row in await (await connection.execute(query.encode(), values)).fetchall()]
+
+
+async def came_by_plain_path(connection: AsyncConnection, compared: Compared, object_id: str) -> bool:
+    """
+    Return true if the object is known to be of the account of the plain path: all its events are still kept and came by it.
+
+    An endpoint may be of another account, to whose objects the key has no access.
+    """
+    row = await (await connection.execute(_BY_PLAIN_PATH, (compared.ours, object_id))).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def handled(connection: AsyncConnection, events: Sequence[UUID]) -> set[UUID]:

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import psycopg
+from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg.rows import dict_row
 
+from gateway.webhooks.sources import Arrival
+from gateway.webhooks.sources.stripe import translate
 from operations.reconcile.lists import StripeLists
 from operations.reconcile.run import Options, Report, reconcile
+from outbox.append import record
 from runtime.ids import new_id
 from runtime.tracing import new_trace
 from schemas.envelope import Event
@@ -54,6 +58,16 @@ async def handled(connection: psycopg.AsyncConnection, *bodies: bytes) -> None:
         )  # fmt: skip
     async with connection.transaction():
         await PaymentsHandler().handle(connection, events)
+
+
+async def arrived(connection: psycopg.AsyncConnection, *bodies: bytes, endpoint: str | None = None) -> None:
+    """Record events as the gateway does, by the endpoint or else by the plain path, and have the worker handle them."""
+    for body in bodies:
+        received = translate(Arrival(new_id(), new_trace().traceparent, "0" * 8, body, CIMultiDictProxy(CIMultiDict())))
+        await record(connection, [msgspec.structs.replace(received, endpoint=endpoint)])
+        async with connection.transaction():
+            await connection.execute("delete from outbox_pending where event_id = %s", (received.event.id,))
+            await PaymentsHandler().handle(connection, [received.event])
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.integration.operations.reconciling import AT, World, differences, handled, run, worker
+from tests.integration.operations.reconciling import AT, World, arrived, differences, handled, run, worker
 from tests.rows import rows
 from tests.simulators import stripe
 from tests.simulators.stripe_objects import charge_object, invoice_object, payment_intent_object
@@ -139,8 +139,9 @@ async def test_a_draft_that_stripe_has_deleted_is_void_and_one_that_is_void_is_t
 ) -> None:
     drafts = [{**invoice_object(stripe.Invoice(), AT), "status": "draft"} for _ in range(2)]
     api.keep(*world.theirs)
-    await handled(connection, *world.ours, *(stripe.event("invoice.created", draft, at=AT) for draft in drafts))
-    await handled(connection, stripe.event("invoice.deleted", drafts[0], at=AT + 1))
+    await handled(connection, *world.ours)
+    await arrived(connection, *(stripe.event("invoice.created", draft, at=AT) for draft in drafts))
+    await arrived(connection, stripe.event("invoice.deleted", drafts[0], at=AT + 1))
     report = await run(connection, api)
     assert differences(report) == [("invoice", drafts[1]["id"], "missing_there")]
     with worker(database_url):
@@ -149,6 +150,25 @@ async def test_a_draft_that_stripe_has_deleted_is_void_and_one_that_is_void_is_t
     states = await rows(connection, "select status, amount_due from invoices where status <> 'paid'")
     assert states == [{"status": "void", "amount_due": draft["amount_due"]} for draft in drafts]
     assert (await run(connection, api)).equal
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"), [("eu", "eu", True), (None, "eu", True), ("eu", None, True), (None, None, False)]
+)
+async def test_a_draft_that_may_be_of_another_account_is_reported_and_stays_a_draft(  # noqa: PLR0917  # fixtures and one case
+    connection: psycopg.AsyncConnection, api: StripeApi, database_url: str, first: str | None, second: str | None, kept: bool
+) -> None:
+    """To Stripe's API an object of another account does not exist, and endpoints may be of several accounts."""
+    draft = {**invoice_object(stripe.Invoice(), AT), "status": "draft"}
+    await arrived(connection, stripe.event("invoice.created", draft, at=AT), endpoint=first)
+    await arrived(connection, stripe.event("invoice.updated", draft, at=AT + 1), endpoint=second)
+    if not kept:  # the retention has deleted an event
+        await connection.execute("delete from outbox where id = (select max(id::text)::uuid from outbox)")
+    with worker(database_url):
+        report = await run(connection, api, apply=True)
+    assert differences(report) == [("invoice", draft["id"], "missing_there")]
+    assert (report.handed_in, report.remaining, report.equal) == (0, 1, False)
+    assert await rows(connection, "select status from invoices") == [{"status": "draft"}]
 
 
 @pytest.mark.parametrize(("livemode", "account"), [(True, None), (False, "acct_7")])
