@@ -142,12 +142,23 @@ class Fetcher:
         match answer:
             case Answer():
                 await self._record_answer(group, latest, answer)
-            case Gone(detail=str(detail)) if not all(map(_may_be_deleted, group)):
+            case Gone(detail=str(detail)) if not await self._may_be_gone(group):
                 await self._fail(group, Failed(FetchReason.OBJECT_NOT_FOUND, detail))
             case Gone():
                 await self._end(group, "gone", answer.reason)
             case Failed():
                 await self._fail(group, answer)
+
+    async def _may_be_gone(self, group: Sequence[Wanted]) -> bool:
+        """
+        Return true if an object that is not found was deleted.
+
+        An object of another account is not found either, and an endpoint may be of another account than the key.
+        """
+        if not all(map(_may_be_deleted, group)):
+            return False
+        async with self._pool.connection() as connection:
+            return not await store.came_by_endpoint(connection, group)
 
     async def _take_turn(self) -> None:
         """Wait until the rate allows the next call."""

@@ -79,6 +79,7 @@ select id, topic, aggregate_id, source, type, dataschema, occurred_at, tracepare
        livemode, account, endpoint
 from outbox where id = %s
 """
+_BY_ENDPOINT: Final = "select exists (select from outbox where id = any(%s) and endpoint is not null)"
 _BACKLOG: Final = """
 select count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::float8
 from stripe_fetches where next_attempt_at <= now()
@@ -144,6 +145,12 @@ async def give_up(connection: AsyncConnection, claimed: Wanted, consumer: str, r
             place = Record(webhooks_of("stripe"), -1, await _number(connection), event.aggregate_id.encode(), event.data, headers)
             await set_aside(connection, consumer, place, event, Poison(reason, detail, event.id))
         return True
+
+
+async def came_by_endpoint(connection: AsyncConnection, group: Sequence[Wanted]) -> bool:
+    """Return true if any of the events came by an endpoint, which may be of another account than the key."""
+    row = await (await connection.execute(_BY_ENDPOINT, ([claimed.event_id for claimed in group],))).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def postpone(connection: AsyncConnection, claimed: Wanted, pause: timedelta, reason: str, *, counts: bool = True) -> None:

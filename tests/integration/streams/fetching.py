@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import psycopg
 from multidict import CIMultiDict, CIMultiDictProxy
 from psycopg.rows import dict_row
@@ -60,11 +61,11 @@ class World:
     connection: psycopg.AsyncConnection
     fetcher: Fetcher
 
-    async def arrive(self, *bodies: bytes, handler: PaymentsHandler | None = None) -> list[Event]:
-        """Store the events as a gateway with an API key does, and handle them."""
+    async def arrive(self, *bodies: bytes, handler: PaymentsHandler | None = None, endpoint: str | None = None) -> list[Event]:
+        """Store the events as a gateway with an API key does, by the endpoint or else by the plain path, and handle them."""
         for body in bodies:
             arrival = Arrival(new_id(), new_trace().traceparent, "0" * 8, body, CIMultiDictProxy(CIMultiDict()))
-            await record(self.connection, [translate(arrival, fetches=True)])
+            await record(self.connection, [msgspec.structs.replace(translate(arrival, fetches=True), endpoint=endpoint)])
         return await self.handle(handler)
 
     async def handle(self, handler: PaymentsHandler | None = None) -> list[Event]:

@@ -158,6 +158,26 @@ async def test_a_draft_that_is_not_found_is_gone_unless_the_invoice_was_paid(api
     assert found == [("gone", "object_gone", 1), (None, "object_not_found", 1), (None, "object_not_found", 1)]
 
 
+@pytest.mark.parametrize(("livemode", "key"), [(True, LIVE_KEY), (False, KEY)])
+async def test_an_object_of_an_endpoint_that_is_not_found_may_be_of_another_account(
+    api: StripeApi, database_url: str, livemode: bool, key: str
+) -> None:
+    api.keys.add(LIVE_KEY)
+    async with world_of(api, database_url, key=key) as world:
+        updated = thin("v1.invoice.updated", {"id": "in_1", "type": "invoice"}, livemode=livemode)
+        [event] = await world.arrive(updated, endpoint="eu")
+        for _ in range(LIMITS.attempts):
+            await world.fetch()
+            await world.make_due()
+        assert await world.fetches() == [("given_up", "object_not_found", LIMITS.attempts)]
+        [letter] = await world.rows("select event_id, reason from dead_letters")
+        assert letter == {"event_id": event.id, "reason": "object_not_found"}
+        api.keep({"object": "invoice", "id": "in_2", "deleted": True})
+        await world.arrive(thin("v1.invoice.updated", {"id": "in_2", "type": "invoice"}, livemode=livemode), endpoint="eu")
+        await world.fetch()
+        assert (await world.fetches())[1:] == [("gone", "object_gone", 1)], "the API states that it is deleted"
+
+
 async def test_one_object_that_fails_affects_no_other_one(world: World) -> None:
     invoice = an_invoice(world.api)
     odd = stripe.Invoice(id="in_odd\u0000")
