@@ -25,6 +25,7 @@ class StripeObject(msgspec.Struct, frozen=True):
     object: str
     status: State | None = None
     last_payment_error: Any = None
+    balance_transactions: Any = None
     livemode: Truth | None = None
     deleted: bool = False
 
@@ -80,7 +81,8 @@ KINDS: Final = {
 """The kinds, by the `object` of the object."""
 
 
-_INFORMATIVE: Final = frozenset({"invoice.payment_failed", "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"})
+_WITHDRAWN: Final = "charge.dispute.funds_withdrawn"
+_INFORMATIVE: Final = frozenset({"invoice.payment_failed", _WITHDRAWN, "charge.dispute.funds_reinstated"})
 """Types of events that hold more than their object."""
 
 
@@ -150,5 +152,13 @@ def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:
 
 
 def _cause_if_current(found: StripeObject, cause: str) -> str:
-    """Return the cause, unless it is an invoice's that was paid, voided or given up since its failed attempt."""
+    """
+    Return the cause, unless the object shows that it is over.
+
+    An invoice may have been paid, voided or given up since its failed attempt. A dispute has a balance transaction for its
+    withdrawal and another one for the money that came back (https://docs.stripe.com/api/disputes/object).
+    """
+    if cause == _WITHDRAWN:
+        transactions = found.balance_transactions
+        return "" if isinstance(transactions, list) and len(transactions) > 1 else cause
     return "" if cause.startswith("invoice.") and found.status != "open" else cause

@@ -19,7 +19,7 @@ from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, i
 from tests.kafka import settings_of
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, Scripted
-from tests.simulators.stripe_objects import charge_object, payment_intent_object
+from tests.simulators.stripe_objects import charge_object, dispute_object, payment_intent_object
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -129,6 +129,29 @@ async def test_a_refund_that_is_in_the_total_of_its_charge_counts_once(world: Wo
     world.api.scripted = [Scripted(200, charge, {"Date": date})]
     await world.fetch()
     assert await world.rows("select amount_refunded from payments") == [{"amount_refunded": 70}]
+
+
+@pytest.mark.parametrize(("moves", "funds"), [([-1999], "withdrawn"), ([-1999, 1999], "reinstated")])
+async def test_a_withdrawal_that_is_fetched_late_does_not_take_back_what_came_back(
+    world: World, moves: list[int], funds: str
+) -> None:
+    payment = stripe.Payment()
+    dispute = {
+        **dispute_object(payment, NOW),
+        "status": "won",
+        "balance_transactions": [{"object": "balance_transaction", "type": "adjustment", "amount": amount} for amount in moves],
+    }
+    world.api.keep(dispute)
+    related = {"id": dispute["id"], "type": "dispute"}
+    if len(moves) > 1:
+        await world.arrive(thin("v1.charge.dispute.funds_reinstated", related))
+        await world.fetch()
+    await world.arrive(thin("v1.charge.dispute.funds_withdrawn", related))
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    world.api.scripted = [Scripted(200, json.dumps(dispute).encode(), {"Date": date})]
+    await world.fetch()
+    assert {outcome for outcome, _, _ in await world.fetches()} == {"fetched"}
+    assert await world.rows("select status, funds from disputes") == [{"status": "won", "funds": funds}]
 
 
 async def test_an_object_without_a_fact_yet_is_settled_without_an_event(world: World) -> None:
