@@ -1,7 +1,8 @@
 """
 Stripe's lists of objects, newest first, and single objects, through its SDK (https://docs.stripe.com/api/pagination).
 
-If a list cannot be filtered by time, as with some simulators of Stripe, all of it is read.
+If a list cannot be filtered by time, as with some simulators of Stripe, all of it is read. Some of them answer such a
+filter as Stripe answers while it fails, with 500: after that the list is read with the filter once more.
 """
 
 import math
@@ -22,6 +23,8 @@ from streams.retry_after import parse_http_date
 
 _PAGE: Final = 100
 _RETRIES: Final = 2
+_WITH_FILTER: Final = frozenset({Reason.STRIPE_REFUSES, Reason.STRIPE_FAILED})
+"""The reasons for which a list that cannot be filtered by time is not returned."""
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     # The refunded amount is in the charge, not in the intent.
     "payment_intent": {"expand": ["data.latest_charge"]},
@@ -93,18 +96,32 @@ class StripeLists:
         narrowed = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}}
         wanted: dict[str, Any] = {"limit": _PAGE, **_PARAMETERS.get(kind, {})}
         path = KINDS[kind].path.rstrip("/")
-        try:
-            page, found = self._page(kind, path, wanted | narrowed)
-        except StripeApiError as error:
-            if error.reason not in {Reason.STRIPE_REFUSES, Reason.STRIPE_FAILED}:
-                raise
-            narrowed = {}
-            page, found = self._page(kind, path, wanted)
+        narrowed, page, found = self._first(kind, path, wanted, narrowed)
         while True:
             yield [each for each in found if each.created is None or since.timestamp() <= each.created < until.timestamp()]
             if not page.has_more or not found:
                 return
             page, found = self._page(kind, path, {**wanted, **narrowed, "starting_after": found[-1].id})
+
+    def _first(
+        self, kind: str, path: str, wanted: dict[str, Any], narrowed: dict[str, Any]
+    ) -> tuple[dict[str, Any], _Page, list[Found]]:
+        """Return the filter that the list takes, and its first page with it."""
+        try:
+            return narrowed, *self._page(kind, path, wanted | narrowed)
+        except StripeApiError as error:
+            if error.reason not in _WITH_FILTER:
+                raise
+            refused = error.reason is Reason.STRIPE_REFUSES
+        whole = self._page(kind, path, wanted)
+        if refused:
+            return {}, *whole
+        try:
+            return narrowed, *self._page(kind, path, wanted | narrowed)
+        except StripeApiError as error:
+            if error.reason not in _WITH_FILTER:
+                raise
+            return {}, *whole
 
     def one(self, kind: str, object_id: str) -> Found | None:
         """Return the present object; None if there is none, or if it was deleted. Raises StripeApiError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -95,14 +96,21 @@ async def test_a_kind_that_stripe_refuses_is_reported_and_affects_no_other(
 async def test_a_list_that_cannot_be_narrowed_to_a_time_is_read_whole(
     connection: psycopg.AsyncConnection, api: StripeApi
 ) -> None:
-    api.keep(invoice_object(stripe.Invoice(), AT), invoice_object(stripe.Invoice(), AT - 86_400))
-    for first in (
-        Scripted(400, b'{"error": {"type": "invalid_request_error", "message": "Unexpected created"}}'),
-        Scripted(500, b"500 Internal Server Error"),
-    ):
-        api.scripted, api.calls = [Scripted(200, b'{"data": []}')] * 4 + [first], []
+    whole = Scripted(200, json.dumps({"data": [invoice_object(stripe.Invoice(), AT - ago) for ago in (0, 86_400)]}).encode())
+    refusal = Scripted(400, b'{"error": {"type": "invalid_request_error", "message": "Unexpected created"}}')
+    failure = Scripted(500, b"500 Internal Server Error")
+    for answers in ([refusal, whole], [failure, whole, failure], [failure, whole, refusal]):
+        api.scripted = [Scripted(200, b'{"data": []}')] * 4 + answers
         report = await run(connection, api)
         assert (report.compared["invoice"], report.uncompared) == (1, [])
+
+
+async def test_after_a_failure_of_stripe_only_the_period_is_read(connection: psycopg.AsyncConnection, api: StripeApi) -> None:
+    api.keep(*(invoice_object(stripe.Invoice(), AT - 86_400 - n) for n in range(250)), invoice_object(stripe.Invoice(), AT))
+    api.scripted = [Scripted(200, b'{"data": []}')] * 4 + [Scripted(500, b'{"error": {"message": "oh"}}')]
+    report = await run(connection, api)
+    assert (report.compared["invoice"], report.uncompared) == (1, [])
+    assert len([path for path, _ in api.calls if path == "/v1/invoices"]) == 3, "with the filter, without it, and with it again"
 
 
 @pytest.mark.parametrize(
