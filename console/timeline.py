@@ -69,7 +69,7 @@ def _of_event(event: Station) -> list[Step]:
     ]
     for letter in event.dead_letters:
         if letter.set_aside_at:
-            place = "" if letter.partition is None else f", partition {letter.partition}, offset {letter.offset}"
+            place = "" if letter.offset is None else f", partition {letter.partition}, offset {letter.offset}"
             text = f"{letter.consumer}: {letter.reason}, {letter.status}{place}"
             steps.append(_step(letter.set_aside_at, "dead letter", text, letter.id, level="much"))
     return steps

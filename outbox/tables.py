@@ -144,7 +144,8 @@ dead_letters = Table(
     Column("detail", Text, nullable=False),
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
-    Column("offset", BigInteger, nullable=False),
+    # Null if another record of the consumer at this place became a dead letter later: Kafka has lost this one.
+    Column("offset", BigInteger),
     Column("key", LargeBinary),
     Column("value", LargeBinary),
     Column("headers", JSONB, nullable=False),

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from outbox import tasks
 from outbox.alerts import DEAD_LETTERS, count_occurrences
 from outbox.append import append, event_of
+from outbox.erased import is_marker
 from runtime.ids import new_id
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
@@ -29,6 +30,12 @@ insert into dead_letters (id, consumer, reason, detail, topic, partition, "offse
                           earlier_id)
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (consumer, topic, partition, "offset") do nothing returning id
+"""
+# A letter of another record at the same place, which Kafka has lost: the topic was made again, or its log has lost its end.
+_GIVE_UP_PLACE: Final = f"""
+update dead_letters set "offset" = null where consumer = %s and topic = %s and partition = %s and "offset" = %s
+  and (event_id = %s) is not true and {is_marker("value")} is not true
+  and not (key is not distinct from %s::bytea and value is not distinct from %s::bytea and headers = %s)
 """
 # The last letter that was retried: of the event, or of a record that does not decode and holds the same key, value and headers.
 _RETRIED: Final = """
@@ -51,6 +58,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
     """
     Record a dead letter and its event, in the open transaction; returns False if the record was dead-lettered before.
 
+    An earlier record at the same place, which Kafka has lost, keeps its letter, without the offset.
     An event that decodes is marked as handled too: no copy of it is handled, unless an operator retries the letter. If it is a
     command, its task has failed. If it was set aside before and retried, the letter names the earlier one.
     """
@@ -77,9 +85,11 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
         letter.id, consumer, letter.reason, letter.detail, record.topic, record.partition, record.offset,
         record.key, record.value, headers, event.id if event else None, trace.trace_id, earlier and earlier[0],
     )  # fmt: skip
-    cursor = await connection.execute(_SET_ASIDE, row)
-    if await cursor.fetchone() is None:
-        return False
+    while await (await connection.execute(_SET_ASIDE, row)).fetchone() is None:
+        place = (consumer, record.topic, record.partition, record.offset)
+        content = (event.id if event else None, record.key, record.value, headers)
+        if (await connection.execute(_GIVE_UP_PLACE, (*place, *content))).rowcount == 0:
+            return False
     if event and poison.reason != PoisonReason.EVENT_OUTSIDE_RETENTION:
         await mark(connection, consumer, [event.id])
         await tasks.fail(connection, event.id, poison.reason)

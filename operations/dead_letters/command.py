@@ -179,7 +179,7 @@ def _table(found: Sequence[DeadLetter]) -> str:
         return "nothing"
     lines = []
     for item in found:
-        place = item.topic if item.partition is None else f"{item.topic}[{item.partition}]@{item.offset}"
+        place = item.topic if item.offset is None else f"{item.topic}[{item.partition}]@{item.offset}"
         lines.append(
             f"{item.id}  {item.set_aside_at:%Y-%m-%d %H:%M:%S}  {item.status}  {item.fault}  {item.consumer}  {item.reason}"
         )

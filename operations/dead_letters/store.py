@@ -40,7 +40,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     set_aside_at: datetime  #: When it was recorded as a dead letter.
     runbook: str  #: The page that describes the remedy.
     partition: int | None = None  #: The partition of the record; absent for a lead.
-    offset: int | None = None  #: The offset of the record; absent for a lead.
+    offset: int | None = None  #: The offset of the record; absent for a lead, or if Kafka has lost it and another is there.
     event_id: UUID | None = None  #: The event's id (`ce_id`); absent if unreadable.
     trace_id: str | None = None  #: The trace of the event; absent if unreadable.
     earlier_id: UUID | None = None  #: The dead letter whose retry failed again as this one.

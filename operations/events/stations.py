@@ -55,7 +55,7 @@ class EventDeadLetter(msgspec.Struct, frozen=True, rename="camel", omit_defaults
     status: str  #: `open`, `retried` or `discarded`.
     set_aside_at: datetime | None = None  #: When it was recorded as a dead letter.
     partition: int | None = None  #: The partition of the event's record.
-    offset: int | None = None  #: The offset of the event's record.
+    offset: int | None = None  #: The offset of the event's record; absent if Kafka has lost it and another is there.
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
