@@ -51,6 +51,11 @@ def command_id(request: web.Request) -> UUID:
     return request[COMMAND_ID] if COMMAND_ID in request else request[CALL].id
 
 
+def is_repeated(request: web.Request) -> bool:
+    """Report whether an earlier call under the same `Idempotency-Key` was interrupted, so that it may have been committed."""
+    return command_id(request) != request[CALL].id
+
+
 async def submit(request: web.Request, command: Command) -> UUID:
     """
     Commit the command with its task; returns the id of both.

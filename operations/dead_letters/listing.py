@@ -106,33 +106,47 @@ async def read(connection: AsyncConnection, item_id: UUID) -> tuple[DeadLetter, 
     return _from_lead(lead), Contents(str(item_id).encode(), bytes(row[0]) if row else None, [])
 
 
-async def retry(connection: AsyncConnection, item_id: UUID, by: str) -> Sent:
-    """Send a dead letter again, once. Raises OperationError: `not_found`, `dead_letter_settled`."""
+async def retry(connection: AsyncConnection, item_id: UUID, by: str, *, command: UUID | None = None, again: bool = False) -> Sent:
+    """
+    Send a dead letter again, once. `command` is the id for the command to a lead's worker.
+
+    With `again`, a call with the same `command` was interrupted: if it was committed, its result is returned.
+    Raises OperationError: `not_found`, `dead_letter_settled`.
+    """
     async with connection.transaction():
+        if again and command and await tasks.read(connection, command):
+            return Sent(item_id, "lead", command)
         lead = await _lead(connection, item_id, lock=True)
         if lead is None:
-            return Sent(item_id, await dead_letters.retry(connection, item_id, by))
+            return Sent(item_id, await dead_letters.retry(connection, item_id, by, again=again))
         _refuse_settled(lead)
-        command = DeliverLead(lead_id=lead.id, partner_id=lead.partner_id, afresh=True, metadata={"by": by})
+        deliver = DeliverLead(lead_id=lead.id, partner_id=lead.partner_id, afresh=True, metadata={"by": by})
         event = event_of(
-            command,
+            deliver,
             aggregate_id=str(lead.id),
             source="/dead-letters",
             occurred_at=datetime.now(UTC),
             trace=continue_trace(lead.traceparent),
             causation_id=lead.id,
         )
+        event = msgspec.structs.replace(event, id=command or event.id)
         await tasks.open_task(connection, event.id, DELIVER)
         await append(connection, [event])
         return Sent(item_id, "lead", event.id)
 
 
-async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: str) -> None:
-    """Discard a dead letter for good. Raises OperationError: `not_found`, `dead_letter_settled`."""
+async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: str, *, again: bool = False) -> None:
+    """
+    Discard a dead letter for good; with `again`, one that is discarded for the same reason stays as it is.
+
+    Raises OperationError: `not_found`, `dead_letter_settled`.
+    """
     async with connection.transaction():
         lead = await _lead(connection, item_id, lock=True)
         if lead is None:
-            await dead_letters.discard(connection, item_id, reason, by)
+            await dead_letters.discard(connection, item_id, reason, by, again=again)
+            return
+        if again and lead.discard_reason == reason:
             return
         _refuse_settled(lead)
         query = "insert into lead_discards (lead_id, reason, discarded_by) values (%s, %s, %s)"

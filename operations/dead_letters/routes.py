@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway import bodies
 from gateway.answers import answer, answer_page, id_in_path, require
+from gateway.commands.acceptance import command_id, is_repeated
 from gateway.errors import refusing
 from gateway.keys import CALLER
 from gateway.paging import Page, cursor_of
@@ -85,7 +86,9 @@ async def retry(request: web.Request) -> web.Response:
     letter_id = id_in_path(request, _NOUN)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            sent = await listing.retry(connection, letter_id, request[CALLER].secret_id)
+            sent = await listing.retry(
+                connection, letter_id, request[CALLER].secret_id, command=command_id(request), again=is_repeated(request)
+            )
     return answer(sent, HTTPStatus.ACCEPTED)
 
 
@@ -99,5 +102,5 @@ async def discard(request: web.Request) -> web.Response:
     why = await bodies.read(request, Discard)
     with refusing(OperationError):
         async with transaction(request) as connection:
-            await listing.discard(connection, letter_id, why.reason, request[CALLER].secret_id)
+            await listing.discard(connection, letter_id, why.reason, request[CALLER].secret_id, again=is_repeated(request))
     return answer(Discarded(letter_id))

@@ -119,16 +119,18 @@ where id = %(id)s and status = 'open' returning id
 """
 
 
-async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs:
+async def retry(connection: AsyncConnection, letter_id: UUID, by: str, *, again: bool = False) -> SentAs:
     """
     Send a letter to its worker again: one transaction settles it, deletes its mark, and appends it to the outbox.
 
     It is sent with the id of its event; every other worker that reads the topic has a mark of that event, and skips it.
-    Raises OperationError.
+    With `again`, a letter that is retried already is not sent, and the answer is that of its retry. Raises OperationError.
     """
     async with connection.transaction():
         row = await (await connection.execute(_RETRY, {"id": letter_id, "by": by})).fetchone()
         if row is None:
+            if again and (sent := await _sent(connection, letter_id)):
+                return sent
             raise await _refusal(connection, letter_id)
         consumer, reason, topic, event_id, trace_id, *record = row
         if event_id is not None:
@@ -144,11 +146,15 @@ async def retry(connection: AsyncConnection, letter_id: UUID, by: str) -> SentAs
         return "record"
 
 
-async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by: str) -> None:
-    """Discard a letter for good. Raises OperationError."""
+async def discard(connection: AsyncConnection, letter_id: UUID, reason: str, by: str, *, again: bool = False) -> None:
+    """
+    Discard a letter for good; with `again`, one that is discarded for the same reason stays as it is.
+
+    Raises OperationError.
+    """
     async with connection.transaction():
         row = await (await connection.execute(_DISCARD, {"id": letter_id, "by": by, "why": reason})).fetchone()
-        if row is None:
+        if row is None and not (again and await _is_discarded(connection, letter_id, reason)):
             raise await _refusal(connection, letter_id)
 
 
@@ -163,6 +169,20 @@ async def _send_event(connection: AsyncConnection, letter_id: UUID, event_id: UU
     if row is not None:
         await connection.execute(_SEND, (event_id, shard_of(row[0]), letter_id))
     return row is not None
+
+
+async def _sent(connection: AsyncConnection, letter_id: UUID) -> SentAs | None:
+    """Return how a letter was retried, or None if it was not."""
+    query = "select event_id, topic, value from dead_letters where id = %s and status = 'retried'"
+    row = await (await connection.execute(query, (letter_id,))).fetchone()
+    if row is None:
+        return None
+    return "event" if await (await connection.execute(_LOGGED, row)).fetchone() else "record"
+
+
+async def _is_discarded(connection: AsyncConnection, letter_id: UUID, reason: str) -> bool:
+    query = "select from dead_letters where id = %s and status = 'discarded' and discard_reason = %s"
+    return await (await connection.execute(query, (letter_id, reason))).fetchone() is not None
 
 
 async def _refusal(connection: AsyncConnection, letter_id: UUID) -> OperationError:

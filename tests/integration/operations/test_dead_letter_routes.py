@@ -10,6 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from runtime.ids import new_id
+from runtime.tracing import new_trace
 from tests.gateways import ADMIN, SERVICE
 
 if TYPE_CHECKING:
@@ -101,3 +102,64 @@ async def test_the_same_call_under_a_key_is_answered_alike(gateway: Gateway, dat
     answers = [await (await gateway.ask(f"{LETTERS}/{letter}/retry", headers=ADMIN | key)).json() for _ in range(2)]
     assert answers[0] == answers[1]
     assert len(await gateway.rows("outbox_pending")) == 1
+
+
+async def repeated(gateway: Gateway, database_url: str, path: str, body: Any = None) -> list[tuple[int, Any]]:
+    """Call twice under one key; the first answer is lost, as it is if Postgres goes away after the commit."""
+    answers = []
+    for _ in range(2):
+        response = await gateway.ask(path, body, headers=ADMIN | {"Idempotency-Key": "once"})
+        answers.append((response.status, await response.json()))
+        lose_answers(database_url)
+    return answers
+
+
+def lose_answers(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "update idempotency_keys set status = null, body = null, content_type = null, claimed_until = '-infinity'"
+        )
+
+
+def give_up(url: str) -> str:
+    """A lead that its partner did not take."""
+    lead_id = new_id()
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            """insert into leads (id, partner, partner_id, external_lead_id, status, payload, traceparent, received_at,
+                                  updated_at, version, attempts, failures)
+               values (%s, 'ACME', 'acme', 'a', 'exhausted', '{}', %s, now(), now(), 4, 3, 3)""",
+            (lead_id, new_trace().traceparent),
+        )
+    return str(lead_id)
+
+
+async def test_a_retry_whose_answer_was_lost_is_answered_again_and_sent_once(gateway: Gateway, database_url: str) -> None:
+    letter = set_aside(database_url)
+    answers = await repeated(gateway, database_url, f"{LETTERS}/{letter}/retry")
+    assert answers == [(202, {"id": letter, "sentAs": "record", "status": "retried"})] * 2
+    assert len(await gateway.rows("outbox_pending")) == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["exhausted", "delivered"])
+async def test_a_retry_of_a_lead_whose_answer_was_lost_is_one_command(
+    gateway: Gateway, database_url: str, meanwhile: str
+) -> None:
+    path, headers = f"{LETTERS}/{give_up(database_url)}/retry", ADMIN | {"Idempotency-Key": "once"}
+    first = await gateway.ask(path, headers=headers)
+    lose_answers(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update leads set status = %s", (meanwhile,))
+    second = await gateway.ask(path, headers=headers)
+    assert (first.status, second.status) == (202, 202)
+    assert await first.json() == await second.json()
+    [command] = await gateway.rows("outbox")
+    assert (command["type"], str(command["id"])) == ("lead.deliver", (await second.json())["taskId"])
+
+
+@pytest.mark.parametrize("kind", [set_aside, give_up])
+async def test_a_discard_whose_answer_was_lost_is_answered_again(gateway: Gateway, database_url: str, kind: Any) -> None:
+    letter = kind(database_url)
+    answers = await repeated(gateway, database_url, f"{LETTERS}/{letter}/discard", BECAUSE)
+    assert answers == [(200, {"id": letter, "status": "discarded"})] * 2
+    assert (await gateway.ask(f"{LETTERS}/{letter}/discard", BECAUSE)).status == 409
