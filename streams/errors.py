@@ -1,5 +1,6 @@
 """The two ways in which an event can fail (not now, or never), and the reasons for each."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from uuid import UUID
 
@@ -65,8 +66,19 @@ class Transient(StreamError[TransientReason]):
 
 
 class Poison(StreamError[PoisonReason | FetchReason | SchemaReason]):
-    """This event can never be handled: it becomes a dead letter with its reason, and the partition goes on."""
+    """
+    This event can never be handled: it becomes a dead letter with its reason, and the partition goes on.
 
-    def __init__(self, reason: PoisonReason | FetchReason | SchemaReason, detail: str, event_id: UUID | None = None) -> None:
+    `others` are further events of the batch that fail too, each for its own reason: they need not be found one after another.
+    """
+
+    def __init__(
+        self,
+        reason: PoisonReason | FetchReason | SchemaReason,
+        detail: str,
+        event_id: UUID | None = None,
+        others: Collection[UUID] = (),
+    ) -> None:
         super().__init__(reason, detail)
         self.event_id = event_id
+        self.others = others

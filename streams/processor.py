@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 from zlib import crc32
@@ -27,7 +28,7 @@ from outbox import lost
 from outbox.lost import Loss
 from runtime import database, tracing
 from runtime.database import Pool
-from runtime.excerpts import excerpt_of
+from runtime.excerpts import described, excerpt_of
 from runtime.tracing import continue_trace, span_id_of, trace_id_of
 from schemas.envelope import Event
 from streams import metrics, store
@@ -109,24 +110,27 @@ class Processor:
 
     async def _settle(self, items: Sequence[Item]) -> None:
         """Handle the items; where one of them fails, in ever smaller groups and in their order."""
+        groups = [items]  # the first of them is at the end
+        while groups:
+            group = groups.pop()
+            if (poison := await self._attempt(group)) is None:
+                continue
+            if len(group) == 1:
+                await self._set_aside(group[0].record, group[0].event, poison)
+            else:
+                metrics.SPLIT.labels(self._worker).inc()
+                groups += reversed(_divided(group, poison))
+
+    async def _attempt(self, items: Sequence[Item]) -> Poison | None:
+        """Handle the items in one transaction; returns why they failed, if they did."""
         try:
             with handling(self._worker, items):
                 await self._persist(lambda connection: self._handle(connection, items))
         except Poison as poison:
-            await self._isolate(items, poison)
+            return poison
         except Exception as error:  # noqa: BLE001  # whatever a handler raises must cost one event, not the partition
-            await self._isolate(items, Poison(PoisonReason.HANDLER_FAILED, f"{type(error).__name__}: {error}"))
-
-    async def _isolate(self, items: Sequence[Item], poison: Poison) -> None:
-        if len(items) == 1:
-            await self._set_aside(items[0].record, items[0].event, poison)
-            return
-        metrics.SPLIT.labels(self._worker).inc()
-        culprit = next((n for n, item in enumerate(items) if item.event.id == poison.event_id), None)
-        cuts = [len(items) // 2] if culprit is None else [culprit, culprit + 1]
-        for start, end in zip([0, *cuts], [*cuts, len(items)], strict=True):
-            if items[start:end]:
-                await self._settle(items[start:end])
+            return Poison(PoisonReason.HANDLER_FAILED, described(error, store.DETAIL_LENGTH))
+        return None
 
     async def _handle(self, connection: AsyncConnection, items: Sequence[Item]) -> None:
         tracing.discard_written()
@@ -199,6 +203,18 @@ class Processor:
         pause *= random.uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
         log.warning("waiting", reason=reason, error=excerpt_of(error), retry_in=round(pause, 2))
         await asyncio.sleep(pause)
+
+
+def _divided(items: Sequence[Item], poison: Poison) -> list[Sequence[Item]]:
+    """Return smaller groups of the items: each culprit alone if the handler has named any, otherwise two halves."""
+    culprits = {poison.event_id, *poison.others}
+    cuts: list[int] = []
+    for n, item in enumerate(items):
+        if item.event.id in culprits:
+            culprits.discard(item.event.id)  # a second record of the event is marked as handled by then
+            cuts += (n, n + 1)
+    cuts = cuts or [len(items) // 2]
+    return [group for start, end in pairwise([0, *cuts, len(items)]) if (group := items[start:end])]
 
 
 def passing_reason(error: Exception) -> str | None:

@@ -13,12 +13,16 @@ from outbox import tasks
 from outbox.alerts import DEAD_LETTERS, count_occurrences
 from outbox.append import append, event_of
 from outbox.erased import is_marker
+from runtime.excerpts import excerpt_of
 from runtime.ids import new_id
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
 from schemas.operations import DeadLetterRecorded
 from streams.errors import Poison, PoisonReason
 from streams.records import Record
+
+DETAIL_LENGTH: Final = 2000
+"""The characters of a dead letter's detail at most."""
 
 # In id order, so that two workers with the same events after a rebalance do not end in a deadlock.
 _MARK: Final = """
@@ -67,7 +71,7 @@ async def set_aside(connection: AsyncConnection, consumer: str, record: Record, 
         id=new_id(),
         consumer=consumer,
         reason=poison.reason,
-        detail=_printable(str(poison)),
+        detail=excerpt_of(poison, DETAIL_LENGTH),
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
@@ -110,5 +114,5 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else b64encode(value).decode()
 
 
-def _printable(detail: str) -> str:
-    return detail.replace("\x00", "")[:2000]
+def _printable(name: str) -> str:
+    return name.replace("\x00", "")[:2000]

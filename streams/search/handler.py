@@ -41,9 +41,10 @@ class SearchHandler:
         changes = [change_of(event) for event in events]
         async with kept_alive(connection, self._lease):  # Elasticsearch may take longer than a transaction may be silent
             refusals = await self._documents.write(changes)
-        for event, refusal in zip(events, refusals, strict=True):
-            if refusal:
-                raise Poison(PoisonReason.DOCUMENT_REFUSED, refusal, event.id)
+        refused = [(event.id, refusal) for event, refusal in zip(events, refusals, strict=True) if refusal]
+        if refused:
+            (first, reason), *others = refused
+            raise Poison(PoisonReason.DOCUMENT_REFUSED, reason, first, [event_id for event_id, _ in others])
         await tasks.finish_all(
             connection,
             {event.id: {"id": change.id, "version": change.version} for event, change in zip(events, changes, strict=True)},

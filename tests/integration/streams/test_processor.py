@@ -135,6 +135,72 @@ async def test_a_bug_in_a_handler_affects_only_the_event_that_triggers_it(pool: 
     assert letter == {"reason": "handler_failed", "detail": "KeyError: 'amount'"}
 
 
+@pytest.mark.parametrize("named_at_once", [False, True])
+async def test_any_number_of_bad_events_in_one_lane_are_set_aside_one_by_one(
+    pool: Pool, database_url: str, named_at_once: bool
+) -> None:
+    bad = {f"{n}".encode() for n in range(1000) if n % 5 < 3}
+
+    class Checked(Notes):
+        async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
+            first, *others = [event.id for event in events if event.data in bad] or [None]
+            if first:
+                raise Poison("rule_broken", "not allowed", first, others if named_at_once else [])
+            await super().handle(connection, events)
+
+    handler = Checked()
+    batch = [record(f"{n}", offset=n) for n in range(1000)]
+    await processor(pool, handler, lanes=1).process([*batch, batch[4]._replace(offset=1000), batch[0]._replace(offset=1001)])
+    assert lines(database_url) == [f"{n}" for n in range(1000) if n % 5 >= 3]
+    letters = rows(database_url, 'select reason, "offset" from dead_letters order by 2')
+    assert letters == [{"reason": "rule_broken", "offset": n} for n in range(1000) if n % 5 < 3]
+
+
+async def test_bad_events_that_a_handler_names_at_once_are_not_sought_one_after_another(pool: Pool, database_url: str) -> None:
+    calls: list[int] = []
+
+    class Checked(Notes):
+        async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
+            calls.append(len(events))
+            first, *others = [event.id for event in events if event.aggregate_id == "bad"] or [None]
+            if first:
+                raise Poison("rule_broken", "not allowed", first, others)
+            await super().handle(connection, events)
+
+    batch = [record(f"{n}", key="bad" if n in {3, 4, 8} else "good", offset=n) for n in range(12)]
+    await processor(pool, Checked(), lanes=1).process(batch)
+    assert calls == [12, 3, 1, 1, 3, 1, 3]
+    assert [row["offset"] for row in rows(database_url, 'select "offset" from dead_letters order by id')] == [3, 4, 8]
+
+
+class Unprintable(Exception):
+    """An error whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text for this one")
+
+
+@pytest.mark.parametrize(
+    ("raised", "detail"),
+    [
+        (Unprintable(), "Unprintable: (no text)"),
+        (ValueError("half of a pair: \ud83d"), "ValueError: half of a pair: \\ud83d"),
+        (ValueError("a \0 in it"), "ValueError: a \\x00 in it"),
+        (Poison("rule_broken", "half of a pair: \ud83d"), "half of a pair: \\ud83d"),
+    ],
+)
+async def test_an_error_whose_text_cannot_be_stored_affects_its_event_only(
+    pool: Pool, database_url: str, raised: Exception, detail: str
+) -> None:
+    def fault(event: Event) -> None:
+        if event.data == b"1":
+            raise raised
+
+    await processor(pool, Notes(fault)).process([record(f"{n}", offset=n) for n in range(3)])
+    assert lines(database_url) == ["0", "2"]
+    assert rows(database_url, "select detail from dead_letters") == [{"detail": detail}]
+
+
 async def test_a_value_that_postgres_refuses_affects_its_event_only(pool: Pool, database_url: str) -> None:
     class Strict(Notes):
         async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:

@@ -16,13 +16,14 @@ from runtime.database import make_pool
 from schemas.search import PropertyDeleted, PropertyUpserted
 from streams.processor import Processor
 from streams.role import RestoringHandler
-from streams.search.handler import SEARCH
+from streams.search.documents import Change, Documents
+from streams.search.handler import SEARCH, SearchHandler
 from streams.settings import SearchSettings
 from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
 from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from ops.stack.elasticsearch import Elasticsearch
     from schemas.envelope import Event
@@ -122,6 +123,30 @@ async def test_a_document_that_does_not_fit_is_set_aside_alone(
     assert letters == [(event.id, "document_refused") for event in bad]
     assert {(await task_of(database_url, event.id)).status for event in good} == {"done"}
     assert {(await task_of(database_url, event.id)).reason for event in bad} == {"document_refused"}
+
+
+async def test_documents_that_do_not_fit_are_found_by_one_request(
+    database_url: str, elasticsearch_server: str, elastic: AsyncElasticsearch
+) -> None:
+    requests: list[int] = []
+
+    class Counting(Documents):
+        async def write(self, changes: Sequence[Change]) -> list[str | None]:
+            requests.append(len(changes))
+            return await super().write(changes)
+
+    good, bad = [upserted(f"p{n}", 1, area=n) for n in range(4)], [upserted(f"bad{n}", 1, area="large") for n in range(40)]
+    async with (
+        make_pool(database_url, size=2, name="test") as pool,
+        AsyncElasticsearch(elasticsearch_server, request_timeout=30) as client,
+    ):
+        handler = SearchHandler(Counting(client, "properties"))
+        await take(Processor(handler, pool, lanes=1, retry_max=timedelta(seconds=1)), *good[:2], *bad, *good[2:])
+    assert set(await found(elastic)) == {f"p{n}" for n in range(4)}
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        letters = await (await connection.execute("select event_id, reason from dead_letters order by event_id")).fetchall()
+    assert letters == [(event.id, "document_refused") for event in bad]
+    assert requests == [44, 2, *[1] * 40, 2]
 
 
 async def test_an_index_that_is_lost_is_made_again_and_never_by_chance(processor: Processor, elastic: AsyncElasticsearch) -> None:

@@ -41,7 +41,7 @@ async def test_any_record_is_kept_byte_for_byte_and_reported(worker: Worker, rec
     letter = decode(sent["dataschema"], sent["data"])
     assert isinstance(letter, DeadLetterRecorded)
     assert (kept["key"], kept["value"]) == (record.key, record.value)
-    assert kept["detail"] == letter.detail == "a detail with a NUL "
+    assert kept["detail"] == letter.detail == r"a detail with a NUL \x00"
     assert letter.headers == [
         (name.replace("\x00", ""), None if value is None else b64encode(value).decode()) for name, value in record.headers
     ]
