@@ -25,6 +25,10 @@ _CONFLICT: Final = 409  # the index has this version, or a later one
 _BAD_REQUEST, _TOO_LARGE = 400, 413
 _NOT_THE_DOCUMENT: Final = {401, 403, 404, 408, 429}  # rights, blocks, a missing index, overload
 _SERVER_ERROR: Final = 500
+_OF_THE_INDEX: Final = (  # refusals with status 400 that are not the document's either
+    "index_closed_exception:",
+    "illegal_argument_exception: no write index is defined for alias",  # an operator has put a second index under it
+)
 _EXISTS: Final = "resource_already_exists_exception"
 _FILTERED: Final = "items.*.status,items.*.error.type,items.*.error.reason"
 
@@ -92,7 +96,7 @@ class Documents:
         if status in _OK or status == _CONFLICT:
             return None
         detail = f"{item['error']['type']}: {item['error']['reason']}"
-        if status in _NOT_THE_DOCUMENT or status >= _SERVER_ERROR:
+        if status in _NOT_THE_DOCUMENT or status >= _SERVER_ERROR or detail.startswith(_OF_THE_INDEX):
             self._ready = False  # the index may be the thing that is missing
             raise Transient(TransientReason.ELASTICSEARCH_REFUSES, detail)
         return detail
@@ -106,7 +110,9 @@ class Documents:
             )
             if not await indices.exists_alias(name=self._index):
                 await self._make_index(f"{self._index}-1")
-        except (ApiError, TransportError) as error:
+        except ApiError as error:  # also a 400: no document is in these requests, so none may pay for it
+            raise _refused(error) from error
+        except TransportError as error:
             raise _transient(error) from error
         self._ready = True
 
@@ -150,4 +156,8 @@ def _transient(error: ApiError | TransportError) -> Exception:
         return Transient(TransientReason.ELASTICSEARCH_UNAVAILABLE, f"{type(error).__name__}: {error}")
     if error.status_code in {_BAD_REQUEST, _TOO_LARGE}:
         return error
+    return _refused(error)
+
+
+def _refused(error: ApiError) -> Transient:
     return Transient(TransientReason.ELASTICSEARCH_REFUSES, f"{error.status_code}: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -23,7 +24,7 @@ from tests.integration.streams.commands import envelope_of, open_tasks, record_o
 from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from ops.stack.elasticsearch import Elasticsearch
     from schemas.envelope import Event
@@ -164,6 +165,53 @@ async def test_an_index_that_an_operator_put_under_the_alias_is_left_there(
     await take(processor, upserted("p", 1, n=1))
     assert list(await elastic.indices.get(index="properties*")) == ["properties-7"]
     assert await found(elastic) == {"p": {"n": 1}}
+
+
+async def name_taken(elastic: AsyncElasticsearch) -> Callable[[], Awaitable[Any]]:
+    await elastic.indices.delete(index="properties-1")
+    await elastic.indices.create(index="properties")
+    return partial(elastic.indices.delete, index="properties")
+
+
+async def index_closed(elastic: AsyncElasticsearch) -> Callable[[], Awaitable[Any]]:
+    await elastic.indices.close(index="properties-1")
+    return partial(elastic.indices.open, index="properties-1")
+
+
+async def two_under_the_alias(elastic: AsyncElasticsearch) -> Callable[[], Awaitable[Any]]:
+    await elastic.indices.create(index="properties-2", aliases={"properties": {}})
+    return partial(elastic.indices.delete, index="properties-2")
+
+
+async def template_taken(elastic: AsyncElasticsearch) -> Callable[[], Awaitable[Any]]:
+    await elastic.indices.delete(index="properties-1")
+    await elastic.indices.delete_index_template(name="tallyhook-properties")
+    await elastic.indices.put_index_template(name="other", index_patterns=["prop*"], template={})
+    return partial(elastic.indices.delete_index_template, name="other")
+
+
+@pytest.mark.parametrize("spoil", [name_taken, index_closed, two_under_the_alias, template_taken])
+async def test_a_fault_of_the_index_costs_no_document(
+    processor: Processor,
+    database_url: str,
+    elastic: AsyncElasticsearch,
+    spoil: Callable[[AsyncElasticsearch], Awaitable[Callable[[], Awaitable[Any]]]],
+) -> None:
+    await take(processor, upserted("p0", 1, n=0))
+    events = [upserted("p1", 1, n=1), deleted("p0", 2)]
+    await open_tasks(database_url, *events)
+    mend = await spoil(elastic)
+    working = asyncio.create_task(take(processor, *events))
+    try:
+        done, _ = await asyncio.wait({working}, timeout=1)
+    finally:
+        await mend()
+    assert not done
+    await asyncio.wait_for(working, LIMIT)
+    assert await found(elastic) == {"p1": {"n": 1}}
+    assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        assert await (await connection.execute("select from dead_letters")).fetchall() == []
 
 
 async def test_a_text_that_looks_like_a_date_does_not_decide_for_others(
