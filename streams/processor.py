@@ -35,7 +35,7 @@ from streams import metrics, store
 from streams.errors import Poison, PoisonReason, Transient
 from streams.records import Record, decode
 from streams.replays import Replays
-from streams.role import Handler, RestoringHandler
+from streams.role import Handler, PatientHandler, RestoringHandler
 from streams.settings import LANE_SIZE
 
 log = structlog.get_logger()
@@ -54,7 +54,7 @@ class Item(NamedTuple):
 
 
 class Processor:
-    """Gives batches of records their effects, by one handler; `waiting` is called at each attempt, so that waiting is no hang."""
+    """Gives batches of records their effects, by one handler; it calls `waiting` at each attempt, so that waiting is no hang."""
 
     def __init__(
         self,
@@ -76,6 +76,8 @@ class Processor:
         self._worker = handler.consumer
         self._restore = handler.restore if isinstance(handler, RestoringHandler) else handler.handle
         self._replays = Replays(handler.consumer)
+        if isinstance(handler, PatientHandler):
+            handler.on_progress(waiting)
 
     def reassigned(self) -> None:
         """Forget the known replays: offsets of assigned partitions may have been moved back while no process read them."""

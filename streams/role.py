@@ -41,6 +41,17 @@ class RestoringHandler(Handler, Protocol):
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None: ...
 
 
+@runtime_checkable
+class PatientHandler(Handler, Protocol):
+    """
+    A handler that waits for answers of another server, for longer in one batch than a loop may be silent.
+
+    It calls `progressed` after each answer. So a long batch is no hang, and a server that never answers is one.
+    """
+
+    def on_progress(self, progressed: Callable[[], None]) -> None: ...
+
+
 class Running(NamedTuple):
     """A running role: its handler, the services beside it, and the heartbeats of the loops that must not hang."""
 

@@ -6,7 +6,7 @@ Every key and pattern gets the prefix, so that nothing else in that Redis can be
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -47,7 +47,12 @@ class Keyspace:
     def __init__(self, client: Redis, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
+        self._progressed: Callable[[], None] = lambda: None
         self._literal = _GLOB.sub(r"\\\1", prefix)
+
+    def on_progress(self, progressed: Callable[[], None]) -> None:
+        """Call this after each answer of Redis."""
+        self._progressed = progressed
 
     async def remove(self, keys: Sequence[str]) -> int:
         """Remove exact keys; returns how many of them existed."""
@@ -76,6 +81,7 @@ class Keyspace:
     async def _find(self, cursor: int, match: bytes) -> tuple[int, list[bytes]]:
         with _refusals_as_transient():
             answer: tuple[int, list[Any]] = await self._client.scan(cursor, match=match, count=_SCAN)
+        self._progressed()
         return answer
 
     async def _unlink(self, names: Sequence[bytes]) -> int:
@@ -83,6 +89,7 @@ class Keyspace:
         with _refusals_as_transient():
             for start in range(0, len(names), _BATCH):
                 removed += await self._client.unlink(*names[start : start + _BATCH])
+                self._progressed()
         return removed
 
 
@@ -128,6 +135,9 @@ class CacheHandler:
     def __init__(self, keyspace: Keyspace, lease: timedelta = DEFAULT_LEASE) -> None:
         self._keyspace = keyspace
         self._lease = lease
+
+    def on_progress(self, progressed: Callable[[], None]) -> None:
+        self._keyspace.on_progress(progressed)
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         commands = [(event, data_of(event, InvalidateCache)) for event in events]

@@ -5,7 +5,7 @@ Elasticsearch forgets the version of a document that is really deleted after a m
 bring the document back. So a deleted document stays as a mark with its version, and searches use an alias that leaves marks out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -53,6 +53,11 @@ class Documents:
         self._client = client
         self._index = index
         self._ready = False
+        self._progressed: Callable[[], None] = lambda: None
+
+    def on_progress(self, progressed: Callable[[], None]) -> None:
+        """Call this after each answer to `write`."""
+        self._progressed = progressed
 
     def renew(self, client: AsyncElasticsearch) -> None:
         """Use this client from now on."""
@@ -76,9 +81,11 @@ class Documents:
         """
         if not self._ready:
             await self._ensure()
+            self._progressed()
         outcomes: list[str | None] = []
         for lines in _chunks(changes):
             outcomes += [self._outcome(item["index"]) for item in await self._bulk(lines)]
+            self._progressed()
         return outcomes
 
     async def _bulk(self, lines: Sequence[Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Handles changes to documents: they are written to the index, and each task is finished."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -36,6 +36,9 @@ class SearchHandler:
     def __init__(self, documents: Documents, lease: timedelta = DEFAULT_LEASE) -> None:
         self._documents = documents
         self._lease = lease
+
+    def on_progress(self, progressed: Callable[[], None]) -> None:
+        self._documents.on_progress(progressed)
 
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         changes = [change_of(event) for event in events]

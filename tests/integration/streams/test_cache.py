@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
+from runtime import heartbeat
 from runtime.database import make_pool
+from runtime.heartbeat import Heartbeat, liveness
 from schemas.operations import InvalidateCache
+from streams.cache import handler as cache_handler
 from streams.cache.handler import CACHE, CacheHandler, Keyspace
 from streams.processor import Processor
 from streams.settings import CacheSettings
@@ -19,7 +22,7 @@ from tests.integration.streams.commands import envelope_of, open_tasks, record_o
 from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.servers import StartStack
 
@@ -143,6 +146,63 @@ async def test_a_walk_that_takes_longer_than_a_transaction_may_be_silent_is_made
         await Processor(handler, pool, lanes=1, retry_max=timedelta(milliseconds=100)).process([record_of(event)])
     task = await task_of(database_url, event.id)
     assert (task.status, task.result) == ("done", {"invalidated": 2})
+
+
+class Paced(Keyspace):
+    """A keyspace in which every scan takes 40 s by the clock of the heartbeats; `reached` is called before each answer."""
+
+    def __init__(self, client: Redis, reached: Callable[[int], Awaitable[None]]) -> None:
+        super().__init__(client, "")
+        self._reached = reached
+        self.scans = 0
+
+    async def _find(self, cursor: int, match: bytes) -> tuple[int, list[bytes]]:
+        self.scans += 1
+        await self._reached(self.scans)
+        return await super()._find(cursor, match)
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Move the clock of the heartbeats forward, which otherwise stands still."""
+    at = 0.0
+
+    def forward(seconds: float) -> None:
+        nonlocal at
+        at += seconds
+
+    monkeypatch.setattr(heartbeat, "now", lambda: at)
+    return forward
+
+
+async def test_a_long_walk_is_alive_and_one_without_an_answer_hangs(
+    database_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, pass_time: Callable[[float], None]
+) -> None:
+    monkeypatch.setattr(cache_handler, "_SCAN", 10)
+    batches, hanging, answered = Heartbeat("cache batches"), asyncio.Event(), asyncio.Event()
+
+    async def reached(scan: int) -> None:
+        pass_time(40)
+        assert liveness([batches]) == {"live": True}
+        if scan == 15:
+            hanging.set()
+            await answered.wait()
+
+    await fill(redis, *(f"k{n}" for n in range(300)))
+    event = envelope_of(InvalidateCache(patterns=["k*"]))
+    await open_tasks(database_url, event)
+    async with make_pool(database_url, size=2, name="test") as pool:
+        keyspace = Paced(redis, reached)
+        processor = Processor(CacheHandler(keyspace), pool, lanes=1, retry_max=timedelta(seconds=1), waiting=batches.beat)
+        working = asyncio.create_task(processor.process([record_of(event)]))
+        await asyncio.wait({working, asyncio.create_task(hanging.wait())}, timeout=LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        assert hanging.is_set()
+        pass_time(30)
+        assert liveness([batches])["loops"] == ["cache batches"]
+        answered.set()
+        await asyncio.wait_for(working, LIMIT)
+    task = await task_of(database_url, event.id)
+    assert (task.status, task.result, keyspace.scans > 15) == ("done", {"invalidated": 300}, True)
 
 
 @pytest.mark.timeout(120)

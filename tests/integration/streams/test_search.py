@@ -13,10 +13,13 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from projections.search import take_version
+from runtime import heartbeat
 from runtime.database import make_pool
+from runtime.heartbeat import Heartbeat, liveness
 from schemas.search import PropertyDeleted, PropertyUpserted
 from streams.processor import Processor
 from streams.role import RestoringHandler
+from streams.search import documents
 from streams.search.documents import Change, Documents
 from streams.search.handler import SEARCH, SearchHandler
 from streams.settings import SearchSettings
@@ -148,6 +151,32 @@ async def test_documents_that_do_not_fit_are_found_by_one_request(
         letters = await (await connection.execute("select event_id, reason from dead_letters order by event_id")).fetchall()
     assert letters == [(event.id, "document_refused") for event in bad]
     assert requests == [44, 2, *[1] * 40, 2]
+
+
+async def test_a_long_batch_is_alive(
+    database_url: str, elasticsearch_server: str, elastic: AsyncElasticsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 0.0
+
+    class Slow(Documents):
+        async def _bulk(self, lines: Sequence[Any]) -> list[dict[str, Any]]:
+            nonlocal at
+            at += 40
+            assert liveness([batches]) == {"live": True}
+            return await super()._bulk(lines)
+
+    batches = Heartbeat("search batches")
+    monkeypatch.setattr(heartbeat, "now", lambda: at)
+    monkeypatch.setattr(documents, "_CHUNK_BYTES", 1)
+    async with (
+        make_pool(database_url, size=2, name="test") as pool,
+        AsyncElasticsearch(elasticsearch_server, request_timeout=30) as client,
+    ):
+        handler = SearchHandler(Slow(client, "properties"))
+        processor = Processor(handler, pool, lanes=1, retry_max=timedelta(seconds=1), waiting=batches.beat)
+        await take(processor, *(upserted(f"p{n}", 1, n=n) for n in range(4)))
+    assert at == 160
+    assert set(await found(elastic)) == {f"p{n}" for n in range(4)}
 
 
 async def test_an_index_that_is_lost_is_made_again_and_never_by_chance(processor: Processor, elastic: AsyncElasticsearch) -> None:
