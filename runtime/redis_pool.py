@@ -1,10 +1,12 @@
-"""Pools of connections to Redis, whose login may change while they are in use."""
+"""Pools of connections to Redis, whose login and server may change while they are in use."""
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import parse_url
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from typing_extensions import override
 
 
@@ -40,3 +42,21 @@ def renew_login(pool: ConnectionPool, url: str) -> None:
     login = pool.connection_kwargs.get("credential_provider")
     if isinstance(login, _Login):
         login.renew(url)
+
+
+_READ_ONLY: Final = "-READONLY "  # within the error of a script, before Redis 7
+
+
+async def leave_replica(pool: ConnectionPool, error: Exception) -> bool:
+    """
+    Close the connections if the error is a replica's refusal to write, so that the next ones use the address again.
+
+    After a failover the address may lead to another server, while the old one keeps its clients and answers their reads and
+    health checks. Connections in use are closed when they are returned. Returns False for any other error.
+    """
+    if not (isinstance(error, ReadOnlyError) or (isinstance(error, ResponseError) and _READ_ONLY in str(error))):
+        return False
+    with suppress(RedisError, OSError):  # the server may be gone by now
+        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]  # the library has no type for it
+        await pool.disconnect(inuse_connections=False)
+    return True

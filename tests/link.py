@@ -1,4 +1,4 @@
-"""A proxy before a server that can be cut silently."""
+"""A proxy before a server, which can be cut silently or lead to another server."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class Link:
 
     def mend(self) -> None:
         self._whole.set()
+
+    def lead_to(self, server: int) -> None:
+        """Carry new connections to another port; those that are open stay, as after a failover that closes none."""
+        self._server = server
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):

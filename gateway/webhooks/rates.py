@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import CalledTooOften
-from runtime.redis_pool import pool_at, renew_login
+from runtime.redis_pool import leave_replica, pool_at, renew_login
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class Rates:
     def with_rate(self, rate: RateLimitItem | None) -> "Rates":
         """Another rate, counted in the same Redis, whose connections this one closes."""
         other = Rates(rate, None, clock=self._clock, share=self._share)
-        other._shared = self._shared
+        other._pool, other._shared = self._pool, self._shared
         return other
 
     def change(self, rate: RateLimitItem | None) -> None:
@@ -162,6 +162,8 @@ class Rates:
             self._away_until = self._clock() + _AWAY
             REDIS_FAILURES.inc()
             log.warning("rate_limit_alone", reason="redis_unavailable", error=str(error))
+            if self._pool:
+                await leave_replica(self._pool, error)
         except Exception:  # this gateway counts alone for a while, as it does without Redis
             self._away_until = self._clock() + _AWAY
             REDIS_FAILURES.inc()

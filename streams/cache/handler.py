@@ -6,8 +6,8 @@ Every key and pattern gets the prefix, so that nothing else in that Redis can be
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from outbox import tasks
 from runtime.database import Pool
-from runtime.redis_pool import pool_at, renew_login
+from runtime.redis_pool import leave_replica, pool_at, renew_login
 from runtime.sessions import DEFAULT_LEASE, kept_alive
 from schemas.envelope import Event
 from schemas.operations import InvalidateCache
@@ -47,6 +47,7 @@ class Keyspace:
     def __init__(self, client: Redis, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
+        self._replicas_left = 0
         self._progressed: Callable[[], None] = lambda: None
         self._literal = _GLOB.sub(r"\\\1", prefix)
 
@@ -68,7 +69,7 @@ class Keyspace:
         Redis looks for the next keys while it removes the last ones. SCAN may show a key twice; UNLINK counts it once.
         """
         match = f"{self._literal}{pattern}".encode()
-        removed = 0
+        removed, before = 0, self._replicas_left
         cursor, found = await self._find(_START, match)
         while cursor != _START:
             unlinking = asyncio.create_task(self._unlink(found))
@@ -76,29 +77,33 @@ class Keyspace:
                 cursor, found = await self._find(cursor, match)
             finally:
                 removed += await unlinking
-        return removed + await self._unlink(found)
+        removed += await self._unlink(found)
+        if self._replicas_left != before:  # by another lane: a cursor of one server is not one of another
+            raise Transient(TransientReason.REDIS_UNAVAILABLE, "another server has taken over during the walk")
+        return removed
 
     async def _find(self, cursor: int, match: bytes) -> tuple[int, list[bytes]]:
-        with _refusals_as_transient():
+        async with self._refusals_as_transient():
             answer: tuple[int, list[Any]] = await self._client.scan(cursor, match=match, count=_SCAN)
         self._progressed()
         return answer
 
     async def _unlink(self, names: Sequence[bytes]) -> int:
         removed = 0
-        with _refusals_as_transient():
+        async with self._refusals_as_transient():
             for start in range(0, len(names), _BATCH):
                 removed += await self._client.unlink(*names[start : start + _BATCH])
                 self._progressed()
         return removed
 
-
-@contextmanager
-def _refusals_as_transient() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        raise Transient(TransientReason.REDIS_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
+    @asynccontextmanager
+    async def _refusals_as_transient(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            if await leave_replica(self._client.connection_pool, error):
+                self._replicas_left += 1
+            raise Transient(TransientReason.REDIS_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
 
 
 class _Packing:

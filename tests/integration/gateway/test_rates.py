@@ -16,6 +16,7 @@ from limits import parse
 from gateway.errors import CalledTooOften
 from gateway.webhooks import rates
 from gateway.webhooks.rates import ALONE, REDIS_FAILURES, Rates
+from tests.failover import failing_over
 from tests.gateways import SECRET, Wire
 from tests.simulators import partner
 from tests.simulators.stripe import Payment
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from tests.gateways import Gateway, StartGateway
+    from tests.servers import StartStack
 
 CLIENTS: Final = (f"203.0.113.{n}" for n in itertools.count(1))
 """A fresh one for each test: Redis is shared by all of them."""
@@ -116,6 +118,27 @@ async def test_with_redis_away_a_gateway_counts_alone_and_comes_back(redis_serve
 
         assert await eventually(shared_again)
     await wire.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("of_a_partner", [False, True])
+async def test_a_primary_that_became_a_replica_is_left(
+    own_stack: StartStack, monkeypatch: pytest.MonkeyPatch, of_a_partner: bool
+) -> None:
+    monkeypatch.setattr(rates, "_AWAY", 0.05)
+
+    async def shared() -> bool | None:
+        alone = value_of(ALONE)
+        assert await passes(limited, next(CLIENTS))
+        return True if value_of(ALONE) == alone else None
+
+    async with failing_over(own_stack) as (url, _, second, fail_over), limited_by("20/hour", url) as usual:
+        limited = usual.with_rate(parse("40/hour")) if of_a_partner else usual
+        assert await shared()
+        await fail_over()
+        assert not await shared()
+        assert await eventually(shared, seconds=30)
+        assert await second.keys("tallyhook:rate*")
 
 
 async def test_a_silent_redis_is_not_waited_for(redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:

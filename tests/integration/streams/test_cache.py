@@ -16,8 +16,10 @@ from runtime.heartbeat import Heartbeat, liveness
 from schemas.operations import InvalidateCache
 from streams.cache import handler as cache_handler
 from streams.cache.handler import CACHE, CacheHandler, Keyspace
+from streams.errors import Transient
 from streams.processor import Processor
 from streams.settings import CacheSettings
+from tests.failover import failing_over
 from tests.integration.streams.commands import envelope_of, open_tasks, record_of, task_of
 from tests.waiting import LIMIT
 
@@ -223,6 +225,38 @@ async def test_redis_away_is_waited_for_and_every_command_has_its_effect(databas
         async with Redis.from_url(server.url) as redis:
             assert await redis.dbsize() == 0
     assert {(await task_of(database_url, event.id)).status for event in events} == {"done"}
+
+
+@pytest.mark.timeout(120)
+async def test_a_primary_that_became_a_replica_is_left_without_a_restart(database_url: str, own_stack: StartStack) -> None:
+    async with failing_over(own_stack) as (url, first, second, fail_over), processing(database_url, url) as processor:
+        await fill(first, "a", "c:1")
+        assert await removed_by(database_url, processor, keys=["a"], patterns=["c:*"]) == {"invalidated": 2}
+        await fail_over()
+        await fill(second, "b", "c:2", "c:3", "d")
+        async with asyncio.timeout(30):
+            assert await removed_by(database_url, processor, keys=["b"], patterns=["c:*"]) == {"invalidated": 3}
+        assert await left(second) == {"d"}
+
+
+@pytest.mark.timeout(120)
+async def test_a_walk_that_another_server_takes_over_begins_again(own_stack: StartStack) -> None:
+    async with failing_over(own_stack) as (url, first, second, fail_over), Redis.from_url(url) as client:
+        keyspace = Keyspace(client, "")
+        await fill(first, "a")
+        assert await keyspace.remove(["a"]) == 1
+
+        async def taken_over(scan: int) -> None:
+            if scan == 1:
+                await fail_over()
+                with pytest.raises(Transient, match="ReadOnlyError"):
+                    await keyspace.remove(["a"])
+
+        keyspace = Paced(client, taken_over)
+        with pytest.raises(Transient, match="another server has taken over"):
+            await keyspace.remove_matching("k:*")
+        await fill(second, "k:1")
+        assert await keyspace.remove_matching("k:*") == 1
 
 
 async def test_data_that_is_no_command_of_the_cache_is_set_aside_and_its_task_fails(
