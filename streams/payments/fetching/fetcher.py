@@ -35,7 +35,8 @@ from streams.retry_after import RETRY_AFTER_MAX
 
 log = structlog.get_logger()
 
-_OF_DRAFTS: Final = frozenset({"invoice.created", "invoice.updated", "invoice.deleted"})
+_DELETED: Final = "invoice.deleted"
+_OF_DRAFTS: Final = frozenset({"invoice.created", "invoice.updated", _DELETED})
 FETCHES = Counter("tallyhook_stripe_fetches_total", "Requests to Stripe's API, by cause and outcome.", ["why", "outcome"])
 SECONDS = Histogram(
     "tallyhook_stripe_fetch_seconds",
@@ -153,10 +154,13 @@ class Fetcher:
         """
         Return true if an object that is not found was deleted.
 
-        An object of another account is not found either, and an endpoint may be of another account than the key.
+        An object of another account is not found either, and an endpoint may be of another account than the key. Only a deletion
+        states itself that the object is gone, whoever owns it.
         """
         if not all(map(_may_be_deleted, group)):
             return False
+        if any(claimed.cause == _DELETED for claimed in group):
+            return True
         async with self._pool.connection() as connection:
             return not await store.came_by_endpoint(connection, group)
 
@@ -169,7 +173,9 @@ class Fetcher:
     async def _record_answer(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
         # Named after the cause, not the answer: a second fetch for the same cause is a duplicate, even with another answer.
         event_id = f"{FETCHED}{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
-        body = snapshot_of(answer, event_id, latest.cause)
+        # An event whose order was asked for has itself stated what is not in the object.
+        cause = latest.cause if any(claimed.why == "thin" for claimed in group) else ""
+        body = snapshot_of(answer, event_id, cause)
         if body is None:
             await self._end(group, "empty", "object_says_nothing")
             return

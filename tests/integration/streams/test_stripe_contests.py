@@ -63,6 +63,17 @@ async def test_two_amounts_of_one_invoice_in_one_second_are_looked_up(world: Wor
     assert await world.rows("select amount_due from invoices") == [{"amount_due": 3000}]
 
 
+async def test_the_answer_for_a_contested_failure_is_not_a_second_failure(world: World) -> None:
+    invoice = stripe.Invoice(amount=1000)
+    world.api.keep({**invoice_object(invoice, NOW), "amount_due": 3000, "status": "open"})
+    await world.arrive(
+        invoice.updated(NOW, amount_due=3000, event_id="evt_1"), invoice.payment_failed(NOW, amount_due=2000, event_id="evt_2")
+    )
+    assert await world.fetch() == 1
+    answers = await world.rows("select type from outbox where data like '%%fetched_%%'::bytea")
+    assert answers == [{"type": "com.stripe.invoice.updated"}]
+
+
 async def test_the_steps_of_a_life_in_one_second_are_no_contest(world: World) -> None:
     payment, invoice, subscription = stripe.Payment(), stripe.Invoice(), stripe.Subscription()
     await world.arrive(

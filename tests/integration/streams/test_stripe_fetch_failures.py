@@ -178,6 +178,18 @@ async def test_an_object_of_an_endpoint_that_is_not_found_may_be_of_another_acco
         assert (await world.fetches())[1:] == [("gone", "object_gone", 1)], "the API states that it is deleted"
 
 
+@pytest.mark.parametrize("livemode", [True, False])
+async def test_a_deletion_states_itself_that_its_object_is_gone(api: StripeApi, database_url: str, *, livemode: bool) -> None:
+    api.keys.add(LIVE_KEY)
+    async with world_of(api, database_url, key=LIVE_KEY if livemode else KEY) as world:
+        named = {"id": "in_1", "type": "invoice"}
+        bodies = [thin(f"v1.invoice.{kind}", named, livemode=livemode) for kind in ("updated", "deleted")]
+        await world.arrive(*bodies, endpoint="eu")
+        await world.fetch()
+        assert await world.fetches() == [("gone", "object_gone", 1)] * 2
+        assert await world.rows("select event_id from dead_letters") == []
+
+
 async def test_one_object_that_fails_affects_no_other_one(world: World) -> None:
     invoice = an_invoice(world.api)
     odd = stripe.Invoice(id="in_odd\u0000")

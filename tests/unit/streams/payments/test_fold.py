@@ -326,6 +326,13 @@ def test_the_failed_attempt_in_a_state_of_an_earlier_release_is_kept_and_not_rep
         new = fold(old, fact)
         assert isinstance(new, InvoiceState)
         assert news.invoice_news(old, new) == kinds
+    [changed] = facts_in([invoice.updated(START + 60, attempt_count=1)], key)
+    [failed_by_hand] = facts_in([invoice.payment_failed(START + 60, 1, "evt_2")], key)
+    later = fold(old, changed)
+    assert isinstance(later, InvoiceState)
+    last = fold(later, failed_by_hand)
+    assert isinstance(last, InvoiceState)
+    assert news.invoice_news(later, last) == [billing.InvoiceFailed], "in the second of the last change"
 
 
 @pytest.mark.parametrize(("last", "expected"), [(0, "canceled"), (-1, "canceled"), (1, "active")])
