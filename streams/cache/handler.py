@@ -50,6 +50,7 @@ class Keyspace:
         self._replicas_left = 0
         self._progressed: Callable[[], None] = lambda: None
         self._literal = _GLOB.sub(r"\\\1", prefix)
+        self._nobodys = f"{prefix}tallyhook:no-key".encode()
 
     def on_progress(self, progressed: Callable[[], None]) -> None:
         """Call this after each answer of Redis."""
@@ -70,6 +71,7 @@ class Keyspace:
         """
         match = f"{self._literal}{pattern}".encode()
         removed, before = 0, self._replicas_left
+        await self._unlink([self._nobodys])  # a replica answers SCAN, but may lack keys that its primary has: it refuses this
         cursor, found = await self._find(_START, match)
         while cursor != _START:
             unlinking = asyncio.create_task(self._unlink(found))

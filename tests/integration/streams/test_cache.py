@@ -240,6 +240,21 @@ async def test_a_primary_that_became_a_replica_is_left_without_a_restart(databas
 
 
 @pytest.mark.timeout(120)
+async def test_a_pattern_that_a_replica_finds_nothing_for_is_looked_for_at_its_primary(
+    database_url: str, own_stack: StartStack
+) -> None:
+    async with failing_over(own_stack) as (url, first, second, fail_over), processing(database_url, url) as processor:
+        await fill(first, "a")
+        assert await removed_by(database_url, processor, patterns=["a"]) == {"invalidated": 1}
+        await fail_over()
+        await first.replicaof("127.0.0.1", 1)  # it is still a replica, but its link is down
+        await fill(second, "c:9")
+        async with asyncio.timeout(30):
+            assert await removed_by(database_url, processor, patterns=["c:*"]) == {"invalidated": 1}
+        assert await left(second) == set()
+
+
+@pytest.mark.timeout(120)
 async def test_a_walk_that_another_server_takes_over_begins_again(own_stack: StartStack) -> None:
     async with failing_over(own_stack) as (url, first, second, fail_over), Redis.from_url(url) as client:
         keyspace = Keyspace(client, "")
