@@ -24,6 +24,7 @@ DAILY: Final = ("outbox", "webhook_deliveries", "consumed", "tasks", "audit_log"
 DAYS_AHEAD: Final = 7
 GRACE: Final = timedelta(days=1)
 _LOCK_TIMEOUT: Final = "40ms"  # a DETACH that waits for its locks makes intake wait, so it soon gives up and is tried again
+_CHECK_TIMEOUT: Final = "50ms"
 _TRIES: Final = 5
 _PAUSE: Final = 0.2  # seconds between two tries, in which intake goes on and a reader's statement may end
 
@@ -174,6 +175,9 @@ def _bounds(day: date) -> tuple[UUID, UUID]:
     return first_id_of(day), first_id_of(day + timedelta(days=1))
 
 
+_PENDING: Final = "select exists (select from outbox_pending where event_id >= %s and event_id < %s)"
+
+
 class _StillNeededError(Exception):
     """Events of the day wait for Kafka, or are parked."""
 
@@ -184,9 +188,10 @@ def _expect_unneeded(connection: Connection, partition: str) -> None:
 
     They would be lost with their log, and without the marks of their day no worker could handle them.
     """
-    query = "select exists (select from outbox_pending where event_id >= %s and event_id < %s)"
-    row = connection.execute(query, _bounds(day_of(partition))).fetchone()
-    if table_of(partition) != "audit_log" and row is not None and row[0]:
+    if table_of(partition) == "audit_log":
+        return
+    row = connection.execute(_PENDING.encode(), _bounds(day_of(partition))).fetchone()
+    if row is not None and row[0]:
         raise _StillNeededError
 
 
@@ -195,13 +200,16 @@ def _detach(connection: Connection, partition: str, now: datetime) -> bool:
 
     def detach() -> None:
         connection.execute("select day_detach(%s, %s)", (table_of(partition), day_of(partition)))
-        _expect_unneeded(connection, partition)  # nothing can be added to the log while this transaction has its lock
+        # Nothing can be added to the log while this transaction has its lock, so intake waits for this check: with millions of
+        # events that wait for Kafka, the day is left for another run.
+        connection.execute(sql.SQL("set local statement_timeout = {}").format(sql.Literal(_CHECK_TIMEOUT)))
+        _expect_unneeded(connection, partition)
         connection.execute("insert into detached_partitions (partition, detached_at) values (%s, %s)", (partition, now))
 
     try:
-        _expect_unneeded(connection, partition)  # without a lock, so that a day in use does not make intake wait
+        _expect_unneeded(connection, partition)  # without a lock, so that a day that is needed does not make intake wait
         return _change_with_short_waits(connection, detach)
-    except _StillNeededError:
+    except (_StillNeededError, psycopg.errors.QueryCanceled):
         return False
 
 

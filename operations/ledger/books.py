@@ -125,9 +125,11 @@ select kind, count(*) filter (where status = 'pending') as pending, count(*) fil
        count(*) filter (where status = 'failed') as failed
 from tasks where id >= %(first)s and id < %(before)s group by kind order by kind
 """
-# The first day for which every table still has its partition: tables drop a day's partition at different times.
+# The first day for which every table still has its partition: tables drop a day's partition at different times. A day with a
+# pending event stays behind the cut-off, while later ones are gone.
 _KEPT_FROM: Final = """
-select max(first) from (
+select greatest(max(first),
+  (select to_char(cutoff at time zone 'UTC', 'YYYYMMDD') from retention_cutoffs where kind = 'days')) from (
   select min(right(c.relname, 8)) as first from pg_inherits i join pg_class c on c.oid = i.inhrelid
   where i.inhparent = any(array['outbox'::regclass, 'webhook_deliveries'::regclass, 'consumed'::regclass]) group by i.inhparent) t
 """

@@ -226,6 +226,14 @@ async def test_a_day_that_one_table_has_dropped_already_is_not_covered(books: Bo
     assert await ledger.kept_from(books.connection) == kept + timedelta(days=1)
 
 
+async def test_a_day_that_a_pending_event_keeps_does_not_count_for_the_days_after_it(books: Books) -> None:
+    cutoff = await ledger.kept_from(books.connection) + timedelta(days=2)  # the days before are detached, but for the first
+    await books.connection.execute("delete from retention_cutoffs where kind = 'days'")
+    await books.connection.execute("insert into retention_cutoffs (kind, cutoff, moved_at) values ('days', %s, now())", (cutoff,))
+    found = await ledger.read(books.connection, cutoff - timedelta(days=2), datetime.now(UTC))
+    assert (found.from_, found.clipped) == (cutoff, True)
+
+
 async def test_commands_are_counted_by_their_outcome(books: Books) -> None:
     query = "insert into tasks (id, kind, status, settled_at, reason) values (%s, 'cache.invalidate', %s, %s, %s)"
     await books.connection.execute(query, (new_id(), "pending", None, None))

@@ -224,6 +224,18 @@ def test_a_day_in_which_an_event_becomes_pending_while_the_upkeep_waits_is_kept(
     assert name("outbox", OLDEST) in tables(connection)
 
 
+def test_intake_does_not_wait_for_a_long_look_at_the_pending_events(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = "select pg_sleep(1)::text <> '' and %s::uuid is not null and %s::uuid is not null"
+    monkeypatch.setattr(partitions, "_PENDING", slow)
+    done = maintain(connection, NOW + DAY, 2 * DAY)
+    needed = {name(table, OLDEST) for table in DAILY if table != "audit_log"}
+    assert (set(done.deferred), done.detached) == (needed, [name("audit_log", OLDEST)])
+    monkeypatch.undo()
+    assert set(maintain(connection, NOW + DAY, 2 * DAY).detached) == needed
+
+
 def test_pending_events_of_the_next_day_do_not_keep_the_one_before(connection: Connection) -> None:
     connection.execute("insert into outbox_pending (event_id, shard) values (%s, 0)", (first_id_of(OLDEST + DAY),))
     assert maintain(connection, NOW + DAY, 2 * DAY).deferred == []
