@@ -6,12 +6,16 @@ The check of all logs every few seconds misses what was sent and lost between tw
 
 import asyncio
 from datetime import timedelta
+from typing import Final
 
 from outbox import lost
 from outbox.lost import Loss
 from outbox.offsets import Place, Span
+from runtime.heartbeat import now
 from runtime.sessions import connect_async
 from schemas.topology import workers
+
+GROWS_WITHIN: Final = 3600.0  # seconds
 
 
 class AcknowledgedOffsets:
@@ -20,15 +24,16 @@ class AcknowledgedOffsets:
 
     One that is not above the last one was acknowledged before, for a record that is lost now. Such a range is due for a report
     twice: at once, for the lost records, and when the log has grown past its former end, because a worker that had read up to
-    there skips the records that have these offsets now.
+    there skips the records that have these offsets now. A log that takes longer than `GROWS_WITHIN` for that is shorter than its
+    former end at many checks of all logs, which find such a worker.
     """
 
     def __init__(self) -> None:
         self.due: dict[tuple[str, int], Span] = {}
         """The ranges of offsets that must be reported."""
         self._last: dict[tuple[str, int], int] = {}
-        self._growing: dict[tuple[str, int], Span] = {}
-        """The ranges of logs that have not grown past their former ends yet."""
+        self._growing: dict[tuple[str, int], tuple[Span, float]] = {}
+        """The ranges of logs that have not grown past their former ends yet, and since when."""
 
     def note(self, topic: str, partition: int | None, offset: int | None) -> None:
         """Note the offset of a record; None if the client does not know it, as after a retry."""
@@ -38,10 +43,13 @@ class AcknowledgedOffsets:
         last = self._last.get(place, -1)
         self._last[place] = offset
         if offset <= last:
-            was = self._growing.get(place, Span(offset, 0))
-            self._growing[place] = self.due[place] = Span(min(was.begin, offset), max(was.end, last + 1))
-        elif self._growing and place in self._growing and offset >= self._growing[place].end:
-            self.due[place] = Span(self._growing.pop(place).begin, offset + 1)
+            was, _ = self._growing.get(place, (Span(offset, 0), 0.0))
+            self.due[place] = span = Span(min(was.begin, offset), max(was.end, last + 1))
+            self._growing[place] = span, now()
+        elif self._growing and place in self._growing and offset >= self._growing[place][0].end:
+            span, since = self._growing.pop(place)
+            if now() - since < GROWS_WITHIN:
+                self.due[place] = Span(span.begin, offset + 1)
 
 
 def report_losses(offsets: AcknowledgedOffsets, url: str, lease: timedelta) -> None:

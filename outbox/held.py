@@ -18,6 +18,8 @@ UNKNOWN: Final = "topic_unknown"
 RETRY: Final = 10.0  # seconds
 UNKNOWN_MAX: Final = 60.0
 """Seconds for which a topic may be unknown: brokers that restart may leave one out of an answer, and know it a moment later."""
+_IN_A_ROW: Final = 3 * RETRY
+"""Seconds between two refusals that belong together: a try may itself wait for some seconds."""
 _ROWS_MAX: Final = 5_000
 """Rows that are held; beyond this number the relay reads no others."""
 
@@ -36,8 +38,8 @@ class HeldTopics:
         self._topics: dict[str, list[int]] = {}
         """By topic, the ids of its rows as a heap."""
         self._logged: set[str] = set()
-        self._unknown_since: dict[str, float] = {}
-        """By topic, the time of the first refusal because Kafka does not know it, until Kafka accepts a row."""
+        self._unknown: dict[str, tuple[float, float]] = {}
+        """By topic, the times of the first and the last of the refusals in a row because Kafka does not know it."""
         self._next_try = 0.0
 
     @property
@@ -55,8 +57,7 @@ class HeldTopics:
 
     def hold(self, topic: str, reason: str) -> bool:
         """Hold a topic, and log that once per try. Return False, and stop holding it, if Kafka has not known it for too long."""
-        at = now()
-        if reason == UNKNOWN and at - self._unknown_since.setdefault(topic, at) >= UNKNOWN_MAX:
+        if reason == UNKNOWN and self._unknown_for(topic) >= UNKNOWN_MAX:
             self._stop_holding(topic)
             return False
         if topic in self._logged:
@@ -92,13 +93,22 @@ class HeldTopics:
 
     def release(self, topic: str) -> None:
         """Let a topic's rows be sent again, if it was held: Kafka has accepted one."""
-        self._unknown_since.pop(topic, None)
+        self._unknown.pop(topic, None)
         self._stop_holding(topic)
 
     def forget_rows(self) -> None:
         """Forget which rows were read: some may be another relay's now, and the others are read again."""
         for ids in self._topics.values():
             ids.clear()
+
+    def _unknown_for(self, topic: str) -> float:
+        """Note that Kafka does not know the topic; return for how many seconds each try has been refused for that reason."""
+        at = now()
+        first, last = self._unknown.get(topic, (at, at))
+        if at - last > _IN_A_ROW:  # the tries in between ended otherwise, or another relay made them
+            first = at
+        self._unknown[topic] = first, at
+        return at - first
 
     def _stop_holding(self, topic: str) -> None:
         self._topics.pop(topic, None)

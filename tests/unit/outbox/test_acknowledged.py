@@ -42,6 +42,19 @@ def test_an_offset_that_is_acknowledged_twice_is_a_loss(offsets: list[int | None
     assert found == due
 
 
+def test_a_log_that_outgrows_its_former_end_long_after_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic that an operator has made again passes its former end after weeks: no worker was to be found by then."""
+    clock = iter([0.0, acknowledged.GROWS_WITHIN])
+    monkeypatch.setattr(acknowledged, "now", lambda: next(clock))
+    kept = AcknowledgedOffsets()
+    for offset in (149, 120):
+        kept.note(*T0, offset)
+    assert kept.due.pop(T0) == Span(120, 150)
+    for offset in (150, 151):
+        kept.note(*T0, offset)
+    assert kept.due == {}
+
+
 def test_each_partition_has_its_own_offsets() -> None:
     kept = AcknowledgedOffsets()
     for place in (T0, ("t", 1), ("u", 0)):
