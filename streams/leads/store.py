@@ -94,10 +94,10 @@ async def apply(connection: AsyncConnection, own: OwnEvent, held: str | None = N
     await connection.execute(_APPLY, {**own._asdict(), "held": held})
 
 
-# The log may keep an event for longer than the retention keeps its lead.
+# The log may keep an event for longer than the retention keeps its lead. A rebuild has no copy of the cut-offs, and reads these.
 _RECEIVED: Final = """
 select data, traceparent, occurred_at from outbox o where id = %s and type = 'lead.partner.received'
-  and not exists (select from retention_cutoffs where kind = 'leads' and uuid_extract_timestamp(o.id) < cutoff)
+  and not exists (select from public.retention_cutoffs where kind = 'leads' and uuid_extract_timestamp(o.id) < cutoff)
 """
 
 
