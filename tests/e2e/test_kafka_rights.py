@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
+import aiohttp
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
@@ -34,8 +35,6 @@ from tests.waiting import eventually, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import aiohttp
 
     from tests.servers import StartStack
     from tests.simulators.crm import Crm
@@ -180,10 +179,17 @@ async def test_a_right_that_is_missing_is_named_and_waited_for_and_nothing_ends(
 
     async def states() -> dict[str, dict[str, Any]]:
         """Return the state of each role; the user has the rights of the cache worker only, so the alerts role keeps waiting."""
-        async with http.get(f"{system.process(worker).web}/health/ready") as answer:
-            assert answer.status == 503
-            found: dict[str, dict[str, Any]] = (await answer.json())["workers"]
-        return found
+
+        async def answered() -> dict[str, dict[str, Any]] | None:
+            try:
+                async with http.get(f"{system.process(worker).web}/health/ready") as answer:
+                    assert answer.status == 503
+                    found: dict[str, dict[str, Any]] = (await answer.json())["workers"]
+            except aiohttp.ClientConnectorError:  # it logs what it lacks before it listens
+                return None
+            return found
+
+        return await eventually(answered)
 
     async def one_works_and_the_other_waits() -> bool | None:
         cache, alerts = (await states()).values()
