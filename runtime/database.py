@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Final
+from weakref import WeakSet
 
 from psycopg import AsyncConnection, InterfaceError, OperationalError
 from psycopg.errors import (
@@ -15,7 +16,17 @@ from psycopg.errors import (
 )
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from runtime.sessions import DEFAULT_LEASE, SET, Session, check_writable, client_options, columns_of, server_settings
+from runtime.sessions import (
+    DEFAULT_LEASE,
+    SET,
+    Session,
+    client_options,
+    columns_of,
+    is_read_only,
+    reports_read_only,
+    require_writable,
+    server_settings,
+)
 
 Pool = AsyncConnectionPool[AsyncConnection]
 
@@ -74,11 +85,16 @@ def make_pool(
 
     async def bound(connection: AsyncConnection) -> None:
         await connection.execute(SET, columns_of(server_settings(lease, holds=False, statement=statement) | path))
+        if await is_read_only(connection) != reports_read_only(connection):
+            misreported.add(connection)
 
     async def writable(connection: AsyncConnection) -> None:
         # The pool drops a connection for which this raises; `target_session_attrs` makes the next one reach the primary.
-        check_writable(connection)
+        # A pooler's untrue report would drop every connection, or keep a read-only one, for ever: then the server is asked.
+        asked = connection in misreported
+        require_writable(read_only=await is_read_only(connection) if asked else reports_read_only(connection))
 
+    misreported: WeakSet[AsyncConnection] = WeakSet()
     path = {"search_path": search_path} if search_path else {}
     return AsyncConnectionPool(
         url,

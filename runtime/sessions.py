@@ -31,6 +31,7 @@ KEEPALIVES: Final = 4
 """The number of statements in each lease by which a session that holds locks shows that it is alive."""
 CONNECT_TIMEOUT: Final = 5  # seconds
 
+_STATE: Final[LiteralString] = "show transaction_read_only"  # `on` on a standby, too
 SET: Final[LiteralString] = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as t(name, value)"
 
 
@@ -135,22 +136,46 @@ async def connect_async(
     try:
         await connection.execute(SET, columns_of({**server_settings(lease, holds=holds, statement=statement), **settings}))
         if writable:
-            check_writable(connection)
+            await check_writable_async(connection)
     except BaseException:
         await connection.close()
         raise
     return connection
 
 
-def check_writable(connection: Connection | AsyncConnection) -> None:
+def check_writable(connection: Connection) -> None:
     """
-    Check that the session accepts writes, by the state that the server has reported: it reports a change with its next answer.
+    Ask the server whether the session accepts writes.
 
     A standby does not, and neither does a primary that was fenced off or is short of disk (`default_transaction_read_only`).
     Raises psycopg.OperationalError.
     """
-    if "on" in map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only")):
+    require_writable(read_only=connection.execute(_STATE, prepare=False).fetchone() == ("on",))
+
+
+async def check_writable_async(connection: AsyncConnection) -> None:
+    """Do the same in an event loop."""
+    require_writable(read_only=await is_read_only(connection))
+
+
+def require_writable(*, read_only: bool) -> None:
+    """Raise psycopg.OperationalError for a session that accepts no writes."""
+    if read_only:
         raise OperationalError("this session accepts no writes: the server is a standby, or read-only")
+
+
+async def is_read_only(connection: AsyncConnection) -> bool:
+    """Ask the server whether the session accepts no writes."""
+    return await (await connection.execute(_STATE, prepare=False)).fetchone() == ("on",)
+
+
+def reports_read_only(connection: AsyncConnection) -> bool:
+    """
+    Return whether the session accepts no writes, by the state that libpq knows: the server reports a change with its next answer.
+
+    Behind PgBouncer the state at the beginning may be untrue: it is what the server reported at the first login of the pool.
+    """
+    return "on" in map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only"))
 
 
 async def wait(connection: AsyncConnection, seconds: float, lease: timedelta, woken: asyncio.Event | None = None) -> None:

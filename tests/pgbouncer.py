@@ -21,8 +21,6 @@ from tests.needs import missing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ops.stack.postgres import Postgres
-
 _PACKAGES: Final = {
     "pgbouncer=1.18.0-1+deb12u1": "b8468c31f94596da0967b1a27980a0a036268eb8e53d3e647651bd7b82b6f65e",
     "libc-ares2=1.18.1-3": "087fd5c2ac883202e1786ab45617cdab7f77bc7f060d58cca177ddf6b6c3fa73",
@@ -46,9 +44,9 @@ class PgBouncer(Server):
 
     name = "pgbouncer"
 
-    def __init__(self, folder: Path, behind: Postgres) -> None:
+    def __init__(self, folder: Path, behind: str) -> None:
         super().__init__(folder, Ports({}))
-        self._behind = urlsplit(behind.url)
+        self._behind = urlsplit(behind)
 
     @override
     def take_ports(self, ports: Ports) -> None:

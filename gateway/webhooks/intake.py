@@ -26,7 +26,7 @@ from runtime import tracing
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
 from runtime.ids import time_of
-from runtime.sessions import CONNECT_TIMEOUT, check_writable, connect_async
+from runtime.sessions import CONNECT_TIMEOUT, check_writable_async, connect_async
 from runtime.tracing import trace_id_of
 
 log = structlog.get_logger()
@@ -34,7 +34,6 @@ log = structlog.get_logger()
 COMMITS_IN_FLIGHT: Final = 2
 _BATCH_BYTES: Final = 4 * 1024 * 1024  # of bodies in one statement, after which it takes no further row
 _BACKOFF: Final = (0.1, 2.0)  # first and longest pause, in seconds, between two attempts to reach Postgres
-_PING: Final = "select"  # the query with which an idle lane tests its connection, once in each limit
 _PLANS: Final = {"plan_cache_mode": "force_generic_plan"}  # a custom plan for every batch would cost more than the batch
 
 # Errors of the database about a value. Errors of our own code or of the driver are handled alike: the other rows are valid.
@@ -202,8 +201,7 @@ class Intake:
         connection.pgconn.consume_input()
         if self._loop.time() >= timer.when():
             with self._bounded(lane, []):
-                await connection.execute(_PING)
-                check_writable(connection)
+                await check_writable_async(connection)
 
     @contextmanager
     def _bounded(self, lane: _Lane, batch: list[Waiting]) -> Iterator[None]:

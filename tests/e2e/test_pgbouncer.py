@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pooler(empty_stack: Stack) -> Iterator[PgBouncer]:
-    server = PgBouncer(empty_stack.data_dir / "pgbouncer", empty_stack.postgres)
+    server = PgBouncer(empty_stack.data_dir / "pgbouncer", empty_stack.postgres.url)
     server.start()
     yield server
     server.stop()

@@ -12,13 +12,15 @@ import msgspec
 import psycopg
 import pytest
 
+from gateway import metrics
 from gateway.errors import GatewayError, Reason
-from gateway.webhooks.intake import Intake
+from gateway.webhooks.intake import COMMITS_IN_FLIGHT, Intake
 from outbox.append import Received
 from outbox.partitions import name
 from runtime.ids import id_at, new_id, time_of
+from runtime.sessions import check_writable_async
 from schemas.envelope import Event
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -246,12 +248,19 @@ async def test_a_killed_connection_is_noticed_while_idle_and_replaced(intake: In
 
 
 async def test_an_idle_session_that_became_read_only_is_left(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a change of the server's configuration, or on a host that was demoted: the server reports it with an answer."""
-    async with opened(database_url, limit=timedelta(seconds=1)) as intake:
-        monkeypatch.setattr("gateway.webhooks.intake._PING", "set default_transaction_read_only = on")
-        async with asyncio.timeout(LIMIT):
-            while intake.ready:  # noqa: ASYNC110  # the intake sends no signal for it
-                await asyncio.sleep(0.05)
+    """As after a change of the server's configuration, or on a host that was demoted."""
+
+    async def check(connection: psycopg.AsyncConnection) -> None:
+        await connection.execute("set default_transaction_read_only = on")
+        await check_writable_async(connection)
+
+    async def left() -> bool | None:
+        return True if metrics.INTAKE_RECONNECTS._value.get() >= before + COMMITS_IN_FLIGHT else None
+
+    async with opened(database_url, limit=timedelta(seconds=1)):
+        before = metrics.INTAKE_RECONNECTS._value.get()
+        monkeypatch.setattr("gateway.webhooks.intake.check_writable_async", check)
+        await eventually(left)
 
 
 async def test_a_commit_that_hangs_is_refused_and_its_lane_rests_until_postgres_answers(

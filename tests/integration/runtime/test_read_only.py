@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.errors import ReadOnlySqlTransaction
 
 from runtime.database import make_pool, passing_reason
-from runtime.sessions import check_writable, connect
+from runtime.sessions import check_writable, connect, connect_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,11 @@ async def test_a_pool_keeps_no_session_that_became_read_only(database_url: str) 
 def test_a_new_session_is_known_to_be_read_only(fenced: str) -> None:
     with connect(fenced, name="test") as connection, pytest.raises(psycopg.OperationalError, match="accepts no writes"):
         check_writable(connection)
+
+
+async def test_a_new_session_is_known_to_be_read_only_in_an_event_loop(fenced: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match="accepts no writes"):
+        await connect_async(fenced, name="test", writable=True)
 
 
 def test_one_that_takes_writes_passes(database_url: str) -> None:
