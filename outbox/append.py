@@ -12,7 +12,9 @@ from uuid import UUID
 from zlib import crc32
 
 import msgspec
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
+from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.pq import TransactionStatus
 
 from outbox.erased import is_marker
 from outbox.partitions import name
@@ -24,6 +26,7 @@ from schemas.envelope import Event
 from schemas.registry import encode, type_of
 
 WAKE_CHANNEL: Final = "outbox"
+_UNDONE: Final = (DeadlockDetected, SerializationFailure)
 
 
 def shard_of(aggregate_id: str) -> int:
@@ -200,7 +203,8 @@ async def record(connection: AsyncConnection, batch: Sequence[Received]) -> list
     Write a batch in one transaction of its own; the connection is in autocommit mode.
 
     None means a copy whose original is not visible yet: nothing is written for it, and the caller should try it again.
-    A wanted copy of an event that is stored as `other_mode` sends that event.
+    A wanted copy of an event that is stored as `other_mode` sends that event. DeadlockDetected or SerializationFailure means that
+    nothing is written.
     """
     cursor = connection.cursor(binary=True)
     await cursor.execute(_RECORD, _columns_of(batch), prepare=True)
@@ -213,8 +217,22 @@ async def record(connection: AsyncConnection, batch: Sequence[Received]) -> list
         if outcome and outcome.outcome == "duplicate" and received.handled and received.event.livemode is not None
     }
     if originals:
-        await _send_unwanted(connection, sorted(originals))
+        await _follow(connection, sorted(originals))
     return recorded
+
+
+async def _follow(connection: AsyncConnection, originals: Sequence[UUID]) -> None:
+    """Send the unwanted ones; in autocommit mode the batch is committed by now, and must not seem to be undone."""
+    committed = connection.info.transaction_status == TransactionStatus.IDLE
+    try:
+        await _send_unwanted(connection, originals)
+    except _UNDONE:
+        if not committed:
+            raise
+        try:
+            await _send_unwanted(connection, originals)
+        except _UNDONE as error:
+            raise OperationalError("the batch is committed, but not that its copies send their originals") from error
 
 
 # The same event may arrive at an endpoint for live events and at one for test events: it is handled whichever is first.

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 import pytest
+from psycopg.errors import DeadlockDetected
 
 from gateway import metrics
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.intake import COMMITS_IN_FLIGHT, Intake
+from outbox import append
 from outbox.append import Received
 from outbox.partitions import name
 from runtime.ids import id_at, new_id, time_of
@@ -23,7 +25,8 @@ from schemas.envelope import Event
 from tests.waiting import LIMIT, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
 
 
 def make_received(provider_event_id: str = "evt_1", **changes: Any) -> Received:
@@ -131,6 +134,54 @@ async def test_a_copy_sends_nothing_that_no_worker_would_handle(
     assert await intake.record(copy) == ("duplicate", first.event.id)
     assert await values(database, "select event_id from outbox_pending") == []
     assert sorted(await values(database, "select outcome from webhook_deliveries")) == ["duplicate", "ignored"]
+
+
+def make_deadlocks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Make the next sendings of unwanted originals end as a deadlock does, after the copies are committed."""
+    send, left = append._send_unwanted, iter(range(number))
+
+    async def deadlocked(connection: psycopg.AsyncConnection, originals: Sequence[UUID]) -> None:
+        if next(left, None) is not None:
+            raise DeadlockDetected
+        await send(connection, originals)
+
+    monkeypatch.setattr(append, "_send_unwanted", deadlocked)
+
+
+async def test_a_deadlock_after_the_commit_of_a_copy_does_not_send_its_batch_again(
+    intake: Intake, database: psycopg.AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwanted, new = make_of_mode("other_mode"), make_received("evt_2")
+    await intake.record(unwanted)
+    make_deadlocks(monkeypatch, 1)
+    recorded = await asyncio.gather(intake.record(make_of_mode(None)), intake.record(new))
+    assert recorded == [("duplicate", unwanted.event.id), ("accepted", new.event.id)]
+    assert sorted(await values(database, "select event_id from outbox_pending")) == [unwanted.event.id, new.event.id]
+
+
+async def test_a_copy_that_could_not_send_its_original_is_not_acknowledged_and_the_next_one_sends_it(
+    intake: Intake, database: psycopg.AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwanted = make_of_mode("other_mode")
+    await intake.record(unwanted)
+    make_deadlocks(monkeypatch, 2)
+    with pytest.raises(GatewayError, match="OperationalError") as refusal:
+        await intake.record(make_of_mode(None))
+    assert refusal.value.reason == "postgres_unavailable"
+    await intake.until_ready()
+    assert await intake.record(make_of_mode(None)) == ("duplicate", unwanted.event.id)
+    assert await values(database, "select event_id from outbox_pending") == [unwanted.event.id]
+
+
+async def test_in_an_open_transaction_the_caller_sees_the_deadlock_which_undoes_the_copy(
+    intake: Intake, database: psycopg.AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await intake.record(make_of_mode("other_mode"))
+    make_deadlocks(monkeypatch, 1)
+    with pytest.raises(DeadlockDetected):
+        async with database.transaction():
+            await append.record(database, [make_of_mode(None)])
+    assert await values(database, "select outcome from webhook_deliveries") == ["ignored"]
 
 
 async def test_the_same_body_under_another_id_is_a_copy_where_ids_are_not_signed(intake: Intake) -> None:
