@@ -180,32 +180,33 @@ async def recover(connection: AsyncConnection, replay_id: UUID, recoveries: Sequ
     """
     Record deliveries that verify now as intake does, in the open transaction, and link each rejected row to its new delivery.
 
+    A wanted copy of an event that was stored as one of the other mode sends that event.
     A duplicate whose original is not visible yet gets no verdict, and is tried again.
     """
     if not recoveries:
         return []
-    cursor = await connection.execute("select last_value from outbox_pending_id_seq")
+    cursor = await connection.execute("select last_value + is_called::int from outbox_pending_id_seq")
     first = (await cursor.fetchone() or (0,))[0]
     recorded = await append.record(connection, [received_as for _, received_as in recoveries])
     known = [(*each, outcome) for each, outcome in zip(recoveries, recorded, strict=True) if outcome is not None]
-    # Only rows of this transaction have these events, and their ids are not below `first`: the index on ids finds them.
-    await connection.execute(
-        "update outbox_pending set replay_id = %s where id >= %s and event_id = any(%s)",
-        (replay_id, first, [received_as.event.id for _, received_as, _ in known]),
+    # Ids of rows of this transaction are not below `first`: the index on ids finds them. An original that intake stores at this
+    # moment may be found too: it is on its way as well.
+    cursor = await connection.execute(
+        "update outbox_pending set replay_id = %s where id >= %s and event_id = any(%s) returning event_id",
+        (replay_id, first, [outcome.event_id for _, _, outcome in known]),
     )
+    sent = {row[0] for row in await cursor.fetchall()}
     await connection.cursor().executemany(
         "update webhook_deliveries set recovered_as = %s, event_id = %s where id = %s and outcome = 'rejected'",
         [(received_as.event.id, outcome.event_id, each.id) for each, received_as, outcome in known],
     )
-    verdicts: dict[str, tuple[ItemState, bool]] = {
-        "accepted": ("sent", True),
-        "duplicate": ("unchanged", False),
-        "ignored": ("processed", False),
-    }
     return [
-        Verdict(each.n, state, received_as.ignored if outcome.outcome == "ignored" else None, outcome.event_id, enqueued)
+        Verdict(each.n, "sent", None, outcome.event_id, enqueued=True)
+        if outcome.event_id in sent
+        else Verdict(each.n, "processed", received_as.ignored, outcome.event_id)
+        if outcome.outcome == "ignored"
+        else Verdict(each.n, "unchanged", None, outcome.event_id)
         for each, received_as, outcome in known
-        for state, enqueued in [verdicts[outcome.outcome]]
     ]
 
 

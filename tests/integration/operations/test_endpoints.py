@@ -7,6 +7,7 @@ import json
 import re
 import time
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from ops.doctor.refusals import check_refusals
 from runtime.seals import new_key
 from runtime.settings import Secret
 from tests.gateways import ADMIN, SECRET, SERVICE
+from tests.integration.operations.webhook_replaying import WRONG, carried, ended, figures, progress, replayed, taken_up
 from tests.simulators import razorpay
 from tests.simulators.stripe import random_id, sign
 from tests.waiting import eventually
@@ -206,6 +208,28 @@ async def test_an_event_at_the_endpoints_of_both_modes_is_handled_whichever_is_f
     pending = [row for row in await gateway.rows("outbox_pending") if str(row["event_id"]) == answers[0]["id"]]
     assert len(pending) == 1
     assert (await (await gateway.get("/v1/admin/ledger")).json())["balanced"] is True
+
+
+async def test_a_recovered_copy_that_sends_its_ignored_original_is_followed_to_its_end(gateway: Gateway) -> None:
+    await call(gateway, "PUT", "/stripe/connect", {"mode": "live", "secrets": [EU]})
+    await call(gateway, "PUT", "/stripe/connect-test", {"mode": "test", "secrets": [WRONG]})
+    await until(gateway, "stripe/connect", EU)
+    await until(gateway, "stripe/connect-test", WRONG)
+    body = make_event(livemode=False)
+    _, original = await send(gateway, "stripe/connect", EU, body)
+    assert (await send(gateway, "stripe/connect-test", US, body))[0] == 401
+    [refused, *_] = await rejected(gateway, "connect-test")
+    await call(gateway, "PUT", "/stripe/connect-test", {"mode": "test", "secrets": [US]})
+    await until(gateway, "stripe/connect-test", US)
+
+    replay_id = await taken_up(gateway, ids=[refused["id"]])
+    assert figures(await progress(gateway, replay_id)) == {"state": "running", "matched": 1, "enqueued": 1}
+    assert (UUID(original["id"]), UUID(replay_id)) in await carried(gateway)
+    assert figures(await ended(gateway, replay_id)) == {"state": "done", "matched": 1, "enqueued": 1, "processed": 1}
+
+    again = await replayed(gateway, ids=[refused["id"]])
+    assert figures(again) == {"state": "done", "matched": 1, "unchanged": 1}
+    assert await carried(gateway) == []
 
 
 async def test_an_event_that_states_no_mode_is_of_the_mode_of_its_endpoint(start_gateway: StartGateway) -> None:
