@@ -9,7 +9,7 @@ from aiohttp import web
 
 from console.filters import filled
 from console.links import page_of
-from console.middleware import form_fields
+from console.middleware import form_fields, read_form
 from console.pages import SESSION, Screen, page
 from gateway.answers import require
 from gateway.errors import refusing
@@ -87,7 +87,8 @@ async def show_preview(request: web.Request) -> web.Response:
 async def begin(request: web.Request) -> web.Response:
     """Begin the replay that was shown, and show its progress; the same form again begins no second one."""
     fields = await form_fields(request)
-    replay_id = id_of(dict(fields).get(_REPLAY_ID, ""), "replay")
+    given = (await read_form(request)).get(_REPLAY_ID)
+    replay_id = request[CALL].id if given is None else id_of(given, "replay")  # a preview of an older release has no such field
     _, asked = _asked((name, text) for name, text in fields if name != _REPLAY_ID)
     with refusing(OperationError):
         async with transaction(request) as connection:

@@ -107,6 +107,14 @@ async def test_the_form_of_a_preview_begins_one_replay_however_often_it_is_sent(
     assert form["replay_id"] not in again
 
 
+async def test_a_preview_of_an_older_release_which_has_no_id_begins_a_replay(gateway: Gateway, database_url: str) -> None:
+    await deliver(gateway, 2)
+    operator = await visitor(gateway, database_url)
+    assert (await operator.post("/console/replays", source="stripe")).status == 200
+    [row] = await gateway.rows("webhook_replays")
+    assert (row["filters"], row["matched"]) == ({"source": "stripe"}, 2)
+
+
 async def test_every_form_of_a_replay_waits_for_as_long_as_the_search_may_take(gateway: Gateway, database_url: str) -> None:
     await deliver(gateway, 1)
     await gateway.post(Payment().succeeded(), secret="whsec_wrong")
