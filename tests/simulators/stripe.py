@@ -51,9 +51,9 @@ def new_token(at: float) -> str:
     """
     The part of a new id after its prefix: 24 letters and digits, of which the first six say when the object was made.
 
-    So it is in Stripe's own ids: in ten pairs of `id` and `created` that are published, from 2019 to 2026, the five letters after
-    the first one are the seconds since 2012-07-15T21:56:20Z in base 62, without an exception. An account's part follows, and
-    eight random letters. Keys of new objects are therefore neighbours in an index.
+    So it is in Stripe's own ids: in eight pairs of `id` and `created` that are published, from 2019 to 2026, the five letters
+    after the first one are the seconds since 2012-07-15T21:56:20Z in base 62, without an exception. An account's part follows,
+    and eight random letters. Keys of new objects are therefore neighbours in an index.
     """
     return f"3{base62(int(at) - _FIRST_SECOND, 5)}{_ACCOUNT}{''.join(secrets.choice(DIGITS) for _ in range(8))}"
 
