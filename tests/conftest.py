@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from runtime import redaction
 from runtime.startup import tune_gc
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ def _environment() -> Iterator[None]:
     if dict(os.environ) != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _secrets_of_the_module() -> Iterator[None]:
+    """Take back which texts count as secrets: a token of a test may be an ordinary word, which errors of other tests have too."""
+    with pytest.MonkeyPatch.context() as kept:
+        kept.setattr(redaction, "_current", redaction._current)
+        kept.setattr(redaction, "_stored", dict(redaction._stored))
+        yield
 
 
 def pytest_collection_finish() -> None:
