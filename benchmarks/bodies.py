@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.simulators.stripe import Payment, new_token, sign
+from tests.simulators.base62 import DIGITS
+from tests.simulators.stripe import FIRST_SECOND, Payment, new_token, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 LENGTH_DIGITS: Final = 8
 _TOKEN: Final = b"T" * 24
 _USER: Final = b"user_" + b"U" * 24
-STRIPE_IDS: Final = """
+STRIPE_IDS: Final = f"""
 create or replace function pg_temp.digit(number int8) returns text language sql immutable as $$
-  select substr('0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz', 1 + (number % 62)::int, 1) $$;
+  select substr('{DIGITS}', 1 + (number % 62)::int, 1) $$;
 create or replace function pg_temp.base62_of_five(number int8) returns text language sql immutable as $$
   select pg_temp.digit(number / 14776336) || pg_temp.digit(number / 238328) || pg_temp.digit(number / 3844)
     || pg_temp.digit(number / 62) || pg_temp.digit(number) $$;
 create or replace function pg_temp.stripe_token(at timestamptz, account text, n int8) returns text language sql immutable as $$
-  select '3' || pg_temp.base62_of_five(floor(extract(epoch from at))::int8 - 1342389380) || account
+  select '3' || pg_temp.base62_of_five(floor(extract(epoch from at))::int8 - {FIRST_SECOND}) || account
     || reverse(lpad(to_hex(n), 8, '0')) $$
 """
 """A function of a session, `new_token` in SQL: `account` has ten letters, and `n` makes the token unique."""

@@ -103,7 +103,7 @@ def _write_day(ours: System, today: datetime, day: int, payments: int) -> None:
         with ours.connect() as connection:
             connection.execute(_FAST)
             connection.execute(_ID_AT)
-            connection.execute(STRIPE_IDS)
+            connection.execute(STRIPE_IDS.encode())
             with connection.transaction(), ClientCursor(connection) as cursor:
                 cursor.execute(_DAY.read_bytes(), values)
 

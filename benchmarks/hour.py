@@ -65,7 +65,7 @@ def fill(connection: Connection, rows: int, report: Callable[[int], None]) -> li
     [body] = make_bodies(1)
     payments: list[str] = []
     connection.execute("set synchronous_commit = off")
-    connection.execute(STRIPE_IDS)
+    connection.execute(STRIPE_IDS.encode())
     [end] = connection.execute("select now()").fetchone() or [None]
     values: dict[str, object] = {"account": secrets.token_hex(5), "end": end, "rows": rows, "rate": RATE}
     values |= {"body": body.data.decode(), "token": body.token, "user": user_of(body.payment)}

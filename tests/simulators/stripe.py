@@ -31,7 +31,7 @@ from tests.simulators.stripe_objects import (
 )
 
 START: Final = 1_763_561_586
-_FIRST_SECOND: Final = 1_342_389_380
+FIRST_SECOND: Final = 1_342_389_380
 """Unix seconds; Stripe's ids count from here."""
 _ACCOUNT: Final = "TaLLyHooK1"
 
@@ -55,7 +55,7 @@ def new_token(at: float) -> str:
     after the first one are the seconds since 2012-07-15T21:56:20Z in base 62, without an exception. An account's part follows,
     and eight random letters. Keys of new objects are therefore neighbours in an index.
     """
-    return f"3{base62(int(at) - _FIRST_SECOND, 5)}{_ACCOUNT}{''.join(secrets.choice(DIGITS) for _ in range(8))}"
+    return f"3{base62(int(at) - FIRST_SECOND, 5)}{_ACCOUNT}{''.join(secrets.choice(DIGITS) for _ in range(8))}"
 
 
 def event(kind: str, subject: Object, *, at: int, shape: Shape = Shape.NEW, event_id: str | None = None, **data: Any) -> bytes:

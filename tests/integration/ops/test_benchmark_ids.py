@@ -14,7 +14,7 @@ from tests.simulators import stripe
 @pytest.mark.parametrize("at", [1_562_849_165, 1_680_800_504, 1_778_602_405.999])
 def test_both_write_the_second_alike(database_url: str, at: float) -> None:
     with psycopg.connect(database_url) as connection:
-        connection.execute(STRIPE_IDS)
+        connection.execute(STRIPE_IDS.encode())
         moment = datetime.fromtimestamp(at, tz=UTC)
         rows = connection.execute(
             "select pg_temp.stripe_token(%s, 'HistoryOf1', n) from generate_series(1, 300) n", (moment,)
