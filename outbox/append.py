@@ -26,7 +26,8 @@ from schemas.envelope import Event
 from schemas.registry import encode, type_of
 
 WAKE_CHANNEL: Final = "outbox"
-_UNDONE: Final = (DeadlockDetected, SerializationFailure)
+UNDONE: Final = (DeadlockDetected, SerializationFailure)
+"""Errors after which a statement was certainly rolled back; raised by `record`, nothing of its batch is written."""
 
 
 def shard_of(aggregate_id: str) -> int:
@@ -226,12 +227,12 @@ async def _follow(connection: AsyncConnection, originals: Sequence[UUID]) -> Non
     committed = connection.info.transaction_status == TransactionStatus.IDLE
     try:
         await _send_unwanted(connection, originals)
-    except _UNDONE:
+    except UNDONE:
         if not committed:
             raise
         try:
             await _send_unwanted(connection, originals)
-        except _UNDONE as error:
+        except UNDONE as error:
             raise OperationalError("the batch is committed, but not that its copies send their originals") from error
 
 

@@ -16,12 +16,12 @@ from typing import Final
 import structlog
 from psycopg import AsyncConnection, DataError
 from psycopg import Error as DatabaseError
-from psycopg.errors import CheckViolation, DeadlockDetected, ProgramLimitExceeded, SerializationFailure
+from psycopg.errors import CheckViolation, ProgramLimitExceeded
 
 from gateway import metrics
 from gateway.errors import GatewayError, Reason
 from gateway.webhooks.waiting import Waiting, WaitingList, fail
-from outbox.append import Received, Recorded, record
+from outbox.append import UNDONE, Received, Recorded, record
 from runtime import tracing
 from runtime.database import is_missing_day
 from runtime.heartbeat import Heartbeat
@@ -38,8 +38,6 @@ _PLANS: Final = {"plan_cache_mode": "force_generic_plan"}  # a custom plan for e
 
 # Errors of the database about a value. Errors of our own code or of the driver are handled alike: the other rows are valid.
 _REFUSED: Final = (DataError, ProgramLimitExceeded)
-# Errors after which the statement was certainly rolled back: the same rows go again.
-_UNDONE: Final = (DeadlockDetected, SerializationFailure)
 
 
 class _Lane:
@@ -239,7 +237,7 @@ class Intake:
             if not is_missing_day(error):
                 raise
             await self._write_days(connection, batch)
-        except _UNDONE:
+        except UNDONE:  # the same rows go again
             self._waiting.put_back(batch)
         except Exception as error:
             if isinstance(error, DatabaseError | OSError) and not isinstance(error, _REFUSED):
