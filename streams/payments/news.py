@@ -108,7 +108,8 @@ def _has_failed_again(old: InvoiceState | None, new: InvoiceState) -> bool:
     if old is None or new.failed is None:
         return False
     # In a state of an earlier release only its last change is known, which may have come in the same second as this failure.
-    if new.failed.at <= old.failed.at if old.failed else new.failed.at < old.updated:
+    earliest = old.failed.at + 1 if old.failed else old.updated
+    if new.failed.at < earliest:
         return False
     return not new.failed.fetched or (old.failed is not None and old.failed.fetched)
 
