@@ -37,6 +37,24 @@ _OVERFLOWING: Final = """
     .map(describe);
 }
 """
+# Figures of a table of which a line ends within a word: they have more lines than words.
+_CRUSHED: Final = """
+() => {
+  const lines = (text) => {
+    const range = document.createRange();
+    range.selectNode(text);
+    return new Set([...range.getClientRects()].map((box) => Math.round(box.bottom))).size;
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const text = walker.currentNode;
+    const words = text.data.trim().split(/\\s+/).length;
+    if (text.parentElement.closest("td.number") && lines(text) > words) found.push(text.data.trim());
+  }
+  return found;
+}
+"""
 _FONTS: Final = """\
 <?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
@@ -53,6 +71,11 @@ class Looked(NamedTuple):
     async def overflowing(self) -> list[str]:
         """Return the elements that are cut off at the right or make the whole page scroll sideways."""
         found: list[str] = await self.page.evaluate(_OVERFLOWING)
+        return found
+
+    async def crushed(self) -> list[str]:
+        """Return the figures of tables that are broken within a word."""
+        found: list[str] = await self.page.evaluate(_CRUSHED)
         return found
 
 

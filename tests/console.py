@@ -98,14 +98,15 @@ async def assert_sound(gateway: Gateway, path: str) -> None:
     """
     Assert what is true of every screen, on a screen and on a phone, light and dark.
 
-    No message in the console, no request elsewhere, nothing that reaches out of the window, and no serious finding of axe.
+    No message in the console, no request elsewhere, nothing that reaches out of the window, no figure broken within a word, and
+    no serious finding of axe.
     """
     async with browser() as chromium:
         for width in (WIDE, NARROW):
             for scheme in ("light", "dark"):
                 async with seen(chromium, gateway, path, width=width, scheme=scheme) as looked:
-                    found = (looked.faults, await looked.overflowing(), await barriers(looked))
-                    assert found == ([], [], []), f"{path} at {width}, {scheme}: {found}"
+                    found = (looked.faults, await looked.overflowing(), await looked.crushed(), await barriers(looked))
+                    assert found == ([], [], [], []), f"{path} at {width}, {scheme}: {found}"
 
 
 async def barriers(looked: Looked) -> list[str]:

@@ -89,7 +89,8 @@ const draw = (place) => {
   const axis = { stroke: colour("soft"), grid: { stroke: colour("hair"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
   const lines = names.map((label, n) => ({ label, stroke: colour(kinds?.[n] ?? `line-${(n % 6) + 1}`), width: 2,
     spanGaps: true, points: { show: columns[n + 1].includes(null) } }));
-  const options = { width: place.clientWidth, height: 200, series: [{}, ...lines], axes: [axis, { ...axis, size: 44 }],
+  const options = { width: place.clientWidth, height: 200, series: [{}, ...lines],
+    axes: [{ ...axis, space: 80 }, { ...axis, size: 44 }], // narrower, and times such as 12:30pm touch each other
     scales: { y: { range: (_, low, high) => [0, Math.max(high, 4)] } }, legend: { live: false } };
   new uPlot(options, columns, place);
 };
