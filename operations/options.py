@@ -56,10 +56,15 @@ def _texts(value: str | list[str] | None) -> Iterator[str]:
 
 
 def _parameter(field: Field) -> inspect.Parameter:
-    words = " ".join([field.description, *(["May be given several times."] if field.many else [])])
-    option = typer.Option(_option(field), help=f"{words} {WHEN}" if field.bare is datetime else words, metavar=_metavar(field))
+    option = typer.Option(_option(field), help=_help(field), metavar=_metavar(field))
     kind = list[str] | None if field.many else str | None
     return inspect.Parameter(field.attribute, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+
+
+def _help(field: Field) -> str:
+    if field.bare is datetime:  # its text says how HTTP reads a time; a command also takes an age
+        return f"{field.description.partition(';')[0]}. {WHEN}"
+    return f"{field.description} May be given several times." if field.many else field.description
 
 
 def _option(field: Field) -> str:
@@ -68,4 +73,6 @@ def _option(field: Field) -> str:
 
 
 def _metavar(field: Field) -> str:
-    return "|".join(get_args(field.bare)) if get_origin(field.bare) is Literal else "TIME" if field.bare is datetime else "TEXT"
+    if get_origin(field.bare) is Literal:
+        return "|".join(get_args(field.bare))
+    return {datetime: "TIME", int: "NUMBER", float: "NUMBER"}.get(field.bare, "TEXT")

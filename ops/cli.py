@@ -1,10 +1,11 @@
 """`tallyhook`: the operators' command line. Errors are one line on stderr and a non-zero exit."""
 
+import inspect
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -122,7 +123,17 @@ def loaded(*names: str) -> Any:
             group.add_typer(found, name=name)
         else:
             group.command(name)(found)
-    return typer.main.get_command(group)
+    found = typer.main.get_command(group)
+    _join_lines(found)
+    return found
+
+
+def _join_lines(command: Any) -> None:
+    """Join the lines of each paragraph of the help: typer keeps the breaks of the source, which no terminal's width has."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for below in getattr(command, "commands", {}).values():
+        _join_lines(below)
 
 
 class _Late(TyperGroup):
@@ -137,7 +148,27 @@ def _typer(cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     return typer.Typer(cls=cls, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
+def _print_release(asked: bool) -> None:  # noqa: FBT001  # typer passes the value by its place
+    if asked:
+        from runtime.build import release  # noqa: PLC0415  # it imports the metrics, and no command needs it
+
+        print(release())
+        raise typer.Exit
+
+
 app = _typer(_Late)
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_release, is_eager=True, help="Show the release and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 for each, known in PLACES.items():
     app.command(each, help=known.help)(lambda: None)
 

@@ -30,7 +30,7 @@ _MANY: Final = 100_000
 _SHOWN: Final = 50
 _NARROWING: Final = ("consumer", "reason", "topic", "fault")
 
-Ids = Annotated[list[UUID] | None, typer.Argument(help="Ids as `dead-letters list` shows them.")]
+Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Ids as `dead-letters list` shows them.")]
 Every = Annotated[bool, typer.Option("--all", help="Instead of ids: all open ones that match the other options, oldest first.")]
 AtMost = Annotated[int, typer.Option("--limit", min=1, max=_MANY, help="With --all: the maximum number.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -54,7 +54,9 @@ def list_items(
 
 
 @app.command("show")
-def show_item(item_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+def show_item(
+    item_id: Annotated[UUID, typer.Argument(metavar="ID", help="Its id, as `dead-letters list` shows it.")], as_json: Json = False
+) -> None:
     """Show one dead letter with its record."""
     from operations.dead_letters import listing
 
@@ -176,7 +178,7 @@ def _builtins(item: DeadLetter) -> dict[str, Any]:
 
 def _table(found: Sequence[DeadLetter]) -> str:
     if not found:
-        return "nothing"
+        return "no dead letter matches"
     lines = []
     for item in found:
         place = item.topic if item.offset is None else f"{item.topic}[{item.partition}]@{item.offset}"

@@ -36,7 +36,8 @@ def offsets(
     ] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="Begin at the oldest record that Kafka has.")] = False,
     to: Annotated[
-        list[str] | None, typer.Option(metavar="P:N|T|end", help="End before this record. Only with --dry-run or --shadow.")
+        list[str] | None,
+        typer.Option(metavar="P:N|T|end", help="End before this record, by default at the end. Only with --dry-run or --shadow."),
     ] = None,
     with_side_effects: Annotated[
         bool,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Work = Callable[[AsyncConnection, Registry], Awaitable[Changed]]
 
 _TERMS: Final = ("crmUrl", "crmHeaders", "concurrency", "maxAttempts", "timeoutSeconds", "rate", "paused")
+_ELSE: Final = "; if it was never given, the setting"
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
@@ -55,10 +56,18 @@ def put(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A header that is sent with each delivery. May be given several times."),
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Maximum number of simultaneous attempts at its CRM.")] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="Maximum number of attempts before a lead is given up.")] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="Time limit of an attempt, such as 15s.")] = None,
-    rate: Annotated[str | None, typer.Option(help="Rate at which it may send leads, such as 200/second, or off.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help=f"Maximum number of simultaneous attempts at its CRM{_ELSE} LEAD_PARTNER_CONCURRENCY.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help=f"Maximum number of attempts before a lead is given up{_ELSE} LEAD_MAX_ATTEMPTS.")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help=f"Time limit of an attempt, such as 15s{_ELSE} LEAD_TIMEOUT.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help=f"Rate at which it may send leads, such as 200/second, or off{_ELSE} RATE_LIMIT_PARTNERS.")
+    ] = None,
     paused: Annotated[bool | None, typer.Option("--paused/--running", help="Hold its leads back, or deliver them.")] = None,
     unset: Annotated[
         list[str] | None, typer.Option(metavar="|".join(_TERMS), help="A term that falls back to its default.")

@@ -42,7 +42,9 @@ def list_partners(as_json: Json = False) -> None:
 
 @app.command("probe")
 def probe(
-    partner: Annotated[str, typer.Argument(help="The partner, as in the names of its settings or as in its leads.")],
+    partner: Annotated[
+        str, typer.Argument(metavar="PARTNER", help="The partner, as in the names of its settings or as in its leads.")
+    ],
     wait: Annotated[float, typer.Option(min=1, max=600, callback=finite, help="Seconds to wait for the answer of its CRM.")] = 30,
     as_json: Json = False,
 ) -> None:

@@ -20,7 +20,7 @@ def rebuild(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="PROJECTION…",
+            metavar="PROJECTION",
             help="payments, refunds, disputes, subscriptions, invoices, history, reconciliations, leads, notifications, search, "
             "config; or all.",
         ),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MANY: Final = 100_000
 _SHOWN: Final = 50
 _PAGE: Final = 500
+_SECONDS: Final = len("2026-11-24T10:00:00")
+_TIMES: Final = ("At", "End")
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "payments": ("providerPaymentId", "status", "amount", "currency", "reconciliation", "userId", "updatedAt"),
     "subscriptions": ("id", "status", "customerId", "currentPeriodEnd", "updatedAt"),
@@ -71,10 +73,17 @@ async def _read(connection: AsyncConnection, which: List[Any], query: StateQuery
 
 def _table(name: str, items: Sequence[dict[str, Any]]) -> str:
     columns = _COLUMNS[name]
-    rows = [[str(item.get(column, "-")) for column in columns] for item in items]
+    rows = [[_shown(column, item.get(column)) for column in columns] for item in items]
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in [columns, *rows]]
     return "\n".join(lines if rows else [f"no {name} match"])
+
+
+def _shown(column: str, value: Any) -> str:
+    """Return a value as text, and a time to the second: some rows have fractions of it, and others have none."""
+    if value is None:
+        return "-"
+    return f"{value[:_SECONDS]}Z" if column.endswith(_TIMES) else str(value)
 
 
 payments = _group("payments", PaymentsQuery, "Payments: their states, and whether they were expected.")

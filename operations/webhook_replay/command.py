@@ -29,7 +29,8 @@ _LAST_ID: Final = UUID(int=(1 << 128) - 1)
 _PAGE: Final = "runbooks/replay-webhooks.md"
 _MODES: Final = {True: "  live", False: "  test", None: ""}
 
-Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help="The id that `replay webhooks` printed.")]
+_ID: Final = "The id that `replay webhooks` printed."
+Id = Annotated[UUID, typer.Argument(metavar="REPLAY_ID", help=_ID)]
 
 
 @options_from(
@@ -64,7 +65,9 @@ def webhooks(
     _print_replay(_followed(replay_id), as_json=as_json)
 
 
-def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLAY_ID]")] = None, as_json: Json = False) -> None:
+def show_replay(
+    replay_id: Annotated[UUID | None, typer.Argument(metavar="REPLAY_ID", help=_ID)] = None, as_json: Json = False
+) -> None:
     """Show the progress of a replay of webhooks; without an id, list the latest ones."""
     from operations.webhook_replay import jobs
 
@@ -73,7 +76,7 @@ def show_replay(replay_id: Annotated[UUID | None, typer.Argument(metavar="[REPLA
         return
     found = with_database(lambda connection: jobs.read_all(connection, _LAST_ID, 20))
     lines = [f"{each.replay_id}  {each.created_at:%Y-%m-%d %H:%M}  {_summary(each)}" for each in found]
-    show({"items": msgspec.to_builtins(found)}, "\n".join(lines) or "none", as_json=as_json)
+    show({"items": msgspec.to_builtins(found)}, "\n".join(lines) or "there is no replay", as_json=as_json)
 
 
 def cancel(replay_id: Id, as_json: Json = False) -> None:

@@ -56,7 +56,7 @@ def check(
     processes: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PROCESS]...",
+            metavar="PROCESS",
             help="Processes to check: gateway, relay, worker-payments and so on. Default: all.",
             show_default=False,
         ),

@@ -23,7 +23,9 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command("unpark")
-def unpark(ids: Annotated[list[int], typer.Argument(help="Ids of parked events, as `outbox status` shows them.")]) -> None:
+def unpark(
+    ids: Annotated[list[int], typer.Argument(metavar="ID", help="Ids of parked events, as `outbox status` shows them.")],
+) -> None:
     """Put parked events back in line, after the cause of Kafka's refusal is removed."""
     from outbox import relay_store
 

@@ -35,7 +35,7 @@ def relay() -> None:
 def worker(
     roles: Annotated[
         list[str],
-        typer.Argument(metavar="ROLE...", help="alerts, cache, leads, notifications, payments, search, or all of them: all."),
+        typer.Argument(metavar="ROLE", help="alerts, cache, leads, notifications, payments, search, or all of them: all."),
     ],
 ) -> None:
     """Run a worker of one role or of several until SIGTERM; workers of a role share its partitions."""

@@ -141,7 +141,7 @@ def env(context: typer.Context, data_dir: DataDir = None) -> None:
 
 @app.command()
 def demo(data_dir: DataDir = None) -> None:
-    """Send a signed Stripe event and a partner lead to the running stack and print the journey of each."""
+    """Send a signed Stripe event, a partner's lead and two commands through the running stack, and print the way of each."""
     from ops.demo import demo as run_demo  # noqa: PLC0415  it brings the provider's SDK, which no other command needs
 
     run_demo(CHECKOUT, _data_dir(data_dir), _print)
