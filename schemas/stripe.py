@@ -61,6 +61,7 @@ HANDLED_TYPES: Final = frozenset(
         "invoice.payment_succeeded",
         "invoice.payment_failed",
         "invoice.payment_action_required",
+        "invoice.payment_attempt_required",
         "invoice.voided",
         "invoice.marked_uncollectible",
         "invoice.deleted",
@@ -70,6 +71,9 @@ HANDLED_TYPES: Final = frozenset(
         "customer.subscription.deleted",
         "customer.subscription.paused",
         "customer.subscription.resumed",
+        "customer.subscription.trial_will_end",
+        "customer.subscription.pending_update_applied",
+        "customer.subscription.pending_update_expired",
     }
 )
 

@@ -83,11 +83,21 @@ _INVOICES: Final = (
     "payment_succeeded",
     "payment_failed",
     "payment_action_required",
+    "payment_attempt_required",
     "voided",
     "marked_uncollectible",
     "deleted",
 )
-_SUBSCRIPTIONS: Final = ("created", "updated", "deleted", "paused", "resumed")
+_SUBSCRIPTIONS: Final = (
+    "created",
+    "updated",
+    "deleted",
+    "paused",
+    "resumed",
+    "trial_will_end",
+    "pending_update_applied",
+    "pending_update_expired",
+)
 
 _REFUND: Final = _plain(Event[Refund], payments.of_refund)
 
