@@ -81,6 +81,7 @@ KINDS: Final = {
 """The kinds, by the `object` of the object."""
 
 
+INVOICE_DELETED: Final = "invoice.deleted"
 _WITHDRAWN: Final = "charge.dispute.funds_withdrawn"
 _INFORMATIVE: Final = frozenset({"invoice.payment_failed", _WITHDRAWN, "charge.dispute.funds_reinstated"})
 """Types of events that hold more than their object."""
@@ -129,6 +130,22 @@ class Answer(NamedTuple):
         A charge holds the total of its refunds: if it were dated before a refund in that total, the refund would count twice.
         """
         return self.until if self.found.object == "charge" and self.until is not None else self.at
+
+
+def deletion_of(invoice_id: str, event_id: str, at: int, *, account: str | None, livemode: bool | None = None) -> bytes:
+    """The body of the event for a deleted draft invoice, under an id that we made: the API has no object for it."""
+    gone = msgspec.json.encode({"id": invoice_id, "object": "invoice", "deleted": True})
+    return msgspec.json.encode(
+        _Snapshot(
+            id=event_id,
+            object="event",
+            type=INVOICE_DELETED,
+            created=at,
+            data=_Data(msgspec.Raw(gone)),
+            livemode=livemode,
+            account=account,
+        )
+    )
 
 
 def snapshot_of(answer: Answer, event_id: str, cause: str = "") -> bytes | None:

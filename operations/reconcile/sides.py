@@ -15,7 +15,7 @@ from projections.tables import disputes, invoices, payments, refunds, subscripti
 from runtime.ids import new_id
 from schemas.foreign_json import Decoder
 from schemas.stripe import SOURCE, StripeEvent
-from schemas.stripe_snapshots import Answer, StripeObject, snapshot_of
+from schemas.stripe_snapshots import Answer, StripeObject, deletion_of, snapshot_of
 from streams.payments.fold import fold
 from streams.payments.states import State
 from streams.payments.steps import key_of
@@ -117,9 +117,7 @@ def deleted(compared: Compared, object_id: str, ours: Row, at: datetime, account
     """
     if compared.kind != "invoice" or ours["status"] != "draft":
         return None
-    gone = msgspec.json.encode({"id": object_id, "object": "invoice", "deleted": True})
-    event = StripeEvent(f"reconciled_{new_id().hex}", "invoice.deleted", int(at.timestamp()), account=account)
-    body = msgspec.json.encode(msgspec.to_builtins(event) | {"data": {"object": msgspec.Raw(gone)}})
+    body = deletion_of(object_id, f"reconciled_{new_id().hex}", int(at.timestamp()), account=account)
     return Theirs(object_id, [body], {**ours, "status": "void"})
 
 

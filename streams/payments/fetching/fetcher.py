@@ -23,7 +23,8 @@ from runtime.heartbeat import Heartbeat
 from runtime.ids import first_id_of, new_id
 from runtime.service import Hold, Service
 from runtime.tracing import continue_trace, trace_id_of
-from schemas.stripe_snapshots import Answer, informative, snapshot_of
+from schemas.providers import account_of
+from schemas.stripe_snapshots import INVOICE_DELETED, Answer, deletion_of, informative, snapshot_of
 from streams.errors import FetchReason
 from streams.payments.facts import FETCHED
 from streams.payments.fetching import store
@@ -35,8 +36,7 @@ from streams.retry_after import RETRY_AFTER_MAX
 
 log = structlog.get_logger()
 
-_DELETED: Final = "invoice.deleted"
-_OF_DRAFTS: Final = frozenset({"invoice.created", "invoice.updated", _DELETED})
+_OF_DRAFTS: Final = frozenset({"invoice.created", "invoice.updated", INVOICE_DELETED})
 FETCHES = Counter("tallyhook_stripe_fetches_total", "Requests to Stripe's API, by cause and outcome.", ["why", "outcome"])
 SECONDS = Histogram(
     "tallyhook_stripe_fetch_seconds",
@@ -146,7 +146,8 @@ class Fetcher:
             case Gone(detail=str(detail)) if not await self._may_be_gone(group):
                 await self._fail(group, Failed(FetchReason.OBJECT_NOT_FOUND, detail))
             case Gone():
-                await self._end(group, "gone", answer.reason)
+                await self._record_deletion(group)
+                await self._end([claimed for claimed in group if not _is_deletion(claimed)], "gone", answer.reason)
             case Failed():
                 await self._fail(group, answer)
 
@@ -159,7 +160,7 @@ class Fetcher:
         """
         if not all(map(_may_be_deleted, group)):
             return False
-        if any(claimed.cause == _DELETED for claimed in group):
+        if any(claimed.cause == INVOICE_DELETED for claimed in group):
             return True
         async with self._pool.connection() as connection:
             return not await store.came_by_endpoint(connection, group)
@@ -171,18 +172,27 @@ class Fetcher:
         await asyncio.sleep(self._next_call - 1 / self._limits.rate - moment)
 
     async def _record_answer(self, group: Sequence[Wanted], latest: Wanted, answer: Answer) -> None:
-        # Named after the cause, not the answer: a second fetch for the same cause is a duplicate, even with another answer.
-        event_id = f"{FETCHED}{latest.event_id.hex}_{latest.kind}_{latest.object_id}"[:255]
         # An event whose order was asked for has itself stated what is not in the object.
         cause = latest.cause if any(claimed.why == "thin" for claimed in group) else ""
-        body = snapshot_of(answer, event_id, cause)
+        body = snapshot_of(answer, _event_id(latest), cause)
         if body is None:
             await self._end(group, "empty", "object_says_nothing")
             return
-        received = received_of(body, new_id(), continue_trace(latest.traceparent).traceparent)
+        await self._record(group, latest, body)
+
+    async def _record_deletion(self, group: Sequence[Wanted]) -> None:
+        """Record that a draft invoice was deleted, if an event among the claims states it: the object cannot show it any more."""
+        if deletions := [claimed for claimed in group if _is_deletion(claimed)]:
+            named = deletions[0]
+            account = account_of(named.account, named.context)
+            body = deletion_of(named.object_id, _event_id(named), named.after, account=account, livemode=named.livemode)
+            await self._record(deletions, named, body)
+
+    async def _record(self, group: Sequence[Wanted], cause: Wanted, body: bytes) -> None:
+        received = received_of(body, new_id(), continue_trace(cause.traceparent).traceparent)
         async with self._pool.connection() as connection:
-            done = await store.record_answer(connection, group, received, latest.event_id)
-        FETCHES.labels(latest.why, "fetched" if done else "overtaken").inc()
+            done = await store.record_answer(connection, group, received, cause.event_id)
+        FETCHES.labels(cause.why, "fetched" if done else "overtaken").inc()
 
     async def _end(self, group: Sequence[Wanted], outcome: store.Outcome, reason: str) -> None:
         for claimed in group:
@@ -248,6 +258,15 @@ class Fetcher:
                 await store.forget(connection, first_id_of(datetime.now(UTC) - self._limits.kept))
         DUE.set(due)
         LATENESS.set(lateness)
+
+
+def _event_id(cause: Wanted) -> str:
+    """Return the id of an answer. It is named after its cause, so that a second fetch for the cause is a duplicate."""
+    return f"{FETCHED}{cause.event_id.hex}_{cause.kind}_{cause.object_id}"[:255]
+
+
+def _is_deletion(claimed: Wanted) -> bool:
+    return claimed.kind == "invoice" and claimed.cause == INVOICE_DELETED
 
 
 def _may_be_deleted(claimed: Wanted) -> bool:

@@ -186,8 +186,29 @@ async def test_a_deletion_states_itself_that_its_object_is_gone(api: StripeApi, 
         bodies = [thin(f"v1.invoice.{kind}", named, livemode=livemode) for kind in ("updated", "deleted")]
         await world.arrive(*bodies, endpoint="eu")
         await world.fetch()
-        assert await world.fetches() == [("gone", "object_gone", 1)] * 2
+        assert await world.fetches() == [("gone", "object_gone", 1), ("fetched", None, 1)]
         assert await world.rows("select event_id from dead_letters") == []
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["answered as deleted", "not found"])
+async def test_a_draft_whose_deletion_is_a_thin_event_is_void(world: World, *, stated: bool) -> None:
+    draft = an_invoice(world.api, status="draft", amount_paid=0)
+    named = {"id": draft.id, "type": "invoice"}
+    await world.arrive(thin("v1.invoice.created", named))
+    await world.fetch()
+    assert [row["status"] for row in await world.rows("select status from invoices")] == ["draft"]
+    world.api._objects.pop(f"/v1/invoices/{draft.id}")
+    if stated:
+        world.api.keep({"object": "invoice", "id": draft.id, "deleted": True})
+    [deletion] = await world.arrive(thin("v1.invoice.deleted", named, context="acct_7"))
+    await world.fetch()
+    [row] = await world.rows("select status, amount_due from invoices")
+    assert (row["status"], row["amount_due"]) == ("void", draft.amount)
+    assert (await world.fetches())[-1] == ("fetched", None, 1)
+    *_, answer = await world.rows("select * from webhook_deliveries order by id")
+    assert (answer["type"], answer["headers"]["X-Tallyhook-Cause"]) == ("invoice.deleted", str(deletion.id))
+    [event] = await world.rows("select account, livemode from outbox where id = %s", answer["id"])
+    assert (event["account"], event["livemode"]) == ("acct_7", False)
 
 
 async def test_one_object_that_fails_affects_no_other_one(world: World) -> None:
