@@ -105,11 +105,13 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
     states it, which counts only until the payment states its own; `captured` is the received amount, and `vouched` the same as
     another object states it, which again counts only until the payment states its own. `refunded` is the provider's running
     total, `refunds` are single ones. `witnessed` is true if `progress` is stated by a part of the payment; the payment itself
-    states it too.
+    states it too. `second_hand` is true if another object states reference, customer and user, which count only until the payment
+    states its own: a charge keeps the metadata that its intent had when it was made.
     """
 
     progress: Progress | None = None
     witnessed: bool = False
+    second_hand: bool = False
     requested: Money | None = None
     hinted: Money | None = None
     captured: Money | None = None

@@ -59,13 +59,20 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         refunded_before=known.refunded_before,
         requested=_best(known.requested, _stated(stamp, fact.requested)),
         hinted=_best(known.hinted, _stated(stamp, fact.hinted)),
-        stated_reference=_latest(known.stated_reference, _known(stamp, fact.reference)),
-        customer=_latest(known.customer, _known(stamp, fact.customer_id)),
-        user=_latest(known.user, _known(stamp, fact.user_id)),
+        **_names(known, fact),
         contact=_latest(known.contact, _known(stamp, fact.contact)),
         invoice=_latest(known.invoice, _known(stamp, fact.invoice_id)),
         subscription=_latest(known.subscription, _known(stamp, fact.subscription_id)),
     )
+
+
+def _names(known: PaymentState, fact: PaymentFact) -> dict[str, Any]:
+    """Return the payment's own names and those that other objects hint at; the fact adds to one of the two."""
+    stated = {"reference": fact.reference, "customer": fact.customer_id, "user": fact.user_id}
+    origin = "hinted" if fact.second_hand else "own"
+    kept = {f"{each}_{name}": getattr(known, f"{each}_{name}") for each in ("own", "hinted") for name in stated}
+    new = {f"{origin}_{name}": _known(fact.stamp, value) for name, value in stated.items()}
+    return {name: _latest(value, new.get(name)) for name, value in kept.items()}
 
 
 def _own_failure(fact: PaymentFact) -> Stamp | None:
@@ -231,7 +238,7 @@ def _stated(stamp: Stamp, money: Money | None) -> Stated | None:
 
 
 # The values by another object count only until the aggregate states its own, so fetching it would decide nothing.
-_SECOND_HAND: Final = frozenset({"hinted", "vouched"})
+_SECOND_HAND: Final = frozenset({"hinted", "vouched", "hinted_reference", "hinted_customer", "hinted_user"})
 
 
 def is_contested(old: State | None, fact: Fact) -> bool:

@@ -78,6 +78,24 @@ def latest(known: Totals | None, total: Total | None) -> Totals | None:
     return Totals(one.at, max(made, default=None), min(left, default=None))
 
 
+def without_release(refunds: Iterable[MergedRefund], released: int, captured_at: int) -> list[MergedRefund]:
+    """
+    Return the refunds without the one that Stripe makes of what a partial capture releases: that amount was never paid.
+
+    No field marks it. It has the amount that was not captured, and was made at the capture; `captured_at` is the latest second in
+    which the provider has stated the captured amount.
+    """
+    given = list(refunds)
+    candidates = [
+        refund
+        for refund in given
+        if released and refund.amount == released and refund.gone is None and (refund.created or 0) <= captured_at
+    ]
+    if candidates:
+        given.remove(min(candidates, key=lambda refund: (refund.created or 0, refund.seen or 0)))
+    return given
+
+
 def refunded_amount(totals: Totals | None, refunds: Iterable[MergedRefund], total_before: int = 0) -> int:
     """Return the amount whose refunds did not fail; `total_before` is a total of unknown time, used if there is no other."""
     given = list(refunds)

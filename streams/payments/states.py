@@ -12,7 +12,7 @@ import msgspec
 from schemas.billing import InvoiceStatus, PaymentStatus
 from schemas.providers import ProviderName
 from streams.payments.facts import UNSTATED, Before, InvoicePhase, Money, Progress, Stamp
-from streams.payments.refunds import MergedRefund, Totals, refunded_amount
+from streams.payments.refunds import MergedRefund, Totals, refunded_amount, without_release
 
 
 class Known(NamedTuple):
@@ -105,9 +105,12 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     """The greatest total in a state that was written before refunds were kept one by one."""
     requested: Stated | None = msgspec.field(default=None, name="asked")
     hinted: Stated | None = None
-    stated_reference: Known | None = msgspec.field(default=None, name="said_reference")
-    customer: Known | None = None
-    user: Known | None = None
+    own_reference: Known | None = msgspec.field(default=None, name="said_reference")
+    own_customer: Known | None = msgspec.field(default=None, name="customer")
+    own_user: Known | None = msgspec.field(default=None, name="user")
+    hinted_reference: Known | None = None
+    hinted_customer: Known | None = None
+    hinted_user: Known | None = None
     contact: Known | None = None
     invoice: Known | None = None
     subscription: Known | None = None
@@ -124,7 +127,16 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
         if settled is None:
             return 0
         most = max(self.money.amount, self.refunded.greatest if self.refunded else 0)
-        return min(refunded_amount(self.refunded, self.refunds.values(), self.refunded_before), most)
+        refunds = without_release(self.refunds.values(), self._released, settled.stamp.at)
+        return min(refunded_amount(self.refunded, refunds, self.refunded_before), most)
+
+    @property
+    def _released(self) -> int:
+        """The part of the requested amount that was not captured; 0 while either is unknown."""
+        wanted, captured = (self.requested or self.hinted), self.captured
+        if wanted is None or captured is None or wanted.money.currency != captured.money.currency:
+            return 0
+        return max(wanted.money.amount - captured.money.amount, 0)
 
     @cached_property
     def status(self) -> PaymentStatus:
@@ -156,7 +168,16 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     @property
     def reference(self) -> str:
         """The reference under which `payments/expect` expects it."""
-        return self.stated_reference.value if self.stated_reference else self.id
+        stated = self.own_reference or self.hinted_reference
+        return stated.value if stated else self.id
+
+    @property
+    def customer(self) -> Known | None:
+        return self.own_customer or self.hinted_customer
+
+    @property
+    def user(self) -> Known | None:
+        return self.own_user or self.hinted_user
 
 
 class SubscriptionState(_State, frozen=True, kw_only=True, omit_defaults=True):

@@ -23,13 +23,16 @@ from streams.payments.stripe_objects import Invoice, InvoiceLine, InvoicePayment
 
 _INVOICE_RANKS: Final[dict[InvoicePhase, int]] = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 4}
 _LINK_RANK: Final = 5
+_CREATED: Final = "invoice.created"
+_CREATED_RANK: Final = -1  # a draft often gets its first items in the second in which it was created
 _ATTEMPT_FAILED: Final = "invoice.payment_failed"
+_ATTEMPT_SUCCEEDED: Final = "invoice.payment_succeeded"
 # A deleted draft is never collected, as a voided invoice is not.
 _STATUSES: Final[dict[str, InvoicePhase]] = {**{phase: phase for phase in _INVOICE_RANKS}, "deleted": "void"}
 _PHASES: Final[dict[str, InvoicePhase]] = {
-    "invoice.created": "draft",
+    _CREATED: "draft",
     "invoice.paid": "paid",
-    "invoice.payment_succeeded": "paid",
+    _ATTEMPT_SUCCEEDED: "paid",
     "invoice.voided": "void",
     "invoice.deleted": "void",
     "invoice.marked_uncollectible": "uncollectible",
@@ -40,7 +43,7 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
     if invoice.id is None:
         return []
     phase = _phase_of(invoice, kind)
-    stamp = Stamp(at, _INVOICE_RANKS[phase], event)
+    stamp = Stamp(at, _CREATED_RANK if kind == _CREATED else _INVOICE_RANKS[phase], event)
     subscription, payments = _subscription_of(invoice), _payments_of(invoice)
     billed = money(invoice.amount_due, invoice.currency)
     fact = InvoiceFact(
@@ -58,14 +61,17 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
         subscription_id=subscription,
         payment_id=next(reversed(payments), None),
     )
-    vouched = _vouched_charge(invoice, fact)
+    vouched = _vouched_charges(invoice, fact)
     linked = [
         PaymentFact(
             provider=SOURCE,
             id=payment,
             stamp=stamp,
+            progress="failed" if payment == _failed_charge(invoice, kind) else None,
+            witnessed=True,
+            second_hand=True,
             hinted=None if hint == UNSTATED else hint,
-            vouched=Money(fact.amount_paid, billed.currency) if payment == vouched else None,
+            vouched=vouched.get(payment),
             customer_id=fact.customer_id,
             user_id=fact.user_id,
             contact=fact.contact,
@@ -82,10 +88,11 @@ def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
     Return the phase by the invoice's status (or by the fields that it had before 2018-11-08), or by the type of the event if that
     comes later in the lifecycle.
 
-    A deleted draft still has the status `draft`. A status that Stripe adds later is ignored, and the other signs decide: the
-    phases that our subscribers get are fixed.
+    A deleted draft still has the status `draft`, and an attempt that pays a part leaves the invoice open. A status that Stripe
+    adds later is ignored, and the other signs decide: the phases that our subscribers get are fixed.
     """
-    implied = _PHASES.get(kind)
+    in_part = kind == _ATTEMPT_SUCCEEDED and invoice.status == "open" and (invoice.amount_remaining or 0) > 0
+    implied = None if in_part else _PHASES.get(kind)
     stated = _STATUSES.get(invoice.status or "") or ("paid" if invoice.paid else None)
     if implied is None and stated is None:
         return "uncollectible" if invoice.forgiven else "open"
@@ -99,10 +106,26 @@ def _paid_of(invoice: Invoice, phase: InvoicePhase) -> int:
     return max(invoice.amount_due or 0, 0) if phase == "paid" else 0
 
 
-def _vouched_charge(invoice: Invoice, fact: InvoiceFact) -> str | None:
-    """Return the charge without an intent that has paid the invoice; a payment intent always states its payment by itself."""
+def _failed_charge(invoice: Invoice, kind: str) -> str | None:
+    """Return the charge without an intent of a failed attempt; a payment intent always states its failure by itself."""
+    return named(invoice.charge) if kind == _ATTEMPT_FAILED and named(invoice.payment_intent) is None else None
+
+
+def _vouched_charges(invoice: Invoice, fact: InvoiceFact) -> dict[str, Money]:
+    """Return the charges without an intent that have paid the invoice; a payment intent always states its payment by itself."""
+    listed = (invoice.payments.data or []) if invoice.payments else []
+    vouched = {charge: paid for link in listed for charge, paid in _vouched_charge(link).items()}
+    charge = named(invoice.charge)
     bare = named(invoice.payment_intent) is None and fact.phase == "paid" and fact.amount_paid > 0
-    return named(invoice.charge) if bare and not invoice.paid_out_of_band else None
+    if charge is not None and bare and not invoice.paid_out_of_band:
+        vouched[charge] = money(fact.amount_paid, invoice.currency)
+    return vouched
+
+
+def _vouched_charge(link: InvoicePayment) -> dict[str, Money]:
+    charge = named(link.payment.charge) if link.payment and named(link.payment.payment_intent) is None else None
+    paid = link.status == "paid" and bool(link.amount_paid)
+    return {charge: money(link.amount_paid, link.currency)} if charge is not None and paid else {}
 
 
 def of_invoice_payment(link: InvoicePayment, _: str, at: int, event: str) -> list[Fact]:
@@ -114,7 +137,8 @@ def of_invoice_payment(link: InvoicePayment, _: str, at: int, event: str) -> lis
     if invoice is not None:
         facts.append(InvoiceFact(provider=SOURCE, id=invoice, stamp=stamp, hinted=requested, payment_id=payment))
     if payment is not None:
-        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, hinted=requested, invoice_id=invoice))
+        vouched = _vouched_charge(link).get(payment)
+        facts.append(PaymentFact(provider=SOURCE, id=payment, stamp=stamp, hinted=requested, vouched=vouched, invoice_id=invoice))
     return facts
 
 

@@ -175,6 +175,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
     amount_due: Signed | None = None
     amount_paid: Amount | None = None
+    amount_remaining: int | None = None
     attempt_count: Amount | None = None
     customer: Reference = None
     customer_email: str | None = None

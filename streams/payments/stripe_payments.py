@@ -37,7 +37,6 @@ INTENT_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
 _FAILED_RANK: Final = 4
 _PAID_RANK: Final = 6
 _REFUND_RANK: Final = 7
-_CAPTURED: Final = "payment_intent.succeeded"
 
 
 def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> list[Fact]:
@@ -52,7 +51,7 @@ def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> 
             stamp=Stamp(at, rank, event),
             progress=progress,
             requested=_stated(intent.amount, intent.currency),
-            captured=money(received, intent.currency) if kind == _CAPTURED else None,
+            captured=money(received, intent.currency) if kind == "payment_intent.succeeded" else None,
             reference=reference_in(intent.metadata),
             customer_id=named(intent.customer),
             user_id=user_in(intent.metadata),
@@ -74,13 +73,13 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         return []
     rank, progress, captured = _progress_of(charge, kind)
     refunds = [refund for refund in (charge.refunds.data or [] if charge.refunds else []) if refund.id]
-    stamp = Stamp(at, rank, event)
     fact = PaymentFact(
         provider=SOURCE,
         id=payment,
-        stamp=stamp,
+        stamp=Stamp(at, rank, event),
         progress=progress,
         witnessed=intent is not None,
+        second_hand=intent is not None,
         requested=None if intent else amount,
         hinted=amount if intent else None,
         captured=captured,
@@ -197,15 +196,9 @@ def _refund_fact(refund: Refund, status: str, payment: str | None, at: int, even
     )
 
 
-# Ranks within one second, by lifecycle; a final status comes after all others (https://docs.stripe.com/api/disputes/object).
-_DISPUTE_RANKS: Final = {
-    "charge.dispute.created": 0,
-    "charge.dispute.updated": 1,
-    "charge.dispute.funds_withdrawn": 2,
-    "charge.dispute.funds_reinstated": 3,
-    "charge.dispute.closed": 4,
-}
-_DISPUTE_END_OFFSET: Final = 10
+# Ranks within one second, by lifecycle: the status counts first (https://docs.stripe.com/api/disputes/object), then the type.
+_DISPUTE_STEPS: Final = ("created", "updated", "funds_withdrawn", "funds_reinstated", "closed")
+_DISPUTE_STATUSES: Final = ("warning_needs_response", "warning_under_review", "needs_response", "under_review")
 _DISPUTE_ENDS: Final = frozenset({"won", "lost", "warning_closed", "charge_refunded", "prevented"})
 _FUNDS: Final[dict[str, Funds]] = {
     "charge.dispute.funds_withdrawn": "withdrawn",
@@ -223,7 +216,7 @@ def of_dispute(dispute: Dispute, kind: str, at: int, event: str) -> list[Fact]:
         DisputeFact(
             provider=SOURCE,
             id=dispute.id,
-            stamp=Stamp(at, _DISPUTE_RANKS[kind] + (_DISPUTE_END_OFFSET if ended else 0), event),
+            stamp=Stamp(at, _dispute_rank(status, kind, ended=ended), event),
             status=status,
             ended=ended,
             amount=money(dispute.amount, dispute.currency),
@@ -234,6 +227,12 @@ def of_dispute(dispute: Dispute, kind: str, at: int, event: str) -> list[Fact]:
             funds=_FUNDS.get(kind),
         )
     ]
+
+
+def _dispute_rank(status: str, kind: str, *, ended: bool) -> int:
+    """The rank; a new word of the provider comes after those that we know, and an end after all others."""
+    known = _DISPUTE_STATUSES.index(status) if status in _DISPUTE_STATUSES else len(_DISPUTE_STATUSES)
+    return (len(_DISPUTE_STATUSES) + 1 if ended else known) * len(_DISPUTE_STEPS) + _DISPUTE_STEPS.index(kind.rpartition(".")[2])
 
 
 _SESSION_FAILED: Final = "checkout.session.async_payment_failed"
@@ -257,6 +256,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
             id=payment,
             stamp=Stamp(at, _FAILED_RANK, event),
             progress="failed" if failed else None,
+            second_hand=True,
             hinted=total,
             vouched=total if session.payment_status == "paid" and not failed else None,
             reference=reference_in(session.metadata),

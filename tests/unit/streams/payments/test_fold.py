@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,7 +25,7 @@ from streams.payments.facts import (
     SubscriptionFact,
 )
 from streams.payments.fold import fold
-from streams.payments.states import InvoiceState, PaymentState, State, SubscriptionState
+from streams.payments.states import DisputeState, InvoiceState, PaymentState, State, SubscriptionState
 from streams.payments.steps import key_of
 from streams.payments.store import Held, Key, row_of, state_in, stored
 from streams.payments.stripe import TRANSLATORS, facts_of
@@ -255,6 +255,34 @@ def test_a_pending_charge_without_an_intent_is_processing() -> None:
     assert (state.id, state.status, news.payment_news(None, state)) == ("ch_1", "processing", [])
 
 
+def test_what_other_objects_say_of_a_payment_counts_until_the_payment_says_it_itself() -> None:
+    """A charge keeps the metadata that its intent had at the attempt, and comes again with every refund."""
+    key, old = Key("payment", "stripe", "pi_1"), {"order_id": "o-old", "user_id": "u-old"}
+    payment = Payment(id="pi_1", charge="ch_1", customer="cus_new", metadata={"order_id": "o-new", "user_id": "u-new"})
+    others = [
+        charge_of("updated", payment, START + 60, metadata=old, customer="cus_old"),
+        payment.refunded(5, START + 90, metadata=old, customer="cus_old"),
+        event("checkout.session.completed", {"id": "cs_1", "payment_intent": "pi_1", "metadata": old}, at=START + 1),
+        Invoice(payment="pi_1", metadata=old, shape=Shape.OLD, customer="cus_old").paid(START + 99),
+    ]
+
+    def names(*bodies: bytes) -> tuple[str, str | None, str | None]:
+        state, _ = folded(facts_in(bodies, key), key)
+        assert isinstance(state, PaymentState)
+        return state.reference, news.value_of(state.customer), news.value_of(state.user)
+
+    assert names(*others) == ("o-old", "cus_old", "u-old"), "until then"
+    for order in permutations([payment.succeeded(), *others]):
+        assert names(*order) == ("o-new", "cus_new", "u-new")
+
+
+def test_a_bare_charge_speaks_for_itself() -> None:
+    payment = Payment(id="ch_1", charge="ch_1")
+    now = charge_of("updated", payment, START + 60, payment_intent=None, metadata={"order_id": "o-new"})
+    before = charge_of("succeeded", payment, payment_intent=None, metadata={"order_id": "o-old"})
+    assert payment_of(now, before).reference == payment_of(before, now).reference == "o-new"
+
+
 @pytest.mark.parametrize("kind", ["failed", "updated"])
 def test_the_amount_of_an_intent_is_not_that_of_an_earlier_attempt(kind: str) -> None:
     """The cart has become larger since the attempt was declined."""
@@ -447,6 +475,30 @@ def test_changes_that_go_in_a_circle_end_alike_in_every_order(words: list[str], 
     ]
     key = key_of(facts[0])
     assert folded(_reordered(data, facts), key)[0] == folded(facts, key)[0]
+
+
+@pytest.mark.parametrize("names", [("evt_1", "evt_2", "evt_3"), ("evt_3", "evt_2", "evt_1")])
+def test_the_status_of_a_dispute_decides_within_one_second(names: tuple[str, str, str]) -> None:
+    payment = Payment()
+    bodies = [
+        payment.disputed("created", START, names[0], status="needs_response"),
+        payment.disputed("updated", START, names[1], status="under_review"),
+        payment.disputed("funds_withdrawn", START, names[2], status="needs_response"),
+    ]
+    for order in permutations(bodies):
+        facts = [fact for body in order for fact in facts_of(_kind_of(body), body)]
+        state, _ = folded(facts, key_of(facts[0]))
+        assert isinstance(state, DisputeState)
+        assert (state.fate.status, state.funds) == ("under_review", "withdrawn")
+
+
+@pytest.mark.parametrize("names", [("evt_1", "evt_2"), ("evt_2", "evt_1")])
+def test_an_invoice_has_the_items_that_it_got_in_the_second_in_which_it_was_created(names: tuple[str, str]) -> None:
+    invoice = Invoice()
+    created = invoice.created(START, names[0], amount_due=0)
+    filled = invoice.updated(START, names[1], status="draft", amount_due=2990)
+    for bodies in ([created, filled], [filled, created]):
+        assert invoice_of(invoice, *bodies).money.amount == 2990
 
 
 OWN: Final = Stamp(1, 0, "evt_own")

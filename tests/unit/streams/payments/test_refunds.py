@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import permutations
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from streams.payments.steps import key_of
 from streams.payments.store import Held, state_in, stored
 from tests.simulators.razorpay import Payment as RazorpayPayment
 from tests.simulators.stripe import START, Payment, event
+from tests.simulators.stripe_objects import charge_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -182,6 +184,47 @@ def test_refunds_within_the_charge_are_known_one_by_one() -> None:
 def test_the_released_part_of_a_partial_capture_is_no_refund_even_if_it_is_one_to_the_provider() -> None:
     released = PAID.refund("refund.created", 700, START + 1, reason="partial_capture")
     assert payment_after(PAID.succeeded(amount_received=1300), released).amount_refunded == 0
+
+
+PART: Final = 1300
+RELEASED: Final = CAPTURED - PART
+
+
+def _released(at: int) -> bytes:
+    """The refund that Stripe makes of the rest at a partial capture: no field distinguishes it from one of the merchant."""
+    return PAID.refund("refund.created", RELEASED, at, "evt_rel", id="re_rel", created=START + 1)
+
+
+@pytest.mark.parametrize("second", [0, 1, 2])
+@pytest.mark.parametrize("later", [0, RELEASED, PART, 100])
+@pytest.mark.parametrize("shape", ["listed", "alone", "both"])
+def test_what_a_partial_capture_releases_is_never_a_refund(second: int, later: int, shape: str) -> None:
+    at = START + 1 + second
+
+    def charge(kind: str, when: int, refunds: dict[str, int]) -> bytes:
+        listed = [{"id": name, "amount": amount, "currency": "usd", "status": "succeeded", "created": START + 1 + 100 * number}
+                  for number, (name, amount) in enumerate(refunds.items())]  # fmt: skip
+        changes = {"amount_captured": PART, "refunds": {"data": listed} if shape != "alone" else None}
+        total = sum(refunds.values())
+        return event(f"charge.{kind}", {**charge_object(PAID, START), "amount_refunded": total, **changes}, at=when)
+
+    bodies = [PAID.succeeded(at, amount_received=PART), charge("captured", at, {"re_rel": RELEASED})]
+    if shape != "listed":
+        bodies.append(_released(at))
+    if later:
+        bodies.append(charge("refunded", START + 101, {"re_rel": RELEASED, "re_2": later}))
+        bodies.append(PAID.refund("refund.created", later, START + 101, "evt_2", id="re_2", created=START + 101))
+    for order in permutations(bodies):
+        state = payment_after(*order)
+        assert (state.money.amount, state.amount_refunded) == (PART, later)
+    way = way_of(facts_in(bodies), PaymentState)
+    kinds = [kind for old, new in zip([None, *way], way, strict=False) for kind in news.payment_news(old, new)]
+    assert kinds == [billing.PaymentSucceeded, *[billing.PaymentRefunded] * bool(later)]
+
+
+def test_a_refund_of_as_much_as_was_released_counts_even_if_the_release_was_not_reported() -> None:
+    refund = PAID.refund("refund.created", RELEASED, START + 50, created=START + 50)
+    assert payment_after(PAID.succeeded(amount_received=PART), refund).amount_refunded == RELEASED
 
 
 def test_an_amount_captured_beyond_the_payment_is_no_refund() -> None:

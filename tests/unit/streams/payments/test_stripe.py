@@ -341,6 +341,45 @@ def test_a_paid_invoice_vouches_for_its_bare_charge_but_not_for_an_intent() -> N
     assert only("invoice.updated", invoice.updated(payment_intent=None, charge="ch_1")).vouched is None
 
 
+def test_the_bare_charge_of_a_failed_attempt_has_failed_and_that_is_not_told_twice() -> None:
+    invoice = Invoice(payment="pi_1", shape=Shape.OLD)
+    charged = only("invoice.payment_failed", invoice.payment_failed(payment_intent=None, charge="ch_1"))
+    assert (charged.id, charged.progress, charged.witnessed) == ("ch_1", "failed", True)
+    assert only("invoice.payment_failed", invoice.payment_failed()).progress is None
+    assert only("invoice.updated", invoice.updated(payment_intent=None, charge="ch_1")).progress is None
+
+
+def test_a_bare_charge_is_vouched_for_in_the_new_shape_too() -> None:
+    charged = {"type": "charge", "charge": "ch_1", "payment_intent": None}
+    link = {**invoice_payment_object(Invoice(), "pi_1", START), "payment": charged}
+    for kind, body in (
+        ("invoice.paid", Invoice().paid(payments={"data": [link]})),
+        ("invoice_payment.paid", event("invoice_payment.paid", link, at=START)),
+    ):
+        fact = only(kind, body)
+        assert (fact.id, fact.vouched) == ("ch_1", Money(2990, "eur"))
+    opened = {**link, "status": "open", "amount_paid": None}
+    assert only("invoice.paid", Invoice().paid(payments={"data": [opened]})).vouched is None
+    assert only("invoice_payment.paid", Invoice().paid_by("pi_1")).vouched is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "phase"),
+    [
+        ("payment_succeeded", {"status": "open", "amount_remaining": 600}, "open"),
+        ("payment_succeeded", {"status": "open", "amount_remaining": 0}, "paid"),
+        ("payment_succeeded", {"status": "paid", "amount_remaining": 0}, "paid"),
+        ("payment_succeeded", {"status": None, "amount_remaining": 600}, "paid"),
+        ("paid", {"status": "open", "amount_remaining": 600}, "paid"),
+    ],
+)
+def test_an_attempt_that_pays_a_part_leaves_the_invoice_open(kind: str, changes: dict[str, object], phase: str) -> None:
+    subject = {"id": "in_1", "amount_due": 1000, "amount_paid": 400, "currency": "usd", **changes}
+    (fact,) = facts_of(f"invoice.{kind}", event(f"invoice.{kind}", subject, at=START))
+    assert isinstance(fact, InvoiceFact)
+    assert (fact.phase, fact.amount_paid) == (phase, 400)
+
+
 def session(step: str, **changes: object) -> list[Fact]:
     subject = {
         "id": "cs_1",
