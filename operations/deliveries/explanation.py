@@ -70,7 +70,7 @@ def explain(refused: StoredDelivery, known: Circumstances) -> Explanation:
     """
     Return the first cause that explains the refusal; frequent causes are tried first.
 
-    It takes up to a second of processor time for the largest bodies.
+    It takes some seconds of processor time at most, whatever the body is.
     """
     if refused.body is None:
         return _because("body_not_kept", f"it was refused as {refused.reason} before its body was read")
@@ -179,7 +179,7 @@ def _by_time(signed: Signed, known: Circumstances) -> Explanation | None:
 def _by_body(signed: Signed, known: Circumstances) -> Explanation | None:
     """Explain a signature of other bytes by a secret of ours; finally, by the source's secrets in other forms as well."""
     mistaken = [(live, key) for live in signed.own for key in likely_keys_of(live.secret.value)]
-    for variant in bodies_of(signed.body):
+    for variant in bodies_of(signed.body, lambda: signed.limit_reached):
         for live in signed.secrets if signed.has_time else signed.own:
             if signed.by(live.secret.value.encode(), variant.value):
                 detail = f"the secret {live.secret.id} of {live.setting} signed other bytes: {variant.detail}"
@@ -188,8 +188,6 @@ def _by_body(signed: Signed, known: Circumstances) -> Explanation | None:
             if signed.by(key.value, variant.value):
                 detail = f"two faults: {variant.detail}; and it was signed with {key.detail}, {live.secret.id} of {live.setting}"
                 return _because(variant.cause, detail + _second_cause(signed, known), live.secret)
-        if signed.limit_reached:
-            break
     return None
 
 

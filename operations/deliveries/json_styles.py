@@ -142,7 +142,7 @@ def _escaped(pieces: Sequence[str], escapes: Sequence[Callable[[str], str]] | No
     places = [place for place, piece in enumerate(pieces) if isinstance(piece, _String)]
     strings = {pieces[place] for place in places}
     text = list(pieces)
-    last: dict[str, str] = {}
+    last: dict[str, str] | None = None
     for escape in _ESCAPES if escapes is None else escapes:
         written = {string: escape(str(string)) for string in strings}
         if written == last:

@@ -1,6 +1,7 @@
 """A refused delivery with its signatures, and the limit of the guesses at how they were made."""
 
 import hmac
+import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Final
@@ -19,14 +20,15 @@ ALWAYS_TIMED: Final = frozenset(provider.name for provider in providers() if pro
 _TIMED: Final = ALWAYS_TIMED | {PARTNER}
 _BYTES_MAX: Final = 300_000_000
 _BYTES_EACH: Final = 4000  # a signature of an empty body costs about as much
+_SECONDS_MAX: Final = 3.0  # of processor time; a stranger chooses the body, and the gateway's requests wait meanwhile
 
 
 class Signed:
     """
     The delivery with its signatures, and the secrets to try, those of its source first.
 
-    At most `_BYTES_MAX` are hashed, which takes some seconds. `limit_reached` is true if that was not enough for every guess;
-    `has_time` is true while most of it is left.
+    At most `_BYTES_MAX` are hashed, within `_SECONDS_MAX` of the thread that makes it. `limit_reached` is true if one of them was
+    not enough for every guess; `has_time` is true while most of both is left.
     """
 
     def __init__(self, refused: StoredDelivery, header: str, digests: Sequence[bytes], secrets: Iterable[LiveSecret]) -> None:
@@ -34,15 +36,14 @@ class Signed:
         self.body = refused.body or b""
         self.timestamp = timestamp_of(header) if refused.source in _TIMED else None
         self.secrets = sorted(secrets, key=lambda live: not self.is_own(live))
-        self.limit_reached = False
         self.digests = digests
         self._bytes_left = _BYTES_MAX
+        self._began = time.thread_time()
 
     def by(self, key: bytes, body: bytes, between: str = ".") -> bool:
         """True if this key and this body make one of its signatures; `between` separates the time from the body."""
         self._bytes_left -= len(body) + _BYTES_EACH
-        if self._bytes_left < 0:
-            self.limit_reached = True
+        if self.limit_reached:
             return False
         prefix = b"" if self.timestamp is None else f"{self.timestamp.text}{between}".encode()
         made = hmac.digest(key, prefix + body, "sha256")
@@ -58,8 +59,16 @@ class Signed:
         return provider is not None and live.setting == provider.secret_setting
 
     @property
+    def limit_reached(self) -> bool:
+        return self._bytes_left < 0 or self._seconds > _SECONDS_MAX
+
+    @property
     def has_time(self) -> bool:
-        return self._bytes_left > _BYTES_MAX * 0.8
+        return self._bytes_left > _BYTES_MAX * 0.8 and self._seconds < _SECONDS_MAX * 0.8
+
+    @property
+    def _seconds(self) -> float:
+        return time.thread_time() - self._began
 
     @cached_property
     def own(self) -> list[LiveSecret]:

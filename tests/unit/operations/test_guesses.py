@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
+import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -120,6 +122,7 @@ SENT_AS: Final[dict[str, tuple[str, str]]] = {
     "integers that became floats": ('{"a":10.0,"t":1.795763E9,"b":5}', '{"a":10,"t":1795763000,"b":5}'),
     "a byte order mark besides": ("\ufeff" + COMPACT, PRETTY),
     "JSON in a string": (json.dumps(PRETTY), PRETTY),
+    "JSON without any text": ("[1,2]", "[1, 2]"),
 }
 
 
@@ -260,3 +263,24 @@ def test_a_body_too_large_for_every_guess_is_reported() -> None:
     )
     found = explain(refused, KNOWN)
     assert (found.cause, "too large" in found.detail) == ("unknown", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + "\u0316\u0300\u0345" * 20_000,  # Python sorts a row of marks in steps that grow with its square
+        "a" + "\u0f73" * 40_000,  # no mark until it is decomposed
+        '{"' + '":1.0,"'.join(map(str, range(10_000))) + '":1.0}',
+        "[" + "1.0," * 40_000 + "1]",
+    ],
+    ids=["marks", "decomposed marks", "fields", "numbers"],
+)
+def test_no_body_of_a_stranger_takes_longer_than_some_seconds(text: str) -> None:
+    began = time.thread_time()
+    assert because(razorpay(text.encode(), "nobody's")).cause == "unknown"
+    assert time.thread_time() - began < 10
+
+
+def test_the_usual_rows_of_marks_are_composed() -> None:
+    sent = '{"name":"Zoe\u0308 ' + "e\u0301" * 100 + '"}'
+    assert because(razorpay(unicodedata.normalize("NFC", sent).encode(), sent=sent.encode())).cause == "body_reencoded"
