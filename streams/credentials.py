@@ -11,14 +11,17 @@ from aiokafka.abc import AbstractTokenProvider
 from faust import SASLCredentials, SSLCredentials
 from faust.auth import Credentials, OAuthCredentials
 
+from runtime.excerpts import described
 from runtime.kafka import Cluster, OAuth
 from runtime.outgoing import tls_context
 from runtime.renewal import newest
+from schemas.foreign_json import UNREADABLE
 
 _RENEWED_AT: Final = 0.8
 """The part of its life after which a token is replaced."""
 _LIFE: Final = 300.0
 """The life in seconds of a token whose response does not state it (RFC 6749, section 5.1, only recommends that it does)."""
+_LIFE_MAX: Final = 86_400.0
 _LIMIT: Final = aiohttp.ClientTimeout(total=10)
 
 
@@ -46,10 +49,13 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
         self._until = 0.0
 
     async def token(self) -> str:
-        """Return a valid token. Raises OSError, TimeoutError or aiohttp.ClientError: aiokafka then connects again later."""
+        """Return a valid token. Raises OSError: aiokafka then connects again later; any other error would end the process."""
         async with self._lock:
             if time.monotonic() >= self._until:
-                self._token, life = await self._fetch()
+                try:
+                    self._token, life = await self._fetch()
+                except (aiohttp.ClientError, *UNREADABLE) as error:
+                    raise ConnectionError(f"the token endpoint gives no token: {described(error)}") from error
                 self._until = time.monotonic() + life * _RENEWED_AT
             return self._token
 
@@ -60,12 +66,12 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
             aiohttp.ClientSession(timeout=_LIMIT, trust_env=True, connector=aiohttp.TCPConnector(ssl=tls_context())) as session,
             session.post(self._oauth.token_url, data=form, headers={"Authorization": client}, raise_for_status=True) as answer,
         ):
-            granted = msgspec.json.decode(await answer.read(), type=_Granted)
-        return granted.access_token, granted.expires_in
+            granted = msgspec.json.decode(await answer.read(), type=_Granted, strict=False)  # some write the number as a text
+        return granted.access_token, min(max(0.0, granted.expires_in or _LIFE), _LIFE_MAX)
 
 
 class _Granted(msgspec.Struct):
     """A token response (RFC 6749, section 5.1)."""
 
     access_token: str
-    expires_in: float = _LIFE
+    expires_in: float | None = None
