@@ -36,7 +36,7 @@ class Clients:
         client = _parse(peer)
         if client is None:
             return UNKNOWN
-        for hop in reversed(forwarded.split(",")):
+        for hop in reversed([each for each in forwarded.split(",") if each.strip()]):  # empty elements count for nothing
             if not any(client in network for network in self._trusted):
                 break
             named = _parse(hop)

@@ -27,6 +27,7 @@ from runtime.errors import Failure, Reason
 from runtime.secret_files import FOLDER, Environ
 
 _DURATION = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h|d)?")
+_MAPPED: Final = 96  # bits before the IPv4 address in an IPv6 address that holds one
 _QUOTES: Final = frozenset("'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 _Follower = tuple[Callable[[Any], None], tuple[str, ...]]  # with the fields that it follows
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
@@ -86,9 +87,15 @@ def parse_networks(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+        return tuple(_unmapped(ip_network(part.strip(), strict=False)) for part in value.split(",") if part.strip())
     except ValueError:
         raise ValueError("networks like 10.0.0.0/8, comma-separated, are expected") from None
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return the IPv4 network of an IPv4-mapped one: addresses are compared in their IPv4 form."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < _MAPPED else IPv4Network((mapped, network.prefixlen - _MAPPED))
 
 
 def within(shortest: str, longest: str) -> AfterValidator:

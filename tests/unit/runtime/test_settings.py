@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from runtime.heartbeat import HUNG_AFTER
 from runtime.settings import (
     Duration,
+    Networks,
     Poll,
     Port,
     Secret,
@@ -56,6 +57,13 @@ GOOD: Final = {"ADDRESS": "postgresql://me:hunter2@db/x", "TOKEN": "new-secret, 
 )
 def test_a_duration_is_a_number_with_a_unit_or_plain_seconds(text: str, duration: timedelta) -> None:
     assert parse_duration(text) == duration
+
+
+def test_a_network_of_ipv4_may_be_written_as_one_of_ipv6() -> None:
+    """Addresses of a socket for both are written so."""
+    written = "::ffff:10.0.0.0/104, ::ffff:192.0.2.1, ::ffff:0:0/96, ::/0, fd00::1, 10.1.2.3/8"
+    found = TypeAdapter[Any](Networks).validate_python(written)
+    assert [str(network) for network in found] == ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "::/0", "fd00::1/128", "10.0.0.0/8"]
 
 
 _NO_DURATIONS: Final = (
