@@ -7,7 +7,16 @@ from runtime.settings import parse_duration
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """The earliest time that an id can hold; none of our events is older."""
+_CHARACTERS: Final = frozenset("0123456789-:.,+TtWwZz ")
+"""All that a time of ISO 8601 has; Python takes any character between date and time, and skips any after the microseconds."""
 _LONGER_THAN_DATES: Final = 9  # digits; 20261124 is the longest number that begins a time
+
+
+def written_time(text: str) -> datetime:
+    """A time of ISO 8601, with its zone if it names one. Raises ValueError."""
+    if not _CHARACTERS.issuperset(text):
+        raise ValueError("this text has a character that no time has")
+    return datetime.fromisoformat(text)
 
 
 def time_of(text: str) -> datetime:
@@ -18,7 +27,7 @@ def time_of(text: str) -> datetime:
     """
     if text[:_LONGER_THAN_DATES].isdecimal() and len(text) >= _LONGER_THAN_DATES:
         raise ValueError("this is a number, not a time")  # Python reads Unix milliseconds as a date, any separator and HHMM
-    moment = datetime.fromisoformat(text)
+    moment = written_time(text)
     try:
         return max(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC), EPOCH)
     except OverflowError as error:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from runtime.moments import written_time
 from schemas.errors import Reason, SchemaError
 
 SPECVERSION: Final = "1.0"
@@ -116,7 +117,7 @@ def format_time(moment: datetime) -> str:
 
 
 def _time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    moment = written_time(text)
     if moment.tzinfo is None:
         raise ValueError(f"ce_time {text!r} has no offset from UTC")
     return moment

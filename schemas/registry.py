@@ -16,7 +16,7 @@ Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 _PREFIX: Final = "urn:tallyhook:"
 _DATASCHEMA: Final = re.compile(_PREFIX + r"(?P<name>.+):(?P<version>[1-9][0-9]{0,5})")
 # Errors of an upcaster for data that never fitted its version; bytes that are not UTF-8 are a ValueError too.
-_MALFORMED: Final = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError)
+_MALFORMED: Final = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class EventType(NamedTuple):

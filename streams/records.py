@@ -87,7 +87,8 @@ def _fault_of(event: Event) -> str | None:
     if not EARLIEST <= event.occurred_at <= LATEST:
         return f"ce_time is not between the years {EARLIEST.year} and {LATEST.year} in UTC"
     words = (event.source, event.type, event.aggregate_id, event.dataschema, event.traceparent, event.content_type)
-    return "a header holds a NUL, which Postgres cannot store" if any("\0" in word for word in words) else None
+    held = (*words, event.account or "", event.endpoint or "")
+    return "a header holds a NUL, which Postgres cannot store" if any("\0" in word for word in held) else None
 
 
 def data_of(event: Event, *kinds: type[Data]) -> Data:

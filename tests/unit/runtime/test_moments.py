@@ -48,6 +48,15 @@ def test_a_number_without_a_unit_is_no_duration_and_unix_time_is_refused(text: s
         time_of(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-24\n10:00", "2026-11-24T10:00\0", "2026-11-24\u066310:00", "2026-11-24T10:00:00.123456_7", "2026-11-24_10:00"],
+)
+def test_a_character_that_no_time_has_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no time has"):
+        time_of(text)
+
+
 typed = st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | st.from_regex(r"[0-9]{1,400}[smhd]?", fullmatch=True)
 
 

@@ -139,3 +139,8 @@ def test_every_type_is_sent_to_a_topic_that_is_made() -> None:
 def test_every_topic_has_partitions_and_an_end() -> None:
     assert TOPICS.keys() == set(Topic)
     assert all(spec.partitions >= 1 and spec.retention.total_seconds() > 0 for spec in TOPICS.values())
+
+
+def test_data_that_is_nested_too_deep_is_malformed() -> None:
+    doc = b'{"id":"p","version":1,"doc":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001
+    assert reason_of("urn:tallyhook:property.upserted:1", doc) == "data_malformed"
