@@ -1,6 +1,5 @@
 """A partner's lead at the gateway: its idempotency key, and its answer."""
 
-from collections.abc import Mapping
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
@@ -12,6 +11,7 @@ from psycopg import AsyncConnection
 
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
+from gateway.webhooks.sources import Headers, only_value
 from outbox.append import Received, Recorded
 from projections import leads
 from schemas.text import IdempotencyKey, accepts
@@ -38,15 +38,15 @@ async def bind_key(request: web.Request, received: Received) -> None:
             await claim_key(connection, request.headers, received)
 
 
-async def claim_key(connection: AsyncConnection, headers: Mapping[str, str], received: Received) -> None:
+async def claim_key(connection: AsyncConnection, headers: Headers, received: Received) -> None:
     """
     Bind the key of a lead, if it has one, to the lead's body, in the open transaction.
 
     Raises GatewayError: `idempotency_key_reused`, `request_malformed`.
     """
-    key = headers.get(_KEY_HEADER)
-    if key is None:
+    if _KEY_HEADER not in headers:
         return
+    key = only_value(headers, _KEY_HEADER, Reason.REQUEST_MALFORMED)
     if not accepts(IdempotencyKey, key):
         raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to 255 printable ASCII characters")
     partner = received.provider_event_id.partition("/")[0]

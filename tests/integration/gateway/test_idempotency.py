@@ -110,6 +110,13 @@ async def test_a_key_of_another_form_is_refused(gateway: Gateway, key: str) -> N
     assert await reason(answer) == (400, "idempotency_key_malformed")
 
 
+async def test_two_keys_of_one_call_are_refused(gateway: Gateway) -> None:
+    headers = [*ADMIN.items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    async with gateway.client.post(f"{gateway.internal}{CONFIG}", json={"key": "k", "value": 1}, headers=headers) as answer:
+        assert await reason(answer) == (400, "idempotency_key_malformed")
+    assert await gateway.rows("config") == []
+
+
 async def test_a_stranger_binds_no_key(gateway: Gateway) -> None:
     assert (await gateway.ask(CONFIG, {"key": "k", "value": 1}, KEYED)).status == 401
     assert await gateway.rows("idempotency_keys") == []

@@ -117,6 +117,15 @@ async def test_an_odd_key_is_refused(gateway: Gateway, key: str) -> None:
     assert await reason_of(await send(gateway, lead(), Idempotency_Key=key), 400) == "request_malformed"
 
 
+async def test_two_keys_of_one_lead_are_refused(gateway: Gateway) -> None:
+    body = lead()
+    headers = [("Content-Type", "application/json"), ("X-Partner-Signature", sign(body, "new", time.time()))]
+    headers += [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    async with gateway.client.post(f"{gateway.public}/v1/webhooks/partner/leads", data=body, headers=headers) as answer:
+        assert await reason_of(answer, 400) == "request_malformed"
+    assert await gateway.rows("outbox") == []
+
+
 @pytest.mark.parametrize(
     "body",
     [
