@@ -68,6 +68,7 @@ class SecretWatch:
         self._report = report
         self._failures = Failures("secrets")
         self._refused = set[str]()
+        self._unfinished = set[str]()
         self._unreported = list[Change]()
         self._report_due = threading.Event()
         self._stopping = threading.Event()
@@ -86,11 +87,12 @@ class SecretWatch:
         """Look at the files once; returns the changes that have been judged."""
         found = secret_files.read(self._environ.given)
         settled, self._seen = found == self._seen, found
-        if not settled or found == self._judged:
+        if not settled or (found == self._judged and not self._unfinished):
             return []
         changes = [*self._faults(found), *self._judge(self._changed(found))]
         changes += self._mended({change.setting for change in changes})
         self._judged = found
+        self._unfinished.clear()
         self._refused = {change.setting for change in changes if change.outcome == "refused"}
         REFUSED.set(len(self._refused))
         for change in changes:
@@ -115,9 +117,10 @@ class SecretWatch:
 
     def _changed(self, found: Found) -> dict[str, str]:
         """The new texts by name, empty if a file is gone; a file that cannot be read counts as unchanged."""
-        changed = {name: text for name, text in found.texts.items() if text != self._texts.get(name)}
+        due = self._unfinished
+        changed = {name: text for name, text in found.texts.items() if text != self._texts.get(name) or name in due}
         if FOLDER not in found.faults:
-            changed |= dict.fromkeys(self._texts.keys() - found.texts.keys() - found.faults.keys(), "")
+            changed |= dict.fromkeys((self._texts.keys() | due) - found.texts.keys() - found.faults.keys(), "")
         return changed
 
     def _judge(self, changed: Mapping[str, str]) -> Iterator[Change]:
@@ -140,12 +143,14 @@ class SecretWatch:
             self._known.append(environ)
         redaction.hide_secrets_of(*self._known)
         for name in _OF_CONNECTIONS & changed.keys():
-            if changed[name] and self._texts.get(name):
+            if changed[name] and self._texts.get(name, changed[name]) != changed[name]:
                 renewal.renew(self._texts[name], changed[name])
+        # In force before the followers are called: one that goes on failing must not keep the next change from being the newest.
+        self._texts = {name: text for name, text in {**self._texts, **changed}.items() if text}
+        self._unfinished |= changed.keys()
         with ExitStack() as calls:  # one that raises does not keep the others from the change; the next look tries it again
             for settings, found in zip(self._settings, newest, strict=True):
                 calls.callback(settings.renew, found)
-        self._texts = {name: text for name, text in {**self._texts, **changed}.items() if text}
         yield from self._changes(changed, "taken")
 
     def _changes(self, changed: Mapping[str, str], outcome: Literal["taken", "refused"], why: str = "") -> Iterator[Change]:

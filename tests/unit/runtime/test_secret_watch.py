@@ -116,6 +116,36 @@ def test_a_follower_that_fails_is_tried_again_and_keeps_no_other_from_the_change
     assert seen == ["tried", "second-token", "tried", "tried"]
 
 
+def look_with_a_failing_follower(watched: Watched) -> None:
+    assert watched.watch.look() == []
+    with pytest.raises(ConnectionError):
+        watched.watch.look()
+
+
+def test_changes_are_in_force_one_after_another_while_a_follower_goes_on_failing(watched: Watched) -> None:
+    addresses = [FIRST["DATABASE_URL"], *(f"postgresql://me:{name}@db/failing" for name in ("second", "third"))]
+    broken = True
+
+    def fail(_: Example) -> None:
+        if broken:
+            raise ConnectionError
+
+    watched.settings.on_change(fail)
+    for address in addresses[1:]:
+        watched.mount.swap(**FIRST | {"DATABASE_URL": address})
+        look_with_a_failing_follower(watched)
+        with pytest.raises(ConnectionError):
+            watched.watch.look()
+    assert [renewal.logins(address) for address in addresses] == [(addresses[2], addresses[1])] * 3
+    watched.mount.swap(**FIRST)
+    look_with_a_failing_follower(watched)
+    assert watched.settings.newest.database_url == addresses[0]
+    assert [renewal.logins(address) for address in addresses] == [(addresses[0], addresses[2])] * 3
+    broken = False
+    assert [(change.setting, change.outcome) for change in watched.watch.look()] == [("DATABASE_URL", "taken")]
+    assert watched.look() == []
+
+
 def test_the_settings_of_one_part_are_renewed_although_a_follower_of_another_fails(tmp_path: Path) -> None:
     one, environ = Watched(tmp_path), Environ({"SECRETS_DIR": str(tmp_path)})
     other = Example.load(environ)
