@@ -80,8 +80,7 @@ class Documents:
         Returns for each change why Elasticsearch will never accept it, or None if it is done.
         """
         if not self._ready:
-            await self._ensure()
-            self._progressed()
+            await self._ensure(self._progressed)
         outcomes: list[str | None] = []
         for lines in _chunks(changes):
             outcomes += [self._outcome(item["index"]) for item in await self._bulk(lines)]
@@ -108,28 +107,37 @@ class Documents:
             raise Transient(TransientReason.ELASTICSEARCH_REFUSES, detail)
         return detail
 
-    async def _ensure(self) -> None:
-        """Put the template, and make an index under the alias if none is there, such as one that an operator has put there."""
+    async def _ensure(self, progressed: Callable[[], None] = lambda: None) -> None:
+        """
+        Put the template, and make an index under the alias if none is there, such as one that an operator has put there.
+
+        It calls `progressed` after each answer: together they may take longer than a loop may be silent. The service beside the
+        batches, which may rest meanwhile, gives no sign of life for them.
+        """
         indices = self._client.indices
         try:
             await indices.put_index_template(
                 name=f"tallyhook-{self._index}", index_patterns=[f"{self._index}-*"], template=TEMPLATE
             )
+            progressed()
             if not await indices.exists_alias(name=self._index):
-                await self._make_index(f"{self._index}-1")
+                progressed()
+                await self._make_index(f"{self._index}-1", progressed)
+            progressed()
         except ApiError as error:  # also a 400: no document is in these requests, so none may pay for it
             raise _refused(error) from error
         except TransportError as error:
             raise _transient(error) from error
         self._ready = True
 
-    async def _make_index(self, name: str) -> None:
+    async def _make_index(self, name: str, progressed: Callable[[], None]) -> None:
         indices = self._client.indices
         try:
             await indices.create(index=name, aliases={self._index: {"filter": _NOT_DELETED}})
         except ApiError as error:
             if error.error != _EXISTS:
                 raise
+            progressed()
             # Another worker was quicker, or an operator has removed the alias.
             await indices.put_alias(index=name, name=self._index, filter=_NOT_DELETED)
 
