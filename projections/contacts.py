@@ -12,7 +12,7 @@ from schemas.operations import Channel
 from schemas.text import Email, LocaleTag, Phone, PushToken
 
 
-class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """The addresses and preferences of a user; a field that is left out is forgotten."""
 
     email: Email | None = None  #: The mail address; absent or null if there is none.
@@ -20,6 +20,8 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     push: PushToken | None = None  #: The device token of the push service.
     opt_outs: list[Channel] = []  #: Channels over which the user accepts no messages.
     locale: LocaleTag | None = None  #: BCP 47 tag, such as `de-CH`; it decides the format of amounts in messages.
+    user_id: str | None = None  #: Ignored, so that a contact that was read can be sent back: the path names the user.
+    updated_at: str | None = None  #: Ignored likewise.
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

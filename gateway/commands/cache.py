@@ -26,7 +26,7 @@ Key = Annotated[str, Meta(min_length=1, max_length=1024)]
 Pattern = Annotated[Key, Meta(extra_json_schema={"pattern": rf"^[^*]*(?:\*[^*]*){{0,{_STARS_MAX}}}\Z"})]
 
 
-class Invalidate(msgspec.Struct, frozen=True):
+class Invalidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     Keys and glob patterns to remove from the cache; at least one is required.
 

@@ -17,7 +17,7 @@ from schemas.text import Currency, Line
 MinorUnits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class ExpectPayment(msgspec.Struct, frozen=True, rename="camel"):
+class ExpectPayment(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A payment that your service expects."""
 
     reference: Line  #: The payment's reference: the provider's payment or order id, or a reference in its metadata.

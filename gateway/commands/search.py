@@ -22,7 +22,7 @@ _VERSION_MAX: Final = 2**62  # far below what Postgres and Elasticsearch hold: a
 Version = Annotated[int, Meta(ge=0, le=_VERSION_MAX)]
 
 
-class ChangeDocument(msgspec.Struct, frozen=True):
+class ChangeDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A document to index or to delete."""
 
     index: Annotated[str, Meta(extra_json_schema={"enum": list(INDEXES)})]  #: The name of the index.
