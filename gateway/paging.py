@@ -18,7 +18,7 @@ LIMIT_MAX: Final = 500
 
 Item = TypeVar("Item")
 _TIME_BYTES: Final = 8
-_ID_BYTES: Final = 16
+_FOREIGN: Final = "cursor is not one that this list returned"
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True, omit_defaults=True):
@@ -39,7 +39,7 @@ class Limited(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def last(self) -> UUID | None:
         """The id of the last item of the previous page. Raises GatewayError `query_malformed`."""
-        return last_of(self.cursor)[1] if self.cursor else None
+        return _last_id(self.cursor) if self.cursor else None
 
 
 class Paged(Limited, frozen=True, kw_only=True):
@@ -70,13 +70,25 @@ def cursor_of(last: UUID, at: datetime | None = None) -> str:
 
 
 def last_of(cursor: str) -> tuple[datetime, UUID]:
-    """The time and the id of the item from which a cursor was made. Raises GatewayError `query_malformed`."""
+    """
+    The time and the id of the item from which a cursor was made.
+
+    Raises GatewayError `query_malformed`, also for the cursor of a list that has another order.
+    """
     try:
         raw = _bytes_of(cursor)
-        time = int.from_bytes(raw[:-_ID_BYTES])
-        return EPOCH + timedelta(microseconds=time), UUID(bytes=raw[-_ID_BYTES:] if len(raw) <= _TIME_BYTES + _ID_BYTES else raw)
+        time = int.from_bytes(raw[:_TIME_BYTES])
+        return EPOCH + timedelta(microseconds=time), UUID(bytes=raw[_TIME_BYTES:])
     except (ValueError, OverflowError) as error:
-        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that this list returned") from error
+        raise GatewayError(Reason.QUERY_MALFORMED, _FOREIGN) from error
+
+
+def _last_id(cursor: str) -> UUID:
+    """The id of the item from which a cursor was made, in a list that is ordered by id. Raises as `last_of` does."""
+    try:
+        return UUID(bytes=_bytes_of(cursor))
+    except ValueError as error:
+        raise GatewayError(Reason.QUERY_MALFORMED, _FOREIGN) from error
 
 
 def place_cursor(at: datetime, *names: str) -> str:
@@ -92,7 +104,7 @@ def place_of(cursor: str) -> tuple[Any, ...]:
         names = raw[_TIME_BYTES:].decode().split("\0")
         return EPOCH + timedelta(microseconds=int.from_bytes(raw[:_TIME_BYTES], signed=True)), *names
     except (ValueError, OverflowError) as error:
-        raise GatewayError(Reason.QUERY_MALFORMED, "cursor is not one that this list returned") from error
+        raise GatewayError(Reason.QUERY_MALFORMED, _FOREIGN) from error
 
 
 def id_of(text: str, noun: str) -> UUID:

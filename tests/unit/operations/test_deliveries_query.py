@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, Reason
-from gateway.paging import LIMIT_DEFAULT, cursor_of, id_of
+from gateway.paging import LIMIT_DEFAULT, cursor_of, id_of, place_cursor
 from gateway.parameters import parse_query
 from operations.deliveries.query import DeliveriesQuery
 from runtime.ids import first_id_of, new_id
@@ -62,6 +62,8 @@ def test_a_trace_of_someone_else_is_looked_for_in_the_last_day() -> None:
         {"trace": "é" * 32},
         {"cursor": "?"},
         {"cursor": "AAAA"},
+        {"cursor": cursor_of(new_id(), NOW)},  # of a list of dead letters
+        {"cursor": place_cursor(NOW, "pi_1", "stripe")},  # of a list of payments
         {"limit": "0"},
         {"limit": "501"},
         {"limit": "-1"},
