@@ -1,5 +1,6 @@
 """`tallyhook`: the operators' command line. Errors are one line on stderr and a non-zero exit."""
 
+import errno
 import inspect
 import os
 import sys
@@ -14,6 +15,8 @@ from runtime.redaction import redacted
 from runtime.startup import import_structlog
 from runtime.uncaught import redact_uncaught
 from schemas.text import is_storable
+
+_UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Place(NamedTuple):
@@ -180,13 +183,25 @@ def main() -> None:
         _fail("an argument is not UTF-8")
     try:
         _check_shell()
-        app()
+        _run()
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            _end_unwritten(error)
         from ops.commands import failures  # noqa: PLC0415  # it imports the libraries whose errors it knows, and most commands succeed
 
         if (text := failures.text_of(error)) is None:
             raise
         _fail(text)
+
+
+def _run() -> None:
+    """Run the command. Raises OSError if its output cannot be written: the interpreter would notice that at its end."""
+    try:
+        app()
+    except SystemExit:  # every command ends with one
+        if sys.stdout:
+            sys.stdout.flush()
+        raise
 
 
 def _check_shell() -> None:
@@ -195,6 +210,14 @@ def _check_shell() -> None:
         from ops.dev import mark  # noqa: PLC0415  # only for the shell of a developer
 
         mark.check(os.environ, Path.cwd())
+
+
+def _end_unwritten(error: OSError) -> None:
+    """End with an error, without a word if the reader of a pipe has left, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the interpreter tries to write the rest
+    if error.errno == errno.EPIPE:
+        raise SystemExit(1)
+    _fail(f"standard output: {error.strerror}")
 
 
 def _fail(text: str) -> None:
