@@ -137,6 +137,12 @@ _OF_MONEY: Final = {
 }
 
 # A reference belongs to another payment once that one is paid under it. The payer may be known from the expectation alone.
+OF_USER: Final = """
+select id from payments where user_id = %(user)s union
+select p.id from reconciliations r join payments p on p.reference = r.reference
+where r.user_id = %(user)s and (r.payment_id is null or r.payment_id = p.id)
+"""
+"""The ids of the payments of a user, or those that the user was expected to pay."""
 PAYMENTS: Final = List(
     item=PaymentItem,
     table="payments",
@@ -162,8 +168,7 @@ PAYMENTS: Final = List(
     },
     joined_tests={"reconciliation": "r.reconciliation = %(reconciliation)s"},
     few={
-        "user": """id = any(array(select id from payments where user_id = %(user)s union
-          select payment_id from reconciliations where user_id = %(user)s and payment_id is not null))""",
+        "user": f"id = any(array({OF_USER}))",
     },
 )
 SUBSCRIPTIONS: Final = List(

@@ -56,6 +56,7 @@ payments = Table(
     # The lists of operators are in the order of the last change.
     Index("payments_updated_at_idx", "updated_at", "id", "provider"),
     Index("payments_user_id_idx", "user_id", postgresql_where=text("user_id is not null")),
+    Index("payments_reference_idx", "reference"),
 )
 
 # `status` is one of the words that all providers share, or else the provider's own word.

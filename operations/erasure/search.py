@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from operations.erasure.subjects import Subject
 from outbox.erased import is_marker
+from projections.lists import OF_USER
 from runtime.ids import first_id_of, time_of
 from schemas.topics import TOPICS, Topic
 
@@ -50,7 +51,7 @@ class Found(NamedTuple):
 
     def unerased(self) -> "Found":
         """Return the rows to try again, since they may have been on their way."""
-        return self._replace(deliveries=[], letters=[], contacts=[], keys=[], states=[], references=[])
+        return self._replace(deliveries=[], letters=[], contacts=[], keys=[], states=[])
 
     @property
     def documents(self) -> list[str]:
@@ -69,7 +70,7 @@ _AGGREGATES: Final = {
         select 'subscription', id from subscriptions where customer_id = %(id)s union
         select 'invoice', id from invoices where customer_id = %(id)s
     """,
-    "user": "select 'payment', id from payments where user_id = %(id)s",
+    "user": f"select 'payment', id from ({OF_USER}) p",
     "payment": "select 'payment', %(id)s::text",
     "subscription": "select 'subscription', %(id)s::text",
     "invoice": "select 'invoice', %(id)s::text",
@@ -131,7 +132,7 @@ where a.type = 'invoice' and convert_from(i.state, 'UTF8')::jsonb ->> 'contact' 
 
 async def find(connection: AsyncConnection, subject: Subject, progress: Progress = lambda *_: None) -> Found:
     """Find the rows about the subject that are not erased yet, on a connection in autocommit mode."""
-    values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "pattern": subject.pattern}
+    values: dict[str, Any] = {"kind": subject.kind, "id": subject.id, "user": subject.id, "pattern": subject.pattern}
     values["lead"] = subject.lead_key if subject.kind == "lead" else None
     aggregates = await _rows(connection, _AGGREGATES[subject.kind], values)
     payments = [name for kind, name in aggregates if kind == "payment"]

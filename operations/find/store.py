@@ -78,8 +78,8 @@ BY_THEIR_ID: Final[Mapping[Kind, str]] = {
     """,
 }
 BY_REFERENCE: Final = f"""
-select p.id, {_MONEY.format(amount="amount")} from reconciliations r join payments p on p.id = r.payment_id
-where r.reference = %(q)s and p.id <> r.reference
+select id, {_MONEY.format(amount="amount")} from payments where reference = %(q)s and id <> reference
+order by updated_at desc, id limit %(limit)s
 """
 _ERASED: Final = "erased"
 """The recipient of a message that was erased."""

@@ -328,6 +328,31 @@ async def test_a_lead_that_is_being_delivered_waits(connection: psycopg.AsyncCon
     assert (erasure.state, erasure.waiting) == ("incomplete", 1)
 
 
+async def test_the_payment_of_a_user_whom_only_the_expectation_names_is_erased_however_often_it_takes(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    event_id = await arrive(connection, stripe.Payment(id="pi_9", receipt_email=EMAIL).failed(), relayed=False)
+    await connection.execute(
+        """insert into payments (provider, id, status, amount, amount_refunded, currency, reference, version, updated_at, state)
+           values ('stripe', 'pi_9', 'failed', 100, 0, 'eur', 'order-9', 1, now(), '{}')"""
+    )
+    await connection.execute(
+        """insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
+           values ('payment', 'pi_9', %s, 'evt_9', 'payment_intent.payment_failed', now())""",
+        (event_id,),
+    )
+    await connection.execute(
+        """insert into reconciliations (reference, user_id, expected_amount, expected_currency)
+           values ('order-9', 'user-9', 100, 'eur')"""
+    )
+    first = await erase(connection, Subject("user", "user-9"))
+    assert (first.state, first.erased) == ("incomplete", {})
+    await connection.execute("delete from outbox_pending")
+    again = await erase(connection, Subject("user", "user-9"))
+    assert (again.state, again.erased) == ("done", {"events": 1, "references": 1})
+    assert EMAIL.encode() not in await data_of(connection, event_id)
+
+
 async def test_the_same_erasure_again_finds_nothing_and_its_subject_is_known_by_digest_only(
     connection: psycopg.AsyncConnection,
 ) -> None:

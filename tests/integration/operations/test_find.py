@@ -29,6 +29,9 @@ insert into payments (provider, id, status, amount, amount_refunded, currency, r
 values ('stripe', 'pi_1', 'succeeded', 4990, 0, 'eur', 'order 7/8', 'user-7', 1, now(), '');
 insert into reconciliations (reference, expected_amount, expected_currency, paid_amount, paid_currency, payment_id)
 values ('order 7/8', 4990, 'eur', 4990, 'eur', 'pi_1');
+insert into payments (provider, id, status, amount, amount_refunded, currency, reference, version, updated_at, state)
+values ('stripe', 'pi_2', 'failed', 4990, 0, 'eur', 'order 9', 1, now(), '');
+insert into reconciliations (reference, expected_amount, expected_currency, user_id) values ('order 9', 4990, 'eur', 'user-9');
 insert into refunds (provider, id, status, amount, currency, version, updated_at, state)
 values ('stripe', 're_1', 'failed', 10, 'eur', 1, now(), '');
 insert into disputes (provider, id, status, amount, currency, version, updated_at, state)
@@ -68,6 +71,8 @@ CASES: Final = [
     *((own.hex.upper(), [(kind, str(own))]) for kind, own in OWN.items()),
     ("pi_1", [("payment", "pi_1")]),
     ("order 7/8", [("payment", "pi_1")]),
+    ("order 9", [("payment", "pi_2")]),
+    ("user-9", [("payment", "pi_2")]),
     ("re_1", [("refund", "re_1")]),
     ("du_1", [("dispute", "du_1")]),
     ("sub_1", [("subscription", "sub_1")]),

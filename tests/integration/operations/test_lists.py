@@ -189,6 +189,25 @@ async def test_a_payment_is_found_by_its_user_and_by_the_user_who_was_expected_t
     assert found.last is None
 
 
+async def test_an_unpaid_payment_is_found_by_the_user_who_is_expected_to_pay(gateway: Gateway, database_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(FILL.format(many=10))
+        await connection.execute(
+            """insert into payments
+                 (provider, id, status, amount, amount_refunded, currency, reference, version, updated_at, state)
+               select 'stripe', id, 'failed', 100, 0, 'eur', reference, 1, '2026-01-02', ''
+               from (values ('pi_unpaid', 'r-unpaid'), ('pi_again', 'r-3')) v(id, reference);
+               insert into reconciliations (reference, expected_amount, expected_currency, user_id)
+               values ('r-unpaid', 100, 'eur', 'user-1')"""
+        )
+    answer = await (await gateway.get("/v1/admin/payments?user=user-1")).json()
+    # A second payment of a reference that another one has paid is nobody's.
+    assert {(item["providerPaymentId"], item["userId"]) for item in answer["items"]} == {
+        ("pi_unpaid", "user-1"),
+        ("pi_3", "user-1"),
+    }
+
+
 async def test_unexpected_payments_and_those_of_another_amount_are_found(reader: psycopg.AsyncConnection) -> None:
     found: dict[str, list[str]] = {"mismatched": [], "unexpected": []}
     for outcome, ids in found.items():
