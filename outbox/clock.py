@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import structlog
 from prometheus_client import Gauge
@@ -17,6 +18,8 @@ from psycopg import AsyncConnection, Connection
 from outbox.errors import ClockSkewed
 from runtime.database import Pool
 from runtime.failures import Failures
+from runtime.ids import first_id_of, time_of
+from runtime.moments import EPOCH
 from runtime.service import Service
 
 log = structlog.get_logger()
@@ -29,9 +32,16 @@ OwnClock = Callable[[], datetime]
 
 SKEW_MAX: Final = timedelta(minutes=1)
 
+_APART_MAX: Final = 2 * SKEW_MAX  # of two processes, since each may differ from Postgres
+
 _READ_EVERY: Final = 30.0  # seconds
 
 _CLOCK: Final = "select clock_timestamp()"
+
+
+def first_consequence_of(event_id: UUID) -> UUID:
+    """Return the lowest id that a consequence of the event may have: the clock of its writer may be behind the event's own."""
+    return first_id_of(max(time_of(event_id) - _APART_MAX, EPOCH))
 
 
 class Reading(NamedTuple):

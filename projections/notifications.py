@@ -10,6 +10,7 @@ from psycopg.rows import class_row, dict_row
 from sqlalchemy import CheckConstraint, Column, DateTime, Index, Integer, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from outbox.clock import first_consequence_of
 from outbox.tables import metadata
 from projections.documents import data_in
 from schemas.operations import Channel, NotificationStatus
@@ -93,20 +94,20 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     error: str | None = None  #: The error of the last attempt, in words.
 
 
-# A notification's events have later ids than its command: the condition keeps older partitions out of the search.
+# Ids are time-ordered: the condition keeps older partitions out of the search.
 _READ: Final = """
 select n.id, n.recipient as "to", n.channel, n.template, n.status, n.attempts, n.message_id, n.updated_at, n.address,
   n.next_attempt_at, n.reason, n.error,
   coalesce((select jsonb_agg(jsonb_build_object('id', o.id, 'type', o.type, 'occurredAt', o.occurred_at) order by o.id)
-            from outbox o where o.id = n.id or (o.causation_id = n.id and o.id > n.id)), '[]') as events
-from notifications n where n.id = %s
+            from outbox o where o.id = n.id or (o.causation_id = n.id and o.id >= %(since)s)), '[]') as events
+from notifications n where n.id = %(id)s
 """
 
 
 async def notification(connection: AsyncConnection, notification_id: UUID) -> NotificationView | None:
     """The notification of a command, once the worker has taken it."""
     cursor = connection.cursor(row_factory=dict_row)
-    await cursor.execute(_READ, (notification_id,))
+    await cursor.execute(_READ, {"id": notification_id, "since": first_consequence_of(notification_id)})
     row: dict[str, Any] | None = await cursor.fetchone()
     if row is None:
         return None

@@ -93,7 +93,7 @@ _CAUSED: Final = (
     """
 with recursive chain as (
   select id from unnest(%s::uuid[]) as t(id) union
-  select o.id from chain c join outbox o on o.causation_id = c.id and o.id > c.id)
+  select o.id from chain c join outbox o on o.causation_id = c.id)
 select o.id, o.topic, o.aggregate_id, """
     + is_marker("o.data")
     + """ from chain c join outbox o on o.id = c.id order by o.id

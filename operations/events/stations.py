@@ -9,6 +9,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from outbox.clock import first_consequence_of
 from runtime.tracing import trace_id_of
 
 State = Literal["pending", "parked", "relayed", "stored"]
@@ -16,11 +17,11 @@ State = Literal["pending", "parked", "relayed", "stored"]
 CAUSED_MAX: Final = 100  # events; one webhook causes a handful
 _CAUSES_MAX: Final = 20
 
-# Ids are time-ordered, so a consequence has a later id: the condition excludes older partitions from the search.
+# Ids are time-ordered: the condition excludes older partitions from the search.
 _CAUSED: Final = """
 with recursive chain as (
   select id from outbox where id = %(id)s
-  union select o.id from outbox o join chain on o.causation_id = chain.id where o.id > %(id)s)
+  union select o.id from outbox o join chain on o.causation_id = chain.id where o.id >= %(since)s)
 select id from chain order by id limit %(limit)s
 """
 _CAUSES: Final = """
@@ -105,7 +106,8 @@ async def causes(connection: AsyncConnection, event_id: UUID) -> list[Station]:
 
 
 async def _ids(connection: AsyncConnection, statement: str, event_id: UUID, limit: int) -> list[UUID]:
-    rows = await (await connection.execute(statement, {"id": event_id, "limit": limit})).fetchall()
+    values = {"id": event_id, "since": first_consequence_of(event_id), "limit": limit}
+    rows = await (await connection.execute(statement, values)).fetchall()
     return [row[0] for row in rows]
 
 

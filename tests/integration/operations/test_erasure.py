@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import psycopg
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -24,7 +25,7 @@ from operations.ledger import books
 from operations.webhook_replay import store as replay_work
 from operations.webhook_replay.store import StoredDelivery
 from outbox.append import Received, append, event_of, record
-from runtime.ids import new_id
+from runtime.ids import id_at, new_id, time_of
 from runtime.tracing import new_trace
 from schemas.operations import InvalidateCache
 from tests.command import tallyhook
@@ -148,7 +149,10 @@ async def test_an_event_that_kafka_does_not_have_yet_waits_and_is_erased_once_it
     assert EMAIL.encode() not in await data_of(connection, event_id)
 
 
-async def test_its_consequences_are_erased_with_it_and_data_of_others_stays(connection: psycopg.AsyncConnection) -> None:
+@pytest.mark.parametrize("behind", [timedelta(), timedelta(seconds=30)], ids=["same clock", "a worker's clock is behind"])
+async def test_its_consequences_are_erased_with_it_and_data_of_others_stays(
+    connection: psycopg.AsyncConnection, behind: timedelta
+) -> None:
     event_id = await arrive(connection, stripe.Payment(receipt_email=EMAIL).succeeded())
     others = [
         stripe.Payment(receipt_email=address).succeeded()
@@ -159,6 +163,8 @@ async def test_its_consequences_are_erased_with_it_and_data_of_others_stays(conn
         InvalidateCache(keys=["a"]),
         aggregate_id="x", source="/test", occurred_at=datetime.now(UTC), trace=new_trace(), causation_id=event_id,
     )  # fmt: skip
+    if behind:
+        caused = msgspec.structs.replace(caused, id=id_at(time_of(event_id) - behind))
     async with connection.transaction():
         await append(connection, [caused])
     await connection.execute("delete from outbox_pending")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ import pytest
 
 from operations.find.store import BY_OUR_ID, BY_REFERENCE, BY_THEIR_ID
 from outbox.append import append
-from runtime.ids import new_id
+from runtime.ids import id_at, new_id, time_of
 from schemas.envelope import Event
 from tests.command import tallyhook_beside
 from tests.gateways import SERVICE
@@ -204,6 +205,26 @@ async def test_an_event_is_read_by_its_delivery_the_providers_id_and_its_payment
     [mark] = detail["event"]["marks"]
     assert (mark["consumer"], mark["at"] > detail["delivery"]["receivedAt"]) == ("payments", True)
     assert ("payment", "pi_9") in [(each["kind"], each["id"]) for each in detail["touched"]]
+
+
+async def test_the_consequences_of_a_worker_whose_clock_is_behind_are_found(gateway: Gateway, database_url: str) -> None:
+    await gateway.post(Payment(id="pi_9").succeeded(event_id="evt_9"))
+    [cause] = await gateway.rows("outbox")
+    effect_id, last_id = (id_at(time_of(cause["id"]) - timedelta(seconds=seconds)) for seconds in (1, 59))
+    effect = event_after(cause, "billing.payment.succeeded", "billing.payment.events", id=effect_id)
+    command = event_after(cause, "notification.send", "notification.commands", id=last_id, causation_id=effect_id)
+    sent = event_after(cause, "notification.sent", "notification.events", id=id_at(time_of(last_id)), causation_id=last_id)
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await append(connection, [effect, command, sent])
+        await connection.execute(
+            """insert into notifications (id, recipient, channel, template, data, address, message_id, status, traceparent)
+               values (%s, 'user-7', 'EMAIL', 't', '{}', 'a@example.com', 'm', 'sent', '')""",
+            (last_id,),
+        )
+    detail = await (await gateway.get(f"/v1/admin/events/{cause['id']}")).json()
+    assert {each["id"] for each in detail["caused"]} == {str(each.id) for each in (effect, command, sent)}
+    message = await (await gateway.get(f"/v1/admin/notifications/{last_id}")).json()
+    assert {each["id"] for each in message["events"]} == {str(last_id), str(sent.id)}
 
 
 async def test_the_tree_of_an_event_is_bounded(gateway: Gateway, database_url: str) -> None:
