@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from operations.output import Json, show, with_database
+from operations.output import Json, operator, show, with_database
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -37,7 +37,15 @@ def link(
     settings = GatewaySettings.load(environment())
     scheme = "https" if settings.internal_tls_cert else "http"
     base = url or f"{scheme}://{settings.internal_host}:{settings.internal_port}"
-    made = with_database(lambda connection: make(connection, base, settings.admin_api_token[0].id, to))
+
+    async def work(connection: AsyncConnection) -> str:
+        from gateway.audit_log import note_command
+
+        async with connection.transaction():
+            await note_command(connection, "tallyhook console link", operator())
+            return await make(connection, base, settings.admin_api_token[0].id, to)
+
+    made = with_database(work)
     show({"url": made}, made, as_json=as_json)
 
 

@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 import prometheus_client
 import structlog
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection
 from psycopg import Error as DatabaseError
 from psycopg.rows import class_row
 
@@ -170,7 +170,16 @@ async def find(connection: AsyncConnection, search: Search) -> tuple[list[Audite
 
 async def note_command(connection: AsyncConnection, command: str, operator: str) -> None:
     """Record a command that an operator ran in a shell, in the transaction of its effects; `operator` is the user account."""
+    await connection.execute(_INSERT, _command(command, operator))
+
+
+def note_command_now(connection: Connection, command: str, operator: str) -> None:
+    """Record a command as `note_command` does, on a connection that blocks."""
+    connection.execute(_INSERT, _command(command, operator))
+
+
+def _command(command: str, operator: str) -> dict[str, Any]:
     called = Audited(
         id=new_id(), method="CLI", path=command, status=200, trace_id=new_trace().trace_id, duration_ms=0, client=operator
     )
-    await connection.execute(_INSERT, msgspec.structs.asdict(called))
+    return msgspec.structs.asdict(called)

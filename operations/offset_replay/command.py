@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from operations.output import CommandError, Json, bar, database, show
+from operations.output import CommandError, Json, bar, database, operator, show
 from runtime.settings import environment
 
 _PATIENCE: Final = 5.0  # seconds without progress of the live worker on the events of the shadow
@@ -85,6 +85,7 @@ def _refuse_together(flags: dict[str, bool], other: str) -> None:
 
 
 def _live(target: "Target", start: "Start", stop: "Stop", *, effects: Any, dry_run: bool, wait: bool, as_json: bool) -> None:
+    from gateway.audit_log import note_command_now
     from operations.offset_replay import live, outcomes, report
     from operations.offset_replay.plan import refuse_live
     from outbox.offsets import Offsets
@@ -100,6 +101,8 @@ def _live(target: "Target", start: "Start", stop: "Stop", *, effects: Any, dry_r
             outlook = live.survey(broker, kafka, connection, target, start, stop, lambda number: shown(advance=number))
         moving = not dry_run and bool(outlook.back)
         settling = moving and target.worker == outcomes.WORKER and effects == "suppressed"
+        if moving:
+            note_command_now(connection, f"tallyhook replay offsets --worker {target.worker} --topic {target.topic}", operator())
         settled = outcomes.settle(broker, kafka, connection, start) if settling else 0
         replay = live.begin(kafka, connection, target, outlook, effects) if moving else None
     data = report.moved(target, outlook, effects, replay, settled)

@@ -72,12 +72,16 @@ def probe(
 
 
 async def _probe(connection: AsyncConnection, key: str, configured: Iterable[str], wait: float) -> PartnerView:
+    from operations.partners.shell import note
     from projections import partners
 
     held = await partners.why_waiting(connection, key, configured)
     if held and held.reason == "partner_paused":
         raise CommandError(f"partner_paused: {held.detail}; `tallyhook partners resume {key}` delivers its leads")
-    asked_at, until = await partners.request_probe(connection, key), time.monotonic() + wait
+    async with connection.transaction():
+        asked_at = await partners.request_probe(connection, key)
+        await note(connection, f"probe {key}")
+    until = time.monotonic() + wait
     while time.monotonic() < until:
         found = {view.partner: view for view in await partners.read_partners(connection)}
         if (tried := found[key].tried_at) and tried >= asked_at:

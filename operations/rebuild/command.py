@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.output import Json, bar, database, show
+from operations.output import Json, bar, database, operator, show
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def rebuild(
     wanted = sources(names, environment(), effects=with_side_effects)
     index_settings = ElasticsearchSettings.load(environment()) if any(each.name == "search" for each in wanted) else None
     configure_logs("rebuild", "CRITICAL")  # dead letters are counted in the summary
+    if not dry_run:
+        _note(names, yes=yes)
     outcomes: list[Outcome] = []
     index = None
     try:
@@ -69,6 +71,13 @@ def rebuild(
         if outcomes:
             show(data, report.text(data), as_json=as_json)
     raise typer.Exit(0 if data["ok"] else 1)
+
+
+def _note(names: list[str], *, yes: bool) -> None:
+    from gateway.audit_log import note_command_now
+
+    with database() as connection:
+        note_command_now(connection, f"tallyhook rebuild {' '.join(names)}{' --yes' if yes else ''}", operator())
 
 
 def _reindex(settings: "ElasticsearchSettings", *, dry_run: bool) -> "Indexed":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from operations.output import CommandError, Json, database, show
+from operations.output import CommandError, Json, database, operator, show
 
 app = typer.Typer(no_args_is_help=True, help="The outbox: events that wait for Kafka, and parked ones.")
 
@@ -27,10 +27,12 @@ def unpark(
     ids: Annotated[list[int], typer.Argument(metavar="ID", help="Ids of parked events, as `outbox status` shows them.")],
 ) -> None:
     """Put parked events back in line, after the cause of Kafka's refusal is removed."""
+    from gateway.audit_log import note_command_now
     from outbox import relay_store
 
-    with database() as connection:
-        done = relay_store.unpark(connection, ids)
+    with database() as connection, connection.transaction():
+        if done := relay_store.unpark(connection, ids):
+            note_command_now(connection, f"tallyhook outbox unpark {' '.join(map(str, done))}", operator())
     if missing := sorted(set(ids) - set(done)):
         raise CommandError(f"not parked: {', '.join(map(str, missing))}" + (f"; back in line: {done}" if done else ""))
     typer.echo(f"back in line: {', '.join(map(str, done))}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operations.output import Json, database, show
+from operations.output import Json, database, operator, show
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def retention(
 
     A detached day is dropped after RETENTION_GRACE. Until then it is attached again if RETENTION_DAYS covers it again.
     """
+    from gateway.audit_log import note_command_now
     from ops.processes.deletions import deletions
     from outbox import partitions
     from outbox.settings import RetentionSettings
@@ -50,6 +51,7 @@ def retention(
     database().close()  # so that the schema is checked
     done = keep_partitions(settings, *deletions(environment()), all_due=yes)
     with database() as connection:
+        note_command_now(connection, f"tallyhook retention{' --yes' if yes else ''}", operator())
         away = partitions.detached(connection)
     data = done._asdict() | {
         "away": [{"partition": each.partition, "dropAfter": each.detached_at + settings.retention_grace} for each in away]
