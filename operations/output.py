@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import json
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -26,13 +27,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 WHEN: Final = "A time such as 2026-11-24T10:00, in UTC unless it names a zone, or how long ago, such as 2h."
 
 
+_CONTROLS: Final = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
+
+
 class CommandError(Exception):
     """The command failed; the text states the cause in one line."""
 
 
 def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the data as JSON for programs, or the text for people; names of files and variables in it need not be UTF-8."""
-    print(json.dumps(data, default=str) if as_json else text.encode(errors="backslashreplace").decode())
+    """
+    Print the data as JSON for programs, or the text for people.
+
+    Names of files and variables in it need not be UTF-8. Control characters are escaped: a provider, a partner or a CRM may have
+    sent them, and a terminal would obey them.
+    """
+    print(json.dumps(data, default=str) if as_json else _CONTROLS.sub(_escape, text).encode(errors="backslashreplace").decode())
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]):02x}"
 
 
 def parse_moment(text: str, now: datetime) -> datetime:

@@ -113,7 +113,7 @@ _WHAT: Final = {"missing": "a delivery without its event", "unlogged": "an event
 def _drawn(table: Any) -> str:
     from rich.console import Console
 
-    console = Console(width=120, highlight=False)
+    console = Console(width=120, highlight=False, color_system=None)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())

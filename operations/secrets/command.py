@@ -130,7 +130,7 @@ def _text(found: "Secrets") -> str:
         table.add_column(name, justify=justify, no_wrap=name != "why")
     for each in found.items:
         table.add_row(*_row(each))
-    console = Console(width=140, highlight=False)
+    console = Console(width=140, highlight=False, color_system=None)
     with console.capture() as captured:
         console.print(table)
         console.print(found.rule, style="dim")
