@@ -69,10 +69,11 @@ async def read(connection: AsyncConnection, which: List[Item], asked: ListQuery)
     """Read a page of the list."""
     looked = rows_read(which, asked.values.keys())
     values = {**asked.values, "first": asked.first, "before": asked.before, "looked": looked, "more": asked.limit + 1}
-    if asked.last is not None:
-        values |= {f"last_{name}": value for name, value in zip(which.order, asked.last, strict=True)}
+    onward = asked.last is not None and asked.last[0] < asked.before  # otherwise the page before ended after this period
+    if onward:
+        values |= {f"last_{name}": value for name, value in zip(which.order, asked.last or (), strict=True)}
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement(which, asked.values.keys(), onward=asked.last is not None), values, prepare=False)
+        await cursor.execute(statement(which, asked.values.keys(), onward=onward), values, prepare=False)
         rows = await cursor.fetchall()
     fitting = [row for row in rows if row["fits"]]
     items = [msgspec.convert(_fields(which, row), which.item) for row in fitting[: asked.limit]]
@@ -87,11 +88,11 @@ def rows_read(which: List[Any], names: Collection[str]) -> int:
 
 
 def statement(which: List[Any], names: Collection[str], *, onward: bool) -> str:
-    """Return the SQL of a page with these filters; `onward` if it comes after another page."""
+    """Return the SQL of a page with these filters; `onward` if it comes after the last row of a page of this period."""
     first, order = which.order[0], ", ".join(f"{name} desc" for name in which.order)
-    scope = [f"{first} >= %(first)s and {first} < %(before)s"]
-    if onward:
-        scope.append(f"({', '.join(which.order)}) < ({', '.join(f'%(last_{name})s' for name in which.order)})")
+    # There is only one upper bound: with two, Postgres begins at the one of the first column, and reads down to the other.
+    after = f"({', '.join(which.order)}) < ({', '.join(f'%(last_{name})s' for name in which.order)})"
+    scope = [f"{first} >= %(first)s", after if onward else f"{first} < %(before)s"]
     scope += [which.walks[name] for name in names if name in which.walks]
     few = [which.few[name] for name in names if name in which.few]
     # The few rows are found before anything else: the planner would read the whole order in the hope of finding them early.

@@ -125,6 +125,38 @@ async def test_a_page_of_a_large_table_walks_an_index_and_no_more_than_it_may(
         assert node["Actual Rows"] * node["Actual Loops"] <= values["looked"], node
 
 
+@pytest.mark.parametrize("which", [lists.PAYMENTS, lists.SUBSCRIPTIONS, lists.INVOICES], ids=lambda which: which.table)
+async def test_a_page_far_down_does_not_read_the_pages_before_it(reader: psycopg.AsyncConnection, which: lists.List[Any]) -> None:
+    order = ", ".join(which.order)
+    row = await (await reader.execute(f"select {order} from {which.table} order by {order} offset 20 limit 1")).fetchone()
+    assert row
+    values = {
+        "first": datetime.min.replace(tzinfo=UTC),
+        "before": datetime.max.replace(tzinfo=UTC),
+        "looked": lists.ROWS_READ_MAX,
+        "more": 51,
+    }
+    values |= {f"last_{name}": value for name, value in zip(which.order, row, strict=True)}
+    explained = "explain (analyze, buffers, timing off, format json) " + lists.statement(which, [], onward=True)
+    plan = await (await reader.execute(explained, values, prepare=False)).fetchone()
+    assert plan
+    found = plan[0][0]["Plan"]
+    assert found["Actual Rows"] == 20
+    assert found["Shared Hit Blocks"] + found["Shared Read Blocks"] < 200
+
+
+async def test_the_cursor_of_a_later_period_begins_at_the_end_of_an_earlier_one(reader: psycopg.AsyncConnection) -> None:
+    query = PaymentsQuery(limit=10)
+    newest = await lists.read(reader, lists.PAYMENTS, query.list_query(NOW))
+    assert newest.last is not None
+    end = newest.items[-1].updated_at
+    earlier = query.list_query(NOW)._replace(before=end)
+    first = await lists.read(reader, lists.PAYMENTS, earlier)
+    assert first.items
+    assert all(item.updated_at < end for item in first.items)
+    assert await lists.read(reader, lists.PAYMENTS, earlier._replace(last=newest.last)) == first
+
+
 async def test_a_filter_of_a_joined_table_reads_fewer_rows(reader: psycopg.AsyncConnection) -> None:
     found = await lists.read(reader, lists.PAYMENTS, PaymentsQuery(reconciliation="mismatched", limit=500).list_query(NOW))
     assert found.last is not None
