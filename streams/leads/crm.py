@@ -7,16 +7,19 @@ spelling of an address gets past it.
 """
 
 import errno
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
 from aiohttp import AddrInfoType
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from standardwebhooks import Webhook
 
@@ -53,12 +56,18 @@ def guarded_socket(allowed: Sequence[Network]) -> Callable[[AddrInfoType], socke
 
 
 EXCERPT_MAX: Final = 2048  # bytes, as text in UTF-8
+_IDLE_MAX: Final = 1.5
+"""Seconds for which an idle connection is kept. Many servers close theirs after two or five, and a lead that is sent at that
+moment is an attempt for nothing."""
 _READ_MAX: Final = 2 * EXCERPT_MAX  # redaction would not recognise a secret that the end of the excerpt cuts
 UNSENT: Final = Answer(error=INTERRUPTED)
 """The answer of an attempt whose claim ran out before the lead was sent: the worker was suspended."""
 _NOT_CONFIGURED: Final = Answer(error="crm_not_configured")
 _UNREADABLE: Final = Answer(error="lead_unreadable")
+_BLANK_LINES: Final = re.compile(rb"\r?\n\r?\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] (?P<status>(?P<interim>1(?!01)[0-9]{2})|[0-9]{3})(?![^ \r\n])")
 _check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)  # of the request that this task makes
+_answered: ContextVar["_Answered | None"] = ContextVar("answered", default=None)  # the connection of that request
 
 
 class _Data(msgspec.Struct, frozen=True, rename="camel"):
@@ -108,18 +117,31 @@ class Crm:
         if limit:
             options["timeout"] = aiohttp.ClientTimeout(total=limit.total_seconds())
         _check.set(check)
+        _answered.set(None)
         try:
             async with self._session.post(request.url, data=request.body, headers=request.headers, **options) as response:
-                answer = Answer(
-                    status=response.status,
-                    error=None if response.status in SUCCESSES else f"http_{response.status}",
-                    retry_after=parse_retry_after(_single(response.headers.getall("Retry-After", [])), self._now()),
-                )
-                return answer._replace(excerpt=await _excerpt(response))
+                pause = parse_retry_after(_single(response.headers.getall("Retry-After", [])), self._now())
+                return _answer_of(response.status)._replace(retry_after=pause, excerpt=await _excerpt(response))
         except ClaimOver:
             return UNSENT
+        except aiohttp.ClientResponseError as error:  # the answer is malformed somewhere, but its status counts
+            status = None if (answered := _answered.get()) is None else status_in(answered.beginning)
+            return _answer_of(status) if status else Answer(error=reason_of(error))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             return Answer(error=reason_of(error))
+
+
+def _answer_of(status: int) -> Answer:
+    return Answer(status=status, error=None if status in SUCCESSES else f"http_{status}")
+
+
+def status_in(beginning: bytes) -> int | None:
+    """Return the status of the answer that begins so, after any interim ones; None if it has none that can be read."""
+    for head in _BLANK_LINES.split(beginning.lstrip()):
+        match = _STATUS_LINE.match(head)
+        if match is None or not match["interim"]:
+            return int(match["status"]) if match else None
+    return None
 
 
 def _single(values: Sequence[str]) -> str | None:
@@ -179,11 +201,34 @@ def reason_of(error: Exception) -> str:
     return "connection_lost"
 
 
+class _Answered(ResponseHandler):
+    """
+    Keeps the beginning of each answer.
+
+    The parser drops the status together with what is malformed after it in the same packet, such as a body of a 204. The CRM has
+    taken the lead by then, so another attempt would double it.
+    """
+
+    beginning = b""
+
+    def data_received(self, data: bytes) -> None:
+        if len(self.beginning) < _READ_MAX:
+            self.beginning += data[:_READ_MAX]
+        super().data_received(data)
+
+
 class _Checked(aiohttp.TCPConnector):
     """Calls the check of a request between its connection and its first byte; hooks of aiohttp's tracing cost far more."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_Answered, self._loop)  # type: ignore[assignment]  # aiohttp has no public place for it
+
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
         connection = await super().connect(*args, **kwargs)
+        if isinstance(connection.protocol, _Answered):
+            connection.protocol.beginning = b""
+            _answered.set(connection.protocol)
         try:
             _check.get()()
         except BaseException:
@@ -196,7 +241,13 @@ class _Checked(aiohttp.TCPConnector):
 async def opened_crm(limit: timedelta, allowed: Sequence[Network], now: Callable[[], datetime]) -> AsyncIterator[Crm]:
     """Open a client whose every socket is guarded: no redirects, no cookies, no proxy, nothing unpacked."""
     options: dict[str, Any] = {
-        "connector": _Checked(limit=0, socket_factory=guarded_socket(allowed), ttl_dns_cache=10, ssl=tls_context()),
+        "connector": _Checked(
+            limit=0,
+            keepalive_timeout=_IDLE_MAX,
+            socket_factory=guarded_socket(allowed),
+            ttl_dns_cache=10,
+            ssl=tls_context(),
+        ),
         "timeout": aiohttp.ClientTimeout(total=limit.total_seconds()),
         "cookie_jar": aiohttp.DummyCookieJar(),
         "auto_decompress": False,
