@@ -12,15 +12,16 @@ from aiosmtplib import (
     SMTPException,
     SMTPHeloError,
     SMTPNotSupported,
-    SMTPRecipientsRefused,
     SMTPResponseException,
 )
+
+from streams.notifications.transaction import transact
 
 _IDLE: Final = 5.0
 """Seconds after which an idle connection is closed. Servers close theirs later: RFC 5321, 4.5.3.2.7, asks for five minutes."""
 _MAILS: Final = 100
 """Mails over one connection: servers limit them too, and spread new connections over their hosts."""
-_REFUSALS: Final = (SMTPResponseException, SMTPRecipientsRefused, SMTPNotSupported)
+_REFUSALS: Final = (SMTPResponseException, SMTPNotSupported)
 """Errors after which the connection still serves: they are the server's answers about one mail."""
 
 
@@ -40,9 +41,8 @@ class Connections:
 
     async def send(self, mail: bytes, sender: str, recipient: str) -> None:
         """Send a mail to exactly one recipient, even if its headers could be read otherwise. Raises what aiosmtplib raises."""
-        options = [] if (sender + recipient).isascii() else ["SMTPUTF8", "BODY=8BITMIME"]
         async with self._connection() as client:
-            await client.sendmail(sender, [recipient], mail, mail_options=options)
+            await transact(client, mail, sender, recipient)
 
     def close(self) -> None:
         """Close idle connections now, and the others after their mail."""

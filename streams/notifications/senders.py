@@ -21,7 +21,7 @@ from aiosmtplib import (
     SMTPAuthenticationError,
     SMTPException,
     SMTPNotSupported,
-    SMTPRecipientsRefused,
+    SMTPRecipientRefused,
     SMTPResponseException,
     SMTPSenderRefused,
 )
@@ -34,9 +34,13 @@ from streams.errors import StreamError
 from streams.notifications.connections import Connections
 from streams.notifications.mails import Message, mail_of
 
-_PERMANENT: Final = 500
-_LOGIN_NEEDED: Final = frozenset({530, 535, 538})
-"""Answers that require a login or TLS (RFC 3207, 4; RFC 4954, 6): they concern neither the mail nor its recipient."""
+_PERMANENT: Final = range(500, 600)
+_LOGIN_NEEDED: Final = frozenset({503, 530, 534, 535, 538})
+"""Answers that require a login, TLS (RFC 3207, 4; RFC 4954, 6) or another command first: they are not about mail or recipient."""
+_RELAY_DENIED: Final = re.compile(r"\brelay(ing)?\b|\bauthenticat", re.IGNORECASE)
+"""Words of servers that answer 550, 553 or 554 to a recipient who is not theirs, where we have not logged in."""
+_TOO_LARGE: Final = re.compile(r"5\.(2\.3|3\.4)\b")
+"""Enhanced codes of a mail that is too large (RFC 3463), which a server may answer to MAIL already (RFC 1870)."""
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.]*://.")
 _MAIL_SERVER: Final = "mailto://user:password@host:port/?from=me@host"
 _MAIL: Final = frozenset({"mailto", "mailtos"})
@@ -206,12 +210,16 @@ class MailSender:
                 raise SendFailed(SendReason.SMTP_UNAVAILABLE, str(error)) from error
             # RFC 6531, 3.2: such an address must not be written in any other way.
             raise SendFailed(SendReason.SMTPUTF8_UNSUPPORTED, str(error), permanent=True) from error
-        except SMTPRecipientsRefused as error:
-            raise _refused(SendReason.RECIPIENT_REFUSED, min(refused.code for refused in error.recipients), error) from error
-        except (SMTPAuthenticationError, SMTPSenderRefused) as error:  # a fault of our configuration, which can be corrected
-            raise SendFailed(SendReason.SMTP_LOGIN_REFUSED, str(error)) from error
+        except SMTPRecipientRefused as error:
+            needs_login = _RELAY_DENIED.search(error.message)
+            raise _refused(SendReason.SMTP_LOGIN_REFUSED if needs_login else SendReason.RECIPIENT_REFUSED, error) from error
+        except SMTPSenderRefused as error:
+            of_mail = error.code not in _PERMANENT or _TOO_LARGE.match(error.message)
+            raise _refused(SendReason.MESSAGE_REFUSED if of_mail else SendReason.SMTP_LOGIN_REFUSED, error) from error
+        except SMTPAuthenticationError as error:
+            raise _refused(SendReason.SMTP_LOGIN_REFUSED, error) from error
         except SMTPResponseException as error:
-            raise _refused(SendReason.MESSAGE_REFUSED, error.code, error) from error
+            raise _refused(SendReason.MESSAGE_REFUSED, error) from error
         except (SMTPException, OSError) as error:
             raise SendFailed(SendReason.SMTP_UNAVAILABLE, f"{type(error).__name__}: {error}") from error
 
@@ -219,11 +227,10 @@ class MailSender:
         self._connections.close()
 
 
-def _refused(reason: SendReason, code: int, error: SMTPException) -> SendFailed:
-    """Return the failure for the server's answer about a recipient or a mail."""
-    if code in _LOGIN_NEEDED:
-        return SendFailed(SendReason.SMTP_LOGIN_REFUSED, str(error))
-    return SendFailed(reason, str(error), permanent=code >= _PERMANENT)
+def _refused(reason: SendReason, error: SMTPResponseException) -> SendFailed:
+    """Return the failure for the server's answer; a fault of our configuration is never permanent, since it can be corrected."""
+    reason = SendReason.SMTP_LOGIN_REFUSED if error.code in _LOGIN_NEEDED else reason
+    return SendFailed(reason, str(error), permanent=error.code in _PERMANENT and reason != SendReason.SMTP_LOGIN_REFUSED)
 
 
 class ProviderSender:

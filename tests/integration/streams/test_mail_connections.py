@@ -53,6 +53,14 @@ async def test_mails_follow_each_other_over_one_connection(server: MailServer, s
     sender.close()
 
 
+async def test_a_line_that_begins_with_a_dot_ends_no_mail(server: MailServer, sender: Sender) -> None:
+    body = "first\n.\n..two\n.three\n\n."
+    await sender.send(message(1)._replace(text=Text(body, "Subject")))
+    await sender.send(message(2))
+    assert [mail.text.splitlines() for mail in server.mails] == [body.splitlines(), ["Text 2"]]
+    sender.close()
+
+
 async def test_mails_at_once_have_a_connection_each_which_serve_the_next_ones(server: MailServer, sender: Sender) -> None:
     for begin in (0, 4):
         await asyncio.gather(*(sender.send(message(begin + number)) for number in range(4)))

@@ -63,16 +63,32 @@ async def scripted(changes: dict[str, str]) -> AsyncIterator[int]:
         ({"greeting": "521 no mail here"}, "smtp_unavailable", False),
         ({"EHLO": "550 who are you", "HELO": "550 who are you"}, "smtp_unavailable", False),
         ({"MAIL": "550 not from you"}, "smtp_login_refused", False),
+        ({"MAIL": "421 4.7.0 too many connections"}, "message_refused", False),
+        ({"MAIL": "451 4.7.1 greylisted"}, "message_refused", False),
+        ({"MAIL": "552 5.3.4 message size exceeds fixed limit"}, "message_refused", True),
+        ({"MAIL": "552 5.2.2 sender over quota"}, "smtp_login_refused", False),
+        ({"MAIL": "503 5.5.1 AUTH first"}, "smtp_login_refused", False),
         ({"RCPT": "550 no such user"}, "recipient_refused", True),
         ({"RCPT": "451 later"}, "recipient_refused", False),
         ({"RCPT": "530 Must issue a STARTTLS command first"}, "smtp_login_refused", False),
         ({"RCPT": "530 5.7.0 Authentication required"}, "smtp_login_refused", False),
         ({"RCPT": "535 5.7.8 bad credentials"}, "smtp_login_refused", False),
         ({"RCPT": "538 encryption required"}, "smtp_login_refused", False),
+        ({"RCPT": "503 AUTH first"}, "smtp_login_refused", False),
+        ({"RCPT": "534 5.7.9 mechanism too weak"}, "smtp_login_refused", False),
+        ({"RCPT": "550 5.7.1 Unable to relay"}, "smtp_login_refused", False),
+        ({"RCPT": "550 relay not permitted, authentication required"}, "smtp_login_refused", False),
+        ({"RCPT": "553 5.7.1 Please authenticate first"}, "smtp_login_refused", False),
+        ({"RCPT": "554 5.7.1 <jane@example.com>: Relay access denied"}, "smtp_login_refused", False),
+        ({"RCPT": "556 5.1.10 domain takes no mail"}, "recipient_refused", True),
+        ({"RCPT": "999 no such code"}, "recipient_refused", False),
+        ({"DATA": "250 OK"}, "message_refused", False),
+        ({"DATA": "503 5.5.1 RCPT first"}, "smtp_login_refused", False),
         ({"DATA": "530 5.7.0 Authentication required"}, "smtp_login_refused", False),
         ({"DATA": "554 no"}, "message_refused", True),
         ({".": "554 this is spam"}, "message_refused", True),
         ({".": "452 disk full"}, "message_refused", False),
+        ({".": "354 go ahead"}, "message_refused", False),
     ],
     ids=str,
 )
@@ -82,6 +98,17 @@ async def test_only_an_answer_about_the_mail_or_its_recipient_is_permanent(
     async with scripted(changes) as port:
         url = f"mailto://{LOOPBACK}:{port}/?from=shop@example.com"
         await refused(url, next(iter(changes.values())), reason, permanent=permanent)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"MAIL": "220 OK"}, {"RCPT": "251 forwarded"}, {"RCPT": "252 tries it"}, {".": "200 taken"}, {".": "251 sent on"}]
+)
+async def test_any_success_is_one(changes: dict[str, str]) -> None:
+    """After the end of a mail every code but 250 was a refusal, so that the server got the mail again at each attempt."""
+    async with scripted(changes) as port:
+        sender = sender_of(f"mailto://{LOOPBACK}:{port}/?from=shop@example.com", seconds=10, threads=1)
+        await sender.send(MESSAGE)
+        sender.close()
 
 
 @pytest.mark.parametrize("line", ["454 not now", "502 no such command", "554 no"])
