@@ -28,6 +28,9 @@ _SERVER_ERROR: Final = 500
 _OF_THE_INDEX: Final = (  # refusals with status 400 that are not the document's either
     "index_closed_exception:",
     "illegal_argument_exception: no write index is defined for alias",  # an operator has put a second index under it
+    "illegal_argument_exception: pipeline with id [",  # of the index's settings: it does not exist
+    "illegal_argument_exception: number of documents in the index",  # would exceed Lucene's limit; of one shard
+    "illegal_argument_exception: Number of documents in the index",
 )
 _EXISTS: Final = "resource_already_exists_exception"
 _FILTERED: Final = "items.*.status,items.*.error.type,items.*.error.reason"
@@ -83,25 +86,30 @@ class Documents:
             await self._ensure(self._progressed)
         outcomes: list[str | None] = []
         for lines in _chunks(changes):
-            outcomes += [self._outcome(item["index"]) for item in await self._bulk(lines)]
+            outcomes += [self._outcome(item) for item in await self._bulk(lines)]
             self._progressed()
         return outcomes
 
-    async def _bulk(self, lines: Sequence[Any]) -> list[dict[str, Any]]:
+    async def _bulk(self, lines: Sequence[Any]) -> list["_Item"]:
         """Send lines that are JSON already; the client passes them on unchanged, although it declares other types."""
         try:
             # Without require_alias a missing alias would silently become an index of that name.
             answer = await self._client.bulk(index=self._index, operations=lines, require_alias=True, filter_path=_FILTERED)
         except (ApiError, TransportError) as error:
             raise _transient(error) from error
-        items: list[dict[str, Any]] = answer["items"]
+        try:
+            items = [each.index for each in msgspec.convert(answer.body, _Answer).items]
+        except msgspec.ValidationError as error:
+            raise Transient(TransientReason.ELASTICSEARCH_REFUSES, f"the answer is none of a bulk request: {error}") from error
+        if len(items) * 2 != len(lines):
+            raise Transient(TransientReason.ELASTICSEARCH_REFUSES, "the answer is about another number of documents")
         return items
 
-    def _outcome(self, item: dict[str, Any]) -> str | None:
-        status: int = item["status"]
+    def _outcome(self, item: "_Item") -> str | None:
+        status = item.status
         if status in _OK or status == _CONFLICT:
             return None
-        detail = f"{item['error']['type']}: {item['error']['reason']}"
+        detail = f"{item.error.type}: {item.error.reason}"
         if status in _NOT_THE_DOCUMENT or status >= _SERVER_ERROR or detail.startswith(_OF_THE_INDEX):
             self._ready = False  # the index may be the thing that is missing
             raise Transient(TransientReason.ELASTICSEARCH_REFUSES, detail)
@@ -142,6 +150,26 @@ class Documents:
             await indices.put_alias(index=name, name=self._index, filter=_NOT_DELETED)
 
 
+class _Error(msgspec.Struct, frozen=True):
+    type: str = "error_unknown"
+    reason: str | None = None
+
+
+class _Item(msgspec.Struct, frozen=True):
+    status: int
+    error: _Error = _Error()
+
+
+class _Action(msgspec.Struct, frozen=True):
+    index: _Item
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """The answer to a bulk request, as `_FILTERED` selects it."""
+
+    items: list[_Action]
+
+
 _NOT_DELETED: Final = {"bool": {"must_not": {"term": {DELETED: True}}}}
 TEMPLATE: Final = {
     "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
@@ -169,7 +197,8 @@ def _transient(error: ApiError | TransportError) -> Exception:
     """Return a Transient; or the error itself if the request is at fault, so that the batch is split."""
     if isinstance(error, TransportError):
         return Transient(TransientReason.ELASTICSEARCH_UNAVAILABLE, f"{type(error).__name__}: {error}")
-    if error.status_code in {_BAD_REQUEST, _TOO_LARGE}:
+    # A 400 that is not of Elasticsearch is of something before it, such as a proxy that expects TLS: no document is at fault.
+    if error.status_code == _TOO_LARGE or (error.status_code == _BAD_REQUEST and isinstance(error.body, dict)):
         return error
     return _refused(error)
 
