@@ -8,7 +8,16 @@ from typing import Final, NamedTuple
 from streams.retry_after import RETRY_AFTER_MAX
 
 # Client errors that may pass; every other one means that this lead will never be accepted.
-_PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_PASSING: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.MISDIRECTED_REQUEST,  # of a balancer: another connection may reach the CRM (RFC 9110, 15.5.20)
+        HTTPStatus.LOCKED,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
 _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _CLIENT_ERRORS: Final = range(400, 500)
 SUCCESSES: Final = range(200, 300)

@@ -40,7 +40,7 @@ def test_other_client_errors_fail_at_once(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [*(Answer(s, word(s)) for s in (302, 307, 408, 409, 425, 429, 500, 503)), Answer(error="timeout")]
+    "answer", [*(Answer(s, word(s)) for s in (302, 307, 408, 409, 421, 423, 425, 429, 500, 503)), Answer(error="timeout")]
 )
 def test_a_transient_failure_is_retried_until_attempts_run_out(answer: Answer) -> None:
     assert decide(answer, 0, NOW, POLICY, lambda: 1.0) == RetryAt(NOW + timedelta(seconds=10))
