@@ -25,7 +25,7 @@ from aiosmtplib import (
     SMTPResponseException,
     SMTPSenderRefused,
 )
-from apprise import Apprise, NotifyBase
+from apprise import Apprise, AppriseAsset, NotifyBase
 from apprise.plugins.email import NotifyEmail
 
 from runtime.endpoints import is_host, is_port
@@ -48,6 +48,8 @@ _CUSTOM: Final = frozenset({"json", "jsons", "form", "forms"})
 _FROM: Final = "no-reply@tallyhook.local"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9.:@+_~-]+")
 """Text that stays the same however often it is decoded, and that Apprise does not split."""
+_ASSET: Final = AppriseAsset(http_redirects=False)
+"""Without redirects: a POST that is redirected becomes a GET without the message, whose 200 would count as sent."""
 _MARK: Final = "recipient0of0tallyhook"
 _PATH: Final = ("fullpath",)
 
@@ -265,7 +267,7 @@ class ProviderSender:
 def _plugin_of(url: str) -> NotifyBase:
     parts = urlsplit(url)
     if parts.scheme not in _MAIL:
-        plugin = Apprise.instantiate(url)
+        plugin = Apprise.instantiate(url, asset=_ASSET)
         if not isinstance(plugin, NotifyBase):
             raise ValueError("Apprise does not know what to do with this address")  # pydantic takes a ValueError
         return plugin
