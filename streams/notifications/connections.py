@@ -13,9 +13,10 @@ from aiosmtplib import (
     SMTPHeloError,
     SMTPNotSupported,
     SMTPResponseException,
+    SMTPTimeoutError,
 )
 
-from streams.notifications.transaction import transact
+from streams.notifications.transaction import TAKING, transact
 
 _IDLE: Final = 5.0
 """Seconds after which an idle connection is closed. Servers close theirs later: RFC 5321, 4.5.3.2.7, asks for five minutes."""
@@ -32,17 +33,24 @@ class _Idle(NamedTuple):
 
 
 class Connections:
-    """The connections that are open; `make` returns a client that is not connected yet."""
+    """The connections that are open; `make` returns a client that is not connected yet, and a mail has these `seconds`."""
 
-    def __init__(self, make: Callable[[], SMTP]) -> None:
+    def __init__(self, make: Callable[[], SMTP], seconds: float) -> None:
         self._make = make
+        self._seconds = seconds
         self._idle: list[_Idle] = []
         self._closed = False
 
     async def send(self, mail: bytes, sender: str, recipient: str) -> None:
         """Send a mail to exactly one recipient, even if its headers could be read otherwise. Raises what aiosmtplib raises."""
-        async with self._connection() as client:
-            await transact(client, mail, sender, recipient)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._seconds) as limit, self._connection() as client:
+                await transact(client, mail, sender, recipient, lambda: limit.reschedule(loop.time() + TAKING))
+        except TimeoutError as error:
+            if limit.expired():
+                raise SMTPTimeoutError("the attempt took too long") from error
+            raise
 
     def close(self) -> None:
         """Close idle connections now, and the others after their mail."""

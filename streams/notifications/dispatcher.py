@@ -1,6 +1,5 @@
 """Sends notifications that are due over one channel; the channels do not wait for each other."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
@@ -54,7 +53,6 @@ class Dispatcher(DueSender[Notification, Ended]):
         *,
         config: Config,
         limit: int,
-        timeout: timedelta,
         lease: timedelta,
         poll: timedelta,
         hold: Hold | None = None,
@@ -69,7 +67,6 @@ class Dispatcher(DueSender[Notification, Ended]):
         self._policy = policy
         self._config = config
         self._limit = limit
-        self._timeout = timeout.total_seconds()
         self._random = SystemRandom()
 
     async def begin(self, connection: AsyncConnection) -> int:
@@ -118,13 +115,11 @@ class Dispatcher(DueSender[Notification, Ended]):
             raise SendFailed(SendReason.INTERRUPTED, "the channel no longer has an address")
         try:
             check()
-            await asyncio.wait_for(sender.send(message), self._timeout)
+            await sender.send(message)
         except SendFailed:
             raise
         except ClaimOver as error:
             raise SendFailed(SendReason.INTERRUPTED, "the worker was stopped before it sent the message") from error
-        except TimeoutError as error:
-            raise SendFailed(SendReason.PROVIDER_SLOW, "the attempt took too long") from error
         except Exception as error:
             log.exception("attempt_failed", reason=SendReason.ATTEMPT_FAILED, notification=str(notification.id))
             raise SendFailed(SendReason.ATTEMPT_FAILED, described(error)) from error

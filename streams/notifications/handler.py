@@ -144,7 +144,6 @@ async def _opened(settings: NotificationSettings, pool: Pool) -> AsyncIterator[R
                 policy,
                 config=config,
                 limit=settings.notify_concurrency,
-                timeout=settings.notify_send_timeout,
                 lease=settings.lock_lease,
                 poll=settings.notify_poll,
                 hold=after_replays(handler.consumer, pool, settings.kafka),

@@ -200,7 +200,7 @@ class MailSender:
     def __init__(self, server: NotifyEmail, seconds: float) -> None:
         self._from = _author_of(server)
         self._address = self._from.addr_spec
-        self._connections = Connections(_smtp_of(server, self._address, seconds))
+        self._connections = Connections(_smtp_of(server, self._address, seconds), seconds)
 
     async def send(self, message: Message) -> None:
         to = recipient_of(message.address)

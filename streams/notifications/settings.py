@@ -44,7 +44,7 @@ class NotificationSettings(StreamSettings):
     notify_retry_max: Duration = timedelta(minutes=10)
     """The longest pause between two attempts."""
     notify_send_timeout: Timeout = timedelta(seconds=15)
-    """How long one attempt may take."""
+    """How long one attempt may take; once a mail server has the mail, it has ten minutes to answer, so that it gets it once."""
     notify_concurrency: int = Field(default=16, ge=1, le=200)
     """Messages under way at once, for each channel."""
     notify_poll: Poll = timedelta(milliseconds=500)

@@ -1,6 +1,6 @@
 """One mail to one recipient over an open connection (RFC 5321, 3.3); of a success, only the first digit counts (4.2.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -8,12 +8,17 @@ from aiosmtplib import SMTP, SMTPDataError, SMTPNotSupported, SMTPResponseExcept
 
 _SUCCESSES: Final = range(200, 300)
 _END: Final = b".\r\n"
+TAKING: Final = 600.0
+"""The seconds that a server has to answer a mail (RFC 5321, 4.5.3.2.6): it may scan it, and another attempt would double it."""
 
 
-async def transact(client: SMTP, mail: bytes, sender: str, recipient: str) -> None:
+async def transact(
+    client: SMTP, mail: bytes, sender: str, recipient: str, handed_over: Callable[[], object] = lambda: None
+) -> None:
     """
     Send the mail, whose lines end in CR and LF. Raises what aiosmtplib raises.
 
+    `handed_over` is called once only the server's answer to the mail is missing.
     Its own `sendmail` takes every success but 250 for a refusal. After the end of a mail that would be wrong: the server has the
     mail, and would get it again.
     """
@@ -30,7 +35,7 @@ async def transact(client: SMTP, mail: bytes, sender: str, recipient: str) -> No
         await client.mail(sender, options=options, encoding=encoding)
     with _any_success():
         await client.rcpt(recipient, encoding=encoding)
-    await _transfer(client, mail)
+    await _transfer(client, mail, handed_over)
 
 
 @contextmanager
@@ -42,13 +47,14 @@ def _any_success() -> Iterator[None]:
             raise
 
 
-async def _transfer(client: SMTP, mail: bytes) -> None:
+async def _transfer(client: SMTP, mail: bytes, handed_over: Callable[[], object]) -> None:
     begun = await client.execute_command(b"DATA")
     if begun.code != SMTPStatus.start_input:
         raise SMTPDataError(begun.code, begun.message)
     if client.protocol is None:
         raise SMTPServerDisconnected("Connection lost")
     client.protocol.write(b"\r\n".join(b"." + line if line.startswith(b".") else line for line in mail.split(b"\r\n")) + _END)
-    ended = await client.protocol.read_response(timeout=client.timeout)
+    handed_over()
+    ended = await client.protocol.read_response(timeout=TAKING)
     if ended.code not in _SUCCESSES:
         raise SMTPDataError(ended.code, ended.message)

@@ -30,8 +30,8 @@ MESSAGE = Message("<1@tallyhook.local>", "jane@example.com", Text("Text", "Subje
 
 
 @asynccontextmanager
-async def scripted(changes: dict[str, str]) -> AsyncIterator[int]:
-    """Run a server that answers each command with a line, and yield its port."""
+async def scripted(changes: dict[str, str], slow: str = "", seconds: float = 0.0) -> AsyncIterator[int]:
+    """Run a server that answers each command with a line, the `slow` one after these seconds, and yield its port."""
     lines, writers = TAKES | changes, list[asyncio.StreamWriter]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,6 +45,7 @@ async def scripted(changes: dict[str, str]) -> AsyncIterator[int]:
                 continue
             answer = lines.get(command, "250 OK")
             in_mail = command == "DATA" and answer.startswith("354")
+            await asyncio.sleep(seconds if command == slow else 0.0)
             writer.write(f"{answer}\r\n".encode())
 
     server = await asyncio.start_server(serve, LOOPBACK, 0)
@@ -109,6 +110,24 @@ async def test_any_success_is_one(changes: dict[str, str]) -> None:
         sender = sender_of(f"mailto://{LOOPBACK}:{port}/?from=shop@example.com", seconds=10, threads=1)
         await sender.send(MESSAGE)
         sender.close()
+
+
+async def test_a_server_may_take_its_time_over_a_mail_that_it_has() -> None:
+    """It got the mail again at each attempt: most servers scan a mail before they answer it."""
+    async with scripted({}, slow=".", seconds=1.5) as port:
+        sender = sender_of(f"mailto://{LOOPBACK}:{port}/?from=shop@example.com", seconds=0.5, threads=1)
+        await sender.send(MESSAGE)
+        sender.close()
+
+
+@pytest.mark.parametrize("slow", ["EHLO", "MAIL", "RCPT", "DATA"])
+async def test_a_server_that_takes_too_long_before_the_mail_is_away(slow: str) -> None:
+    async with scripted({}, slow=slow, seconds=1.5) as port:
+        sender = sender_of(f"mailto://{LOOPBACK}:{port}/?from=shop@example.com", seconds=0.5, threads=1)
+        with pytest.raises(SendFailed) as failed:
+            await sender.send(MESSAGE)
+        sender.close()
+        assert (failed.value.reason, failed.value.permanent) == ("smtp_unavailable", False)
 
 
 @pytest.mark.parametrize("line", ["454 not now", "502 no such command", "554 no"])

@@ -106,7 +106,6 @@ class Worker:
             Policy(attempts, NOW, NOW),
             config=self.config,
             limit=50,
-            timeout=timedelta(seconds=5),
             lease=lease,
             poll=poll,
         )
