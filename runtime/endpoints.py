@@ -1,17 +1,15 @@
 """Checks of the addresses in settings, by the needs of each client, before anything connects. No error quotes an address."""
 
-import os
 import re
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
+from runtime.address_options import check_redis_options, faults_of_postgres
 from runtime.addresses import WITHHELD, has_target, shown
 
 _QUOTE: Final = (
@@ -24,17 +22,13 @@ _NUMBERS: Final = re.compile(r"[0-9.]+")
 _DIGITS_MAX: Final = 100  # Python refuses to parse thousands of digits
 _PORTS: Final = range(1, 65_536)
 _DATABASE_NUMBER: Final = re.compile(r"/?|/[0-9]{1,5}")
-_SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})  # libpq's, section 34.19
-_VERIFIED: Final = frozenset({"verify-ca", "verify-full"})
-_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
-_READING: Final = frozenset({"read-only", "standby"})
-_SESSIONS: Final = _READING | {"any", "read-write", "primary", "prefer-standby"}
 _POSTGRES: Final = "an address like postgresql://user:password@host:port/name is expected"
 _REDIS: Final = "an address like redis://host:port/0, or rediss:// for TLS, is expected"
 _KAFKA: Final = "servers like host:port, comma-separated and without a scheme, are expected"
 _ELASTICSEARCH: Final = "an address like http://host:port, with its scheme and its port, is expected"
 _PROXY: Final = "an address like http://user:password@host:port is expected"
 _PROXY_SCHEMES: Final = ("http://", "https://", "socks4://", "socks4a://", "socks5://", "socks5h://")
+_VERSIONED: Final = re.compile(r"[^/]/v1(?:/(?:traces|events))?/*$")
 _HTTP: Final = "an address like https://host/path is expected"
 
 
@@ -64,41 +58,16 @@ def check_database(url: str) -> str:
         raise ValueError(f"is not a readable address of Postgres: {_QUOTE}") from None
     if url.partition("://")[2].partition("/")[0].count("@") > 1:  # libpq ends the password at the first, others at the last
         raise ValueError(f"has one @ too many: {_QUOTE}")
+    if " " in url or not url.isprintable():
+        raise ValueError(f"has a space or a character that cannot be seen in it: {_QUOTE}")
     hosts = [host for host in str(parts.get("host") or "").split(",") if not host.startswith("/")]
     if not all(map(is_host, filter(None, hosts))):
         raise ValueError(f"has no valid host: {_POSTGRES}")
     if not all(map(is_port, filter(None, str(parts.get("port") or "").split(",")))):
         raise ValueError(f"its port is not between 1 and 65535: {_POSTGRES}")
-    if faults := [*_faults_of_parameters(parts)]:
+    if faults := [*faults_of_postgres(parts)]:
         raise ValueError("; ".join(faults))
     return url
-
-
-def _faults_of_parameters(given: Mapping[str, Any]) -> Iterator[str]:
-    """Find what libpq would notice only when it connects, or not at all."""
-    mode, trusted = given.get("sslmode", "prefer"), given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
-    if mode not in _SSL_MODES:
-        yield f"its sslmode is not one of {', '.join(sorted(_SSL_MODES))}"
-    elif mode in _VERIFIED and not trusted:
-        yield f"its sslmode {mode} needs sslrootcert, a PEM file of the authority, or sslrootcert=system"
-    for name, needed in (("sslcert", "sslkey"), ("sslkey", "sslcert")):
-        if given.get(name) and not given.get(needed):
-            yield f"has {name} without {needed}"
-    if (attrs := given.get("target_session_attrs", "any")) not in _SESSIONS:
-        yield f"its target_session_attrs is not one of {', '.join(sorted(_SESSIONS))}"
-    elif attrs in _READING:
-        yield f"its target_session_attrs {attrs} is for servers that accept no writes: read-write is expected"
-    for name in _FILES:
-        if (text := given.get(name)) and (name, text) != ("sslrootcert", "system") and (fault := _unreadable(Path(text))):
-            yield f"its {name} {fault}"
-
-
-def _unreadable(path: Path) -> str | None:
-    try:
-        with path.open("rb"):
-            return None
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
 
 
 def check_redis(url: str) -> str:
@@ -107,39 +76,32 @@ def check_redis(url: str) -> str:
         raise ValueError(_REDIS)
     check_server(url)
     parts = urlsplit(url)
+    if "," in parts.netloc.rpartition("@")[2]:
+        raise ValueError(f"names several servers, such as those of Sentinel or Cluster: {_REDIS}")
     if parts.port not in (None, *_PORTS) or not is_host(parts.hostname or ""):
         raise ValueError(_REDIS)
     if parts.fragment or not _DATABASE_NUMBER.fullmatch(parts.path):
         raise ValueError(f"does not end in the number of a database: {_REDIS}")
-    if parts.query and not _has_options_of_redis(url):
-        raise ValueError(f"has options that its client does not know: {_REDIS}")
+    if parts.query:
+        check_redis_options(url)
     return url
-
-
-def _has_options_of_redis(url: str) -> bool:
-    from redis import ConnectionPool, RedisError  # noqa: PLC0415  # most processes need no Redis
-
-    try:
-        ConnectionPool.from_url(url).make_connection()  # which connects to nothing
-    except (RedisError, TypeError, ValueError):
-        return False
-    return True
 
 
 def check_kafka(servers: str) -> str:
     """Refuse a text that is no list of bootstrap servers, each with its port. Raises ValueError."""
-    for server in servers.split(","):
-        match = _BROKER.fullmatch(server.strip())
+    listed = [server.strip() for server in servers.split(",")]
+    for server in listed:
+        match = _BROKER.fullmatch(server)
         if match is None or not is_port(match["port"]) or not is_host(match["host"].strip("[]")):
             raise ValueError(_KAFKA)
-    return servers
+    return ",".join(listed)  # librdkafka takes a line break after a comma for a part of the name
 
 
 def check_elasticsearch(url: str) -> str:
     """Refuse a text that is no address of Elasticsearch; its client has a default port for https alone. Raises ValueError."""
     check_login(_check_target(url, _ELASTICSEARCH), "utf-8")
     parts = urlsplit(url)
-    if (parts.scheme == "http" and parts.port is None) or parts.query or parts.fragment:  # which its client drops silently
+    if (parts.scheme == "http" and parts.port is None) or _has_end(url):  # which its client drops silently
         raise ValueError(_ELASTICSEARCH)
     return url
 
@@ -147,6 +109,24 @@ def check_elasticsearch(url: str) -> str:
 def check_http(url: str) -> str:
     """Refuse a text that is no address of an HTTP server, or has a login that no client could send. Raises ValueError."""
     return check_login(_check_target(url, _HTTP))
+
+
+def check_http_base(url: str) -> str:
+    """Refuse an address to which no client could append a path. Raises ValueError."""
+    if _has_end(check_http(url)):
+        raise ValueError(f"has a ? or a # in it, and paths are appended to it: {_HTTP}")
+    return url.rstrip("/")
+
+
+def check_api_base(url: str) -> str:
+    """Refuse the address of an API with its version too, which is in each path that is appended. Raises ValueError."""
+    if _VERSIONED.search(check_http_base(url)):
+        raise ValueError("has /v1 in it, and paths with /v1 are appended to it")
+    return url.rstrip("/")
+
+
+def _has_end(url: str) -> bool:
+    return "?" in url or "#" in url
 
 
 def check_http_without_login(url: str) -> str:
@@ -183,6 +163,8 @@ def _check_target(url: str, expected: str) -> str:
     parts = urlsplit(url)
     if any(map(str.isspace, url)):
         raise ValueError(f"has a space in it: {expected}")
+    if "," in parts.netloc.rpartition("@")[2]:
+        raise ValueError(f"names several servers: {expected}")
     if not is_host(parts.hostname or "") or parts.port == 0 or "\\" in parts.netloc:
         raise ValueError(expected)
     return url
@@ -201,7 +183,7 @@ def check_proxy(url: str) -> str:
         raise ValueError(_PROXY)
     check_address(url)
     parts = urlsplit(url)
-    if not is_host(parts.hostname or "") or parts.port == 0:
+    if "," in parts.netloc.rpartition("@")[2] or not is_host(parts.hostname or "") or parts.port == 0:
         raise ValueError(_PROXY)
     return check_login(url) if parts.scheme in {"http", "https"} else url
 

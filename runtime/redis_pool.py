@@ -34,7 +34,7 @@ def pool_at(url: str, **options: Any) -> ConnectionPool:
     parts: dict[str, Any] = {**parse_url(url)}
     if {parts.pop("username", None), parts.pop("password", None)} != {None}:
         parts["credential_provider"] = _Login(url)
-    return ConnectionPool(**options, **parts)
+    return ConnectionPool(**{**options, **parts})
 
 
 def renew_login(pool: ConnectionPool, url: str) -> None:

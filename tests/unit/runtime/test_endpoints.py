@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import aiohttp
 import pytest
+import trustme
 
-from runtime.endpoints import check_elasticsearch, check_http, check_http_without_login, check_proxy, has_login
+from runtime.endpoints import (
+    check_database,
+    check_elasticsearch,
+    check_http,
+    check_http_without_login,
+    check_kafka,
+    check_proxy,
+    has_login,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OURS: Final = {"authORIZATION": "Bearer k"}
 SENT: Final = [
@@ -102,3 +114,35 @@ def test_a_proxy_has_the_same_logins_and_elasticsearch_those_of_utf8() -> None:
     assert check_elasticsearch("https://u:%E2%82%AC@search.example:9200")
     with pytest.raises(ValueError, match="colon"):
         check_elasticsearch("https://us%3Aer:p@search.example:9200")
+
+
+def test_the_files_of_an_address_of_postgres_are_looked_at(tmp_path: Path) -> None:
+    authority, other = trustme.CA(), trustme.CA().issue_cert("client.example.com")
+    pair = authority.issue_cert("client.example.com")
+    ca, cert, key, odd = (tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem", "odd.pem"))
+    authority.cert_pem.write_to_path(ca)
+    pair.cert_chain_pems[0].write_to_path(cert)
+    for path, private in ((key, pair.private_key_pem), (odd, other.private_key_pem)):
+        private.write_to_path(path)
+        path.chmod(0o600)
+    good = f"postgresql://u@db/x?sslmode=verify-full&sslrootcert={ca}&sslcert={cert}&sslkey={key}"
+    assert check_database(good) == good
+    for there, instead, fault in ((ca, key, "sslrootcert is not"), (key, odd, "not a usable certificate"), (cert, ca, "its key")):
+        with pytest.raises(ValueError, match=fault):
+            check_database(good.replace(str(there), str(instead)))
+    key.chmod(0o644)
+    with pytest.raises(ValueError, match="chmod 600"):
+        check_database(good)
+
+
+def test_options_that_libpq_refuses_are_named_without_their_values() -> None:
+    for option in ("require_auth", "sslnegotiation", "channel_binding", "gssencmode"):
+        with pytest.raises(ValueError, match=option) as refused:
+            check_database(f"postgresql://u:p@db/x?{option}=hunter2")
+        assert "hunter2" not in str(refused.value)
+    assert check_database("postgresql://u:p@a:1,b:2/x?hostaddr=10.0.0.1,10.0.0.2&load_balance_hosts=random")
+
+
+@pytest.mark.parametrize("servers", ["a:9092,\nb:9092\n", " a:9092 ,b:9092"])
+def test_servers_of_kafka_have_no_white_space_between_them(servers: str) -> None:
+    assert check_kafka(servers) == "a:9092,b:9092"
