@@ -45,6 +45,8 @@ def read(given: Mapping[str, str]) -> Found:
     places = list(_named(given))
     try:
         places += _listed(given.get(FOLDER, ""))
+    except ValueError as error:
+        found.faults[FOLDER] = f"{given[FOLDER]} {error}"
     except OSError as error:
         found.faults[FOLDER] = f"{given[FOLDER]} cannot be read: {error.strerror}"
     for name, path in places:
@@ -75,8 +77,10 @@ def _named(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _listed(folder: str) -> Iterator[tuple[str, str]]:
-    """The secrets in the folder; names that begin with a dot are Kubernetes' own."""
+    """The secrets in the folder; names that begin with a dot are Kubernetes' own. Raises ValueError for an empty one."""
     paths = sorted(Path(folder).iterdir()) if folder else ()
+    if folder and not paths:  # as is the place of a volume that is not mounted
+        raise ValueError("is empty")
     return ((path.name, str(path)) for path in paths if _can_be_in_file(path.name))
 
 

@@ -115,9 +115,14 @@ def test_a_copy_of_env_example_with_its_secrets_is_enough_to_start(process: str)
             assert kind.load(environment)
 
 
+def overlay(file: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / file).read_text())["services"]
+    return found
+
+
 def test_secrets_in_files_reach_every_process_and_no_other_way() -> None:
-    over = yaml.safe_load((ROOT / "docker-compose.secrets.yml").read_text())["services"]
-    assert over.keys() == services(SET).keys() - SERVERS
+    over = overlay("docker-compose.secrets.yml") | overlay("docker-compose.secrets.split.yml")
+    assert over.keys() == (services(SET).keys() | services(SET, split=True).keys()) - SERVERS
     for service in over.values():
         assert service["environment"] == {"SECRETS_DIR": "/run/secrets", **dict.fromkeys(SECRETS, "")}
         assert service["volumes"] == ["./secrets:/run/secrets:ro"]

@@ -104,6 +104,10 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert found == [f"SECRETS_DIR: {folder} cannot be read: No such file or directory"]
 
 
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    assert Environ({"SECRETS_DIR": str(tmp_path)}).files.faults == {"SECRETS_DIR": f"{tmp_path} is empty"}
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     given = {"DATABASE_URL": ADDRESS, "ADMIN_API_TOKEN_FILE": str(tmp_path)}
     assert problems_of(given) == [f"ADMIN_API_TOKEN: its file {tmp_path} cannot be read: Is a directory"]

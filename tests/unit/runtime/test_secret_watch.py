@@ -254,6 +254,19 @@ def test_a_folder_that_is_away_changes_nothing(watched: Watched, tmp_path: Path)
     assert watched.look() == []
 
 
+def test_a_folder_whose_volume_is_not_mounted_takes_no_secret_with_it(tmp_path: Path) -> None:
+    folder, away = tmp_path / "secrets", tmp_path / "away"
+    folder.mkdir()
+    watched = Watched(folder, PARTNER_ACME_TOKEN="proves-acme")
+    folder.rename(away)
+    folder.mkdir()
+    assert watched.look() == [("SECRETS_DIR", "refused")]
+    assert watched.settings.newest.partners.keys() == {"ACME"}
+    folder.rmdir()
+    away.rename(folder)
+    assert watched.look() == [("SECRETS_DIR", "taken")]
+
+
 def test_settings_of_other_processes_are_not_reported(watched: Watched) -> None:
     watched.mount.swap(**FIRST | {"NOTIFY_SMS_URL": "json://sms.example"})
     assert watched.look() == []
