@@ -15,7 +15,7 @@ from ops.doctor.findings import fail, ok, warn
 from ops.doctor.settings import address_in
 from outbox.settings import TopicSettings
 from runtime import endpoints
-from runtime.certificates import expiry_of
+from runtime.certificates import expiry_of, last_expiry_of
 from runtime.handshakes import TlsServer, connected, servers_of_kafka, servers_of_postgres
 from runtime.settings import SettingsError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 AREA: Final = "certificates"
 _SOON: Final = timedelta(days=14)
 _FILES: Final = ("INTERNAL_TLS_CERT", "KAFKA_SSL_CERT")
+_AUTHORITIES: Final = ("INTERNAL_TLS_CLIENT_CA", "KAFKA_SSL_CA", "REDIS_SSL_CA", "ELASTICSEARCH_SSL_CA")
 
 
 def check_certificates(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -38,6 +39,11 @@ def check_certificates(environ: Mapping[str, str]) -> Iterator[Finding]:
     for name, path in _files(environ):
         if path and (until := expiry_of(Path(path))):
             yield judge(f"{name} of this machine", until, datetime.now(UTC))
+    for name in _AUTHORITIES:  # many bundles also hold authorities that have expired
+        path = environ.get(name, "")
+        if path and (until := last_expiry_of(Path(path))):
+            found = judge(f"{name} of this machine", until, datetime.now(UTC))
+            yield from [found] if found.level != "ok" else []
 
 
 def judge(of: str, until: datetime, now: datetime) -> Finding:

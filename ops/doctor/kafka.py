@@ -9,6 +9,7 @@ import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # public, but for its stubs
 
+from gateway.settings import GatewaySettings
 from ops.doctor import store
 from ops.doctor.findings import fail, ok, one_line, warn
 from ops.doctor.rights import check_rights
@@ -20,7 +21,8 @@ from outbox.settings import TopicSettings
 from runtime.endpoints import check_database
 from runtime.sessions import connect
 from runtime.settings import SettingsError
-from schemas.topics import TOPICS, Topic
+from schemas.providers import NAMES
+from schemas.topics import TOPICS, Topic, webhooks_of
 from schemas.topology import AGENTS, group_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 AREA: Final = "kafka"
 WORKERS: Final = "workers"
+_OF_BODIES: Final = (*(webhooks_of(name) for name in NAMES), Topic.PARTNER_LEADS, Topic.PROPERTIES)
+"""The topics of events that hold a body as the gateway has received it."""
+_AROUND: Final = 4096
+"""Bytes of a record beside the body: its headers and its key."""
 _LIMIT: Final = 5.0
 _LAG: Final = 10_000
 _OLD: Final = timedelta(minutes=5)
@@ -61,7 +67,8 @@ def check_kafka(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _check_topics(kafka, there, hidden)
     yield from _check_replicas(there, settings.kafka_replication_factor, len(known.brokers))
     if there:
-        yield from _check_configuration(kafka, admin, list(there), settings.kafka_min_insync_replicas)
+        largest = GatewaySettings.value("MAX_BODY_BYTES", GatewaySettings.given(environ)) or 0
+        yield from _check_configuration(kafka, admin, list(there), settings.kafka_min_insync_replicas, largest)
     yield from _check_groups(kafka, wanted=_are_wanted(environ))
 
 
@@ -95,7 +102,9 @@ def _check_replicas(there: Mapping[Topic, Any], copies: int, brokers: int) -> It
         yield warn(AREA, f"{alone} partitions are on one broker only", act, "scale-out")
 
 
-def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic], insync: int | None) -> Iterator[Finding]:
+def _check_configuration(
+    kafka: Cluster, admin: AdminClient, topics: list[Topic], insync: int | None, largest: int
+) -> Iterator[Finding]:
     resources = [ConfigResource(ResourceType.TOPIC, kafka.named(topic)) for topic in topics]
     requested = admin.describe_configs(resources, request_timeout=_LIMIT)
     try:
@@ -119,6 +128,9 @@ def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic]
         yield warn(
             AREA, f"topics acknowledge with fewer copies than KAFKA_MIN_INSYNC_REPLICAS: {', '.join(weak)}", act, "scale-out"
         )
+    yield from _check_sizes(
+        {Topic(kafka.ours(name)): int(config["max.message.bytes"].value) for name, config in found.items()}, largest
+    )
     if stamped:
         change = f"kafka-configs --bootstrap-server {kafka.servers} --alter --topic {stamped[0]} --add-config"
         act = f"for each of them: `{change} message.timestamp.type=LogAppendTime`"
@@ -126,6 +138,16 @@ def _check_configuration(kafka: Cluster, admin: AdminClient, topics: list[Topic]
         yield warn(AREA, text, act, "clock")
     if thin:
         yield fail(AREA, f"topics are compacted and lose events: {', '.join(thin)}", "set cleanup.policy=delete", "kafka-down")
+
+
+def _check_sizes(limits: Mapping[Topic, int], largest: int) -> Iterator[Finding]:
+    """Compare the topics' limits with the largest body: the relay parks an event that its topic does not take."""
+    needed = dict.fromkeys(_OF_BODIES, largest + _AROUND) | {Topic.DEAD_LETTERS: largest * 4 // 3 + _AROUND}
+    small = [topic for topic, size in needed.items() if limits.get(topic, size) < size]
+    if small:
+        act = f"raise max.message.bytes of each to {max(needed[topic] for topic in small)} at least, or lower MAX_BODY_BYTES"
+        text = f"topics take no record with a body of MAX_BODY_BYTES, {largest}: {', '.join(small)}"
+        yield warn(AREA, text, act, "outbox-backlog")
 
 
 def _is_kept_too_short(wanted: TopicSpec, config: Mapping[str, Any]) -> bool:

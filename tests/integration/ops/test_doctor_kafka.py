@@ -55,6 +55,12 @@ def test_topics_that_are_missing_too_small_or_kept_too_short_are_reported(
     assert ("webhooks.stripe" in few.text, "alert.events" in short.text) == (True, True)
 
 
+def test_a_largest_body_that_no_topic_takes_is_reported(kafka_topics: Cluster) -> None:
+    for size, reported in (("262144", False), ("4000000", True), ("four", False)):
+        found = texts([*check_kafka(settings_of(kafka_topics) | {"MAX_BODY_BYTES": size})])
+        assert ("no record with a body of MAX_BODY_BYTES" in found) is reported
+
+
 def test_topics_with_the_timestamps_of_the_relay_are_reported_with_the_way_to_change_them(kafka_topics: Cluster) -> None:
     assert "time of the relay" not in texts([*check_kafka(settings_of(kafka_topics))])
     admin = AdminClient(kafka_topics.client)

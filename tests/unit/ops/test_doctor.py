@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 
 from ops.doctor import examination
+from ops.doctor.certificates import check_certificates
 from ops.doctor.examination import examine
 from ops.doctor.findings import Finding, ok
+from ops.doctor.kafka import _check_sizes
 from ops.doctor.listeners import check_listeners
 from ops.doctor.postgres import _check_clock
 from ops.doctor.refusals import judge_modes
@@ -19,6 +22,7 @@ from ops.doctor.settings import check_secrets, check_settings
 from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS
 from schemas.stripe import PROVIDER
+from schemas.topics import TOPICS
 
 ROOT: Final = Path(__file__).parents[3]
 GOOD: Final = {
@@ -151,3 +155,28 @@ def test_a_port_that_is_none_is_a_fault_of_the_settings_and_no_bug_of_the_doctor
     ports = {"PUBLIC_PORT": "²", "INTERNAL_PORT": "9" * 5000, "RELAY_WEB_PORT": "\uff11\uff10", "STREAMS_WEB_PORT": "0"}
     assert list(check_listeners(ports)) == []
     assert {finding.text.partition(":")[0] for finding in check_settings(ports)} >= {*ports} - {"STREAMS_WEB_PORT"}
+
+
+def test_topics_that_cannot_take_the_largest_body_are_reported() -> None:
+    limits = dict.fromkeys(TOPICS, 1_048_588)
+    assert [*_check_sizes(limits, 262_144)] == []
+    [alone] = _check_sizes(limits, 1_000_000)
+    assert (alone.level, alone.text) == (
+        "warn",
+        "topics take no record with a body of MAX_BODY_BYTES, 1000000: dead-letters",
+    )  # which holds it as base64
+    [found] = _check_sizes(limits, 5_000_000)
+    assert all(topic in found.text for topic in ("webhooks.stripe", "lead.partner.events", "property.events"))
+    assert [*_check_sizes(dict.fromkeys(TOPICS, 8_000_000), 5_000_000)] == []
+
+
+def test_authorities_that_have_all_expired_are_reported(tmp_path: Path) -> None:
+    past, current = tmp_path / "past.pem", tmp_path / "current.pem"
+    authority = trustme.CA()
+    old = authority.issue_cert("old.example", not_after=datetime(2020, 1, 1, tzinfo=UTC)).cert_chain_pems[0].bytes()
+    past.write_bytes(old)
+    current.write_bytes(old + authority.cert_pem.bytes())
+    for name in ("KAFKA_SSL_CA", "INTERNAL_TLS_CLIENT_CA"):
+        [found] = check_certificates({name: str(past)})
+        assert (found.level, found.text[: len(name)]) == ("fail", name)
+        assert [*check_certificates({name: str(current)})] == []
