@@ -10,6 +10,7 @@ class Reason(StrEnum):
     """The reasons of failures that every process can have."""
 
     SETTINGS_INVALID = "settings_invalid"
+    CANNOT_LISTEN = "cannot_listen"
     SCHEMA_MISSING = "schema_missing"
     SCHEMA_BEHIND = "schema_behind"
     SCHEMA_AHEAD = "schema_ahead"

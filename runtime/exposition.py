@@ -1,5 +1,6 @@
 """A small listener for a process without a web server: `/metrics`, `/health/live`, `/health/ready`."""
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -9,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from runtime.errors import Failure, Reason
 from runtime.heartbeat import Heartbeat, liveness
 
 Readiness = Callable[[], dict[str, Any]]
@@ -19,11 +21,18 @@ _JSON: Final = "application/json"
 
 
 class Exposition:
-    """The listener, in its own thread, between `start` and `stop`."""
+    """
+    The listener, in its own thread, between `start` and `stop`.
+
+    Raises Failure `cannot_listen`.
+    """
 
     def __init__(self, host: str, port: int, readiness: Readiness, loops: Sequence[Heartbeat] = ()) -> None:
         handler = type("Handler", (_Handler,), {"readiness": staticmethod(readiness), "loops": tuple(loops)})
-        self._server = _Server((host, port), handler)
+        try:
+            self._server = _server_at(host, port, handler)
+        except OSError as error:
+            raise Failure(Reason.CANNOT_LISTEN, f"no process can listen on {host}, port {port}: {error.strerror}") from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="exposition", daemon=True)
 
     @property
@@ -36,6 +45,16 @@ class Exposition:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _server_at(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """Listen on the first address of the host, which may be one of IPv6. Raises OSError."""
+    family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+
+    class Server(_Server):
+        address_family = family
+
+    return Server((host, port), handler)
 
 
 class _Server(ThreadingHTTPServer):

@@ -7,6 +7,10 @@ import threading
 import urllib.request
 from contextlib import ExitStack
 
+import pytest
+
+from runtime.addresses import address
+from runtime.errors import Failure
 from runtime.exposition import Exposition
 from tests.waiting import wait_until
 
@@ -27,3 +31,23 @@ def test_silent_connections_are_bounded_and_a_scrape_has_room_again_when_one_is_
                 assert answer.read() == b'{"live":true}'
     finally:
         exposition.stop()
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1", "localhost"])
+def test_it_listens_on_addresses_of_both_kinds(host: str) -> None:
+    exposition = Exposition(host, 0, dict)
+    exposition.start()
+    _, _, reachable = address((host, exposition.port)).partition("//")
+    try:
+        with urllib.request.urlopen(f"http://{reachable}/health/live") as answer:
+            assert answer.read() == b'{"live":true}'
+    finally:
+        exposition.stop()
+
+
+def test_an_address_on_which_it_cannot_listen_is_an_error_of_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(Failure, match=f"127.0.0.1, port {port}: Address already in use") as failed:
+            Exposition("127.0.0.1", port, dict)
+    assert failed.value.reason == "cannot_listen"
