@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from runtime.settings import Secret, is_utf8, parse_secrets
+from runtime.setting_faults import is_utf8
+from runtime.settings import Secret, parse_secrets
 from schemas.partners import partner_of
 from schemas.providers import providers
 

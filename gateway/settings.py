@@ -13,7 +13,20 @@ from runtime.kafka import Cluster, File, KafkaClientSettings, Tls, unusable
 from runtime.rates import rate_of
 from runtime.servers import RedisTlsSettings
 from runtime.sessions import DEFAULT_LEASE
-from runtime.settings import DatabaseUrl, Grace, Host, KafkaServers, LockLease, Networks, Port, RedisUrl, Secret, Secrets, Timeout
+from runtime.settings import (
+    DatabaseUrl,
+    Grace,
+    Host,
+    KafkaServers,
+    LockLease,
+    Networks,
+    Port,
+    RedisUrl,
+    Secret,
+    Secrets,
+    Timeout,
+    listed,
+)
 from schemas.credentials import KEY_OF_STRIPE, only
 from schemas.partners import PartnerSettings
 from schemas.providers import ModeOrAny, Provider, WebhookSecret, providers
@@ -27,7 +40,7 @@ def _names_of(value: object) -> object:
     return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Names = Annotated[frozenset[str], BeforeValidator(_names_of)]
+Names = Annotated[frozenset[str], listed(_names_of)]
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate_of)]
 TokensOrNone = Annotated[Secrets, only("a token of your own, such as one of `tallyhook secrets new`")]
 Tokens = Annotated[TokensOrNone, Field(min_length=1)]

@@ -43,7 +43,8 @@ def read(path: Path) -> EnvFile:
     found = [binding for binding in parse_stream(StringIO(text)) if binding.key or binding.error]
     # A line that cannot be read is reported below; python-dotenv would log it too.
     kept = "".join(binding.original.string for binding in found if not binding.error)
-    values = {name: value for name, value in dotenv_values(stream=StringIO(kept)).items() if value is not None}
+    texts = dotenv_values(stream=StringIO(kept)).items()
+    values = {name: text for name, text in texts if text is not None and "\0" not in text}  # the environment can have no NUL
     lines: dict[str, list[int]] = {}
     for binding in found:
         if binding.key and binding.value:

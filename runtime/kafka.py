@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from runtime.outgoing import ca_bundle
 from runtime.renewal import newest
-from runtime.settings import HttpUrlWithoutLogin, KafkaServers, Secret, Settings
+from runtime.settings import HttpUrlWithoutLogin, KafkaServers, Secret, Settings, Text
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
@@ -120,6 +120,8 @@ def _secret_in(text: str) -> Secret:
 
 
 def _secret_of(value: object) -> object:
+    if isinstance(value, str) and not value.strip().isprintable():
+        raise ValueError("has a line break or another character that cannot be seen in it")
     return _secret_in(value) if isinstance(value, str) else value
 
 
@@ -152,17 +154,17 @@ class KafkaClientSettings(Settings):
     """`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`, as the brokers' listener has it."""
     kafka_sasl_mechanism: Mechanism | None = None
     """`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`; required with SASL."""
-    kafka_sasl_username: str | None = None
+    kafka_sasl_username: Text | None = None
     """The user, for PLAIN and SCRAM."""
     kafka_sasl_password: OneSecret | None = None
     """The user's password, for PLAIN and SCRAM."""
     kafka_oauth_token_url: HttpUrlWithoutLogin | None = Field(default=None, repr=False)
     """The token endpoint, for OAUTHBEARER: tokens are fetched from it by the client credentials grant."""
-    kafka_oauth_client_id: str | None = None
+    kafka_oauth_client_id: Text | None = None
     """The client's id at the token endpoint."""
     kafka_oauth_client_secret: OneSecret | None = None
     """The client's secret at the token endpoint."""
-    kafka_oauth_scope: str | None = None
+    kafka_oauth_scope: Text | None = None
     """The scope to request, if the token endpoint requires one."""
     kafka_ssl_ca: File | None = None
     """The certificate authority of the brokers, a PEM file; without it those of the machine are trusted."""
@@ -251,7 +253,7 @@ def unusable(name: str, tls: Tls) -> Iterator[str]:
     """Yield a fault if the setting's file is no PEM file of its kind; the field itself reports a file that cannot be read."""
     try:
         tls.context()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
         return  # the field itself reports it
     except OSError as error:  # ssl.SSLError is one
         yield f"{name}: is not a usable certificate in PEM ({error.args[-1]})"

@@ -1,13 +1,24 @@
 """The settings of the connections to Redis and Elasticsearch, besides their addresses."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
 
 from runtime.kafka import File, OneSecret, Tls, unusable
 from runtime.outgoing import ca_bundle
-from runtime.settings import ElasticsearchUrl, Settings
+from runtime.settings import ElasticsearchUrl, Secret, Settings
+
+_HEADER_WORD: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def _check_word(secret: Secret) -> Secret:
+    if not _HEADER_WORD.fullmatch(secret.value):
+        raise ValueError("has a space or another character that no such key has")
+    return secret
 
 
 class RedisTlsSettings(Settings):
@@ -25,6 +36,8 @@ class RedisTlsSettings(Settings):
     def conflicts(cls, given: Mapping[str, str]) -> Iterator[str]:
         yield from super().conflicts(given)
         yield from _trust_conflicts("REDIS_SSL_CA", "REDIS_URL", "rediss", given)
+        if "REDIS_SSL_CA" in given and "ssl_ca_certs=" in given.get("REDIS_URL", ""):
+            yield "REDIS_SSL_CA: has no use, because REDIS_URL has ssl_ca_certs: one of them has to go"
 
 
 class ElasticsearchSettings(Settings):
@@ -32,7 +45,7 @@ class ElasticsearchSettings(Settings):
 
     elasticsearch_url: ElasticsearchUrl
     """The address of Elasticsearch, `https://…`, also with `user:password@` before the host."""
-    elasticsearch_api_key: OneSecret | None = None
+    elasticsearch_api_key: Annotated[OneSecret, AfterValidator(_check_word)] | None = None
     """An API key as Elasticsearch gives it out (`encoded`), in place of a user and a password in the address."""
     elasticsearch_ssl_ca: File | None = None
     """The certificate authority of Elasticsearch, a PEM file; without it those of the machine are trusted."""

@@ -14,10 +14,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from runtime import env_file, outgoing, redaction
 from runtime.endpoints import (
+    check_api_base,
     check_database,
     check_elasticsearch,
     check_host,
     check_http,
+    check_http_base,
     check_http_without_login,
     check_kafka,
     check_redis,
@@ -25,10 +27,10 @@ from runtime.endpoints import (
 )
 from runtime.errors import Failure, Reason
 from runtime.secret_files import FOLDER, Environ
+from runtime.setting_faults import fault_of, is_utf8, plain
 
 _DURATION = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h|d)?")
 _MAPPED: Final = 96  # bits before the IPv4 address in an IPv6 address that holds one
-_QUOTES: Final = frozenset("'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 _Follower = tuple[Callable[[Any], None], tuple[str, ...]]  # with the fields that it follows
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
@@ -98,6 +100,24 @@ def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     return network if mapped is None or network.prefixlen < _MAPPED else IPv4Network((mapped, network.prefixlen - _MAPPED))
 
 
+def listed(parse: Callable[[object], object]) -> BeforeValidator:
+    """Parse a comma-separated list, and refuse a text without any item: it would count as unset, and admit or verify nothing."""
+
+    def read(value: object) -> object:
+        found = parse(value)
+        if value and isinstance(value, str) and not found:
+            raise ValueError("has nothing between its commas")
+        return found
+
+    return BeforeValidator(read)
+
+
+def _check_text(text: str) -> str:
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("begins or ends with white space, or has a character that cannot be seen")
+    return text
+
+
 def within(shortest: str, longest: str) -> AfterValidator:
     """Refuse a duration that is shorter or longer: a loop would spin, or never wake."""
     least, most = parse_duration(shortest), parse_duration(longest)
@@ -121,7 +141,9 @@ Timeout = Annotated[_AnyDuration, within("1ms", "1h")]
 Interval = Annotated[_AnyDuration, within("1ms", "1m")]
 Poll = Annotated[_AnyDuration, within("1ms", "30s")]  # a loop that is silent for a minute counts as hung
 """The time between two looks of a loop."""
-Secrets = Annotated[tuple[Secret, ...], BeforeValidator(parse_secrets)]
+Secrets = Annotated[tuple[Secret, ...], listed(parse_secrets)]
+Text = Annotated[str, AfterValidator(_check_text)]
+"""A text that counts as it is, such as the name of a user."""
 # Never in a repr: an address may hold a password.
 DatabaseUrl = Annotated[str, AfterValidator(check_database), Field(repr=False)]
 ServerUrl = Annotated[str, AfterValidator(check_server), Field(repr=False)]
@@ -129,10 +151,13 @@ ElasticsearchUrl = Annotated[ServerUrl, BeforeValidator(check_elasticsearch)]
 # Fields that may be None use these types too, and state `Field(repr=False)` themselves: pydantic ignores it within a union.
 RedisUrl = Annotated[str, AfterValidator(check_redis)]
 HttpUrl = Annotated[str, AfterValidator(check_http)]
+HttpBase = Annotated[str, AfterValidator(check_http_base)]
 HttpUrlWithoutLogin = Annotated[str, AfterValidator(check_http_without_login)]
+ApiBase = Annotated[str, AfterValidator(check_api_base)]
+ApiBaseWithoutLogin = Annotated[HttpUrlWithoutLogin, AfterValidator(check_api_base)]
 KafkaServers = Annotated[str, AfterValidator(check_kafka)]
 Host = Annotated[str, AfterValidator(check_host)]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], listed(parse_networks)]
 LockLease = Annotated[_AnyDuration, within("2s", "1m")]
 """With less, a loaded machine would lose its locks; with more, others would wait too long for those of a stopped process."""
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -190,13 +215,15 @@ class Settings(BaseModel):
         given = cls.given(environ)
         faults = environ.files.faults if isinstance(environ, Environ) else {}
         quoted = [f"{name}: {fault}" for name, fault in faults.items() if name == FOLDER or cls.reads(name)]
-        quoted += [f"{name}: {fault}" for name, text in given.items() if (fault := _fault(text))]
+        quoted += [
+            f"{name}: {fault}" for name, text in given.items() if (fault := fault_of(text, cls.model_fields.get(name.lower())))
+        ]
         garbled = not all(map(is_utf8, given.values()))
         problems: list[str] = []
         try:
             found = cls.model_validate(cls.gather(given))
         except ValidationError as error:
-            problems = [f"{cls.variable(problem['loc'])}: {_plain(problem)}" for problem in error.errors()]
+            problems = [f"{cls.variable(problem['loc'])}: {plain(problem)}" for problem in error.errors()]
         named = {problem.partition(":")[0] for problem in quoted}
         problems = quoted + [problem for problem in problems if problem.partition(":")[0] not in named]
         unread = {name for name in faults if cls.reads(name)}
@@ -241,44 +268,6 @@ class Settings(BaseModel):
             kind = TypeAdapter[Any](field.rebuild_annotation(), config=ConfigDict(arbitrary_types_allowed=True))
             return kind.validate_python(given[name])
         return None
-
-
-def is_utf8(text: str) -> bool:
-    """Report whether the text can be written as UTF-8; other bytes of the environment are read as halves of surrogate pairs."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _fault(text: str) -> str | None:
-    """The fault of a text that is not UTF-8, or has a quotation mark at an end: some readers of env files keep it."""
-    if not is_utf8(text):
-        return "is not UTF-8"
-    quoted = text[:1] in _QUOTES or text[-1:] in _QUOTES
-    return "begins or ends with a quotation mark, which would be a part of it" if quoted else None
-
-
-_PLAIN: Final = {
-    "missing": "is required",
-    "int_parsing": "a whole number is expected",
-    "int_parsing_size": "a whole number is expected, and a smaller one",
-    "float_parsing": "a number is expected",
-    "literal_error": "one of {expected} is expected",
-    "bool_parsing": "true or false is expected",
-    "too_short": "is required",
-    "greater_than_equal": "at least {ge} is expected",
-    "less_than_equal": "at most {le} is expected",
-}
-
-
-def _plain(problem: Any) -> str:
-    """Return pydantic's finding in words for a reader who does not know pydantic."""
-    context = problem.get("ctx", {})
-    if problem["type"] == "value_error":
-        return str(context["error"])
-    return _PLAIN[problem["type"]].format(**context) if problem["type"] in _PLAIN else str(problem["msg"])
 
 
 def environment(directory: Path | None = None) -> Environ:

@@ -10,16 +10,17 @@ from runtime.kafka import KafkaSettings
 from runtime.servers import ElasticsearchSettings, RedisTlsSettings
 from runtime.sessions import DEFAULT_LEASE
 from runtime.settings import (
+    ApiBaseWithoutLogin,
     DatabaseUrl,
     Duration,
     Host,
-    HttpUrlWithoutLogin,
     Interval,
     LockLease,
     Poll,
     Port,
     RedisUrl,
     Secrets,
+    Text,
     Timeout,
     within,
 )
@@ -70,7 +71,7 @@ class PaymentSettings(StreamSettings):
 
     stripe_api_key: Annotated[Secrets, KEY_OF_STRIPE] = ()
     """A secret or restricted key that may read what payments are made of; the first one is used."""
-    stripe_api_base: HttpUrlWithoutLogin = "https://api.stripe.com"
+    stripe_api_base: ApiBaseWithoutLogin = "https://api.stripe.com"
     """The address of Stripe's API."""
     stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
     """Calls a second to Stripe's API, at most: of each payments worker, and of `tallyhook reconcile stripe`."""
@@ -85,7 +86,7 @@ class CacheSettings(StreamSettings, RedisTlsSettings):
 
     redis_url: RedisUrl = Field(repr=False)
     """The Redis of the cache, `redis://…`."""
-    cache_key_prefix: str = ""
+    cache_key_prefix: Text = ""
     """Put before every key and pattern that is invalidated, so that nothing else in that Redis can be removed."""
 
     @property

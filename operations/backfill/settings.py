@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.settings import DatabaseUrl, HttpUrlWithoutLogin, Secrets, Settings
+from runtime.settings import ApiBaseWithoutLogin, DatabaseUrl, Secrets, Settings
 from schemas.credentials import KEY_OF_STRIPE
 from schemas.providers import ModeOrAny
 
@@ -18,7 +18,7 @@ class StripeSettings(Settings):
     """Secret or restricted keys that may read events; the first one is used."""
     stripe_mode: ModeOrAny = "any"
     """The mode of the events that are wanted, as in the gateway's settings."""
-    stripe_api_base: HttpUrlWithoutLogin = "https://api.stripe.com"
+    stripe_api_base: ApiBaseWithoutLogin = "https://api.stripe.com"
     """The address of Stripe's API."""
     stripe_api_rate: float = Field(default=5.0, ge=0.01, le=100.0)
     """The maximum number of calls per second of `tallyhook reconcile stripe`."""

@@ -1,5 +1,6 @@
 """The settings that each process and command reads."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,7 +14,7 @@ from projections.retention import RecordSettings
 from runtime import outgoing
 from runtime.endpoints import check_proxy
 from runtime.kafka import File
-from runtime.settings import HttpUrl, Settings
+from runtime.settings import ApiBase, HttpBase, HttpUrl, Settings
 from streams.alerts.handler import AlertSettings
 from streams.notifications.settings import NotificationSettings
 from streams.settings import CacheSettings, LeadSettings, PaymentSettings, SearchSettings
@@ -41,13 +42,13 @@ def _letters_and_digits(password: str) -> str:
 
 
 def _check_folder(path: Path) -> Path:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  # Path's own raises for a name that is too long
         raise ValueError("an existing folder is expected")
     return path
 
 
 def _check_present(path: Path) -> Path:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110  # likewise
         raise ValueError("an existing file or folder is expected")
     return path
 
@@ -63,7 +64,7 @@ class SurroundingSettings(Settings):
 
     postgres_password: Annotated[str, AfterValidator(_letters_and_digits)] | None = Field(default=None, repr=False)
     """The password of the Postgres in docker-compose.yml."""
-    otel_exporter_otlp_endpoint: HttpUrl | None = None
+    otel_exporter_otlp_endpoint: ApiBase | None = None
     """The address at which a collector accepts spans over HTTP."""
     otel_exporter_otlp_traces_endpoint: HttpUrl | None = None
     """The same for spans alone."""
@@ -86,7 +87,7 @@ class NetworkSettings(Settings):
     """The proxy to both."""
     no_proxy: str | None = None
     """Hosts that are reached directly."""
-    tallyhook_maven_mirror: HttpUrl | None = Field(default=None, repr=False)
+    tallyhook_maven_mirror: HttpBase | None = Field(default=None, repr=False)
     """The source of the jars of the local stack."""
 
     @classmethod

@@ -6,6 +6,7 @@ It also finds names that are set and that no process reads, with the setting tha
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -75,8 +76,9 @@ def _meant(name: str) -> tuple[str | None, bool]:
     if setting := setting_of(upper):
         meant, near = _meant(setting)
         return meant and meant + SUFFIX, near
-    if upper in SETTINGS or partner_of(upper):
-        return upper, True
+    for known in (upper, upper.removesuffix(SUFFIX)):  # with a suffix, it is no secret, and so never in a file
+        if known in SETTINGS or partner_of(known):
+            return known, True
     if get_close_matches(upper.partition("_")[0], ["PARTNER"], cutoff=_NEAR):
         found = _partners(upper)
         return found, found is not None
@@ -157,6 +159,7 @@ def review_of(
         if kind not in wanted:
             kept = problems if kind not in KINDS and len(wanted) == len(KINDS) else warnings
             kept |= dict.fromkeys(_malformed(kind, file.values if kind in OF_THE_FILE else environ))
+    warnings |= dict.fromkeys(_out_of_place(environ.get(secret_files.FOLDER, "")))
     warnings |= dict.fromkeys(shared.text for shared in shared_secrets(environ) if not shared.gives_access)
     problems |= dict.fromkeys(_shared_ports(environ)) if one_machine else {}
     for slip in unread(file.values, families=True):
@@ -183,10 +186,17 @@ def _problems_of(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
 def _shared_ports(environ: Mapping[str, str]) -> Iterator[str]:
     owners: dict[int, str] = {}
     for name in _LISTENERS:
-        text = environ.get(name, "")
+        text = environ.get(name, "").strip()
         port = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0  # noqa: PLR2004  # digits of a port
         if port and owners.setdefault(port, name) != name and name != "INTERNAL_PORT":  # which the gateway refuses itself
             yield f"{name}: is {owners[port]} too, and two listeners of one machine cannot share a port"
+
+
+def _out_of_place(folder: str) -> Iterator[str]:
+    with suppress(OSError):  # the settings themselves report it
+        for name in sorted(path.name for path in Path(folder).iterdir()) if folder else ():
+            if name in SETTINGS and setting_of(name + SUFFIX) is None:
+                yield f"{name}: is in {secret_files.FOLDER} and not read from there, where only secrets and addresses are"
 
 
 def _doubled(file: EnvFile) -> Iterator[str]:

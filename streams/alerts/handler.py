@@ -15,7 +15,7 @@ from outbox.append import append, event_of
 from runtime.database import Pool
 from runtime.ids import new_id
 from runtime.outbound import OutboundSettings
-from runtime.settings import Duration, HttpUrl, Secrets
+from runtime.settings import Duration, HttpUrl, Secrets, Text
 from runtime.tracing import continue_trace
 from schemas.addresses import mailbox_of
 from schemas.credentials import only
@@ -34,7 +34,7 @@ from streams.settings import StreamSettings
 class AlertSettings(StreamSettings, OutboundSettings):
     """A process of the alerts worker."""
 
-    alert_to: str | None = None
+    alert_to: Text | None = None
     """The recipient of alerts: a user id or a contact of the channel; unset, they are on alert.events and in the metrics only."""
     alert_channel: Channel = "EMAIL"
     """The channel of these messages: EMAIL, SMS or PUSH."""

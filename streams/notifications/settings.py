@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from runtime.endpoints import is_host
 from runtime.settings import Duration, Poll, Timeout
 from schemas.operations import Channel
 from streams.settings import StreamSettings
@@ -23,7 +24,7 @@ _DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
 
 
 def _check_domain(domain: str) -> str:
-    if not _DOMAIN.fullmatch(domain):
+    if not _DOMAIN.fullmatch(domain) or domain.endswith(".") or not is_host(domain):
         raise ValueError("a domain of letters, digits, dots and hyphens is expected")
     return domain
 

@@ -24,6 +24,7 @@ from ops.processes.worker import ROLES
 from ops.settings.kinds import KINDS, OF_THE_FILE, OTHERS, PROCESSES, NetworkSettings, PublishedPorts
 from ops.settings.review import SETTINGS, Review, Unread, review, review_of, unread
 from runtime import outgoing
+from runtime.secret_files import Environ
 from runtime.settings import Settings, SettingsError
 from schemas.partners import PartnerSettings
 
@@ -47,18 +48,37 @@ ADDRESS_FAULTS: Final = {
         "postgresql://db:99999/hunter2", "postgresql://db:0/hunter2", "postgresql://u:hunter2@d b/x", "postgresql://db/x?hunter2=1",
         "postgresql://db/x?sslmode=hunter2", "postgresql://u:p@ss:hunter2@db/x", "postgresql://300.1.1.1/hunter2",
         "https://db/hunter2", "postgresql://u:hunter2@db:5432:5433/x",
+        "postgresql://u:hunter2@db/x\n", "postgresql://u:hunter2@db/x ",
+        *(
+            f"postgresql://u:p@db/x?{option}=hunter2"
+            for option in ("gssencmode", "channel_binding", "load_balance_hosts", "ssl_min_protocol_version", "require_auth",
+                           "sslnegotiation", "sslcertmode", "service", "hostaddr", "client_encoding", "keepalives",
+                           "tcp_user_timeout")
+        ),
+        "postgresql://u:hunter2@a:1,b:2/x?host=z", "postgresql://u:hunter2@a,b/x?hostaddr=10.0.0.1",
+        "postgresql://u:hunter2@db/x?sslmode=require&sslrootcert=system", "postgresql://u:hunter2@db/x?client_encoding=latin1",
+        f"postgresql://u:hunter2@db/x?sslmode=verify-full&sslrootcert={__file__}",
+        f"postgresql://u:hunter2@db/x?sslcert={__file__}&sslkey={__file__}",
     ],
     "KAFKA_BOOTSTRAP_SERVERS": [
         "hunter2", "kafka://hunter2:9092",
         "kafka:hunter2", "kafka:0", "kafka:99999", "a:9092,hunter2", "a:9092,", ",", "a:9092 b:9092",
-        "hunter2..b:9092",
+        "hunter2..b:9092", "a:9092,hunter2 :9092",
     ],
     "REDIS_URL": ["hunter2:6379", "http://hunter2", "redis://h:port/0", "redis://h:70000", "redis://h/hunter2", "redis://u:p/q@hunter2",
-                  "redis://h/0?hunter2=1", "redis://h/0?db=hunter2", "redis://h/0?socket_timeout=hunter2", "redis://h/0#hunter2"],
+                  "redis://h/0?hunter2=1", "redis://h/0?db=hunter2", "redis://h/0?socket_timeout=hunter2", "redis://h/0#hunter2",
+                  "redis://u:hunter2@h:26379,h2:26379/mymaster", "redis://u:hunter2@h,h2/0", "redis+sentinel://u:hunter2@h:26379/mymaster/0",
+                  "redis://h/0?retry=hunter2", "redis://h/0?encoding=hunter2", "redis://h/0?credential_provider=hunter2",
+                  "redis://h/0?decode_responses=hunter2", "redis://h/3?db=5", "redis://h?db=-1", "redis://h/0?socket_timeout=0",
+                  "rediss://h/0?ssl_ca_certs=/no/file"],
     "ELASTICSEARCH_URL": ["hunter2", "hunter2:9200", "http://hunter2", "redis://hunter2:1", "http://h:0", "http://h:port", "http://:9200",
-                          "http://h:9200/hun ter2", "http://h:9200?hunter2=1", "http://h:9200/#hunter2"],
-    "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://", "https://api/hun ter2", "https://u:hunter2@proxy/", "https://hunter2@proxy/"],
-    "OTEL_EXPORTER_OTLP_ENDPOINT": ["hunter2:4318", "grpc://hunter2:4317", "https://u%3Ahunter2:p@otel"],
+                          "http://h:9200/hun ter2", "http://h:9200?hunter2=1", "http://h:9200/#hunter2",
+                          "http://u:hunter2@h:9200,h2:9200", "https://u:hunter2@h,h2", "http://h:9200?"],
+    "STRIPE_API_BASE": ["api.hunter2.com", "ftp://hunter2", "https://", "https://api/hun ter2", "https://u:hunter2@proxy/", "https://hunter2@proxy/",
+                        "https://api.stripe.com?hunter2=1", "https://api.stripe.com/#hunter2", "https://api.stripe.com/?",
+                        "https://api.stripe.com/v1/"],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ["hunter2:4318", "grpc://hunter2:4317", "https://u%3Ahunter2:p@otel",
+                                    "http://otel:4318?hunter2=1", "http://otel:4318/v1/traces"],
     "NOTIFY_EMAIL_URL": ["hunter2", "smtp.hunter2.example:25", "nosuch://hunter2", "mailto://hunter2:port", "mailto://",
                          "mailto://hunter2:99999", "mailto:hunter2@smtp.example.com", "mailto://h.example?from=..hunter2+x@b.de"],
     "KAFKA_OAUTH_TOKEN_URL": ["hunter2", "https://hunter2 example", "https://u:hunter2@login.example/token"],
@@ -67,10 +87,12 @@ SECRET_FAULTS: Final = {
     "STRIPE_WEBHOOK_SECRET": [
         "sk_live_hunter2", "rk_test_hunter2", "pk_live_hunter2", "we_1hunter2000", "rzp_live_hunter2", "https://hunter2",
         "whsec_", "whsec_…", "whsec_...", "whsec_xxxx", "changeme", "<your secret hunter2>", "${HUNTER2", "your-hunter2",
-        "whsec_good,sk_live_hunter2", "whsec_hunter2 whsec_other", ",", '"whsec_hunter2"', "\u201cwhsec_hunter2\u201d",
+        "whsec_good,sk_live_hunter2", "whsec_hunter2 whsec_other", ",", " ", "\n", '"whsec_hunter2"', "\u201cwhsec_hunter2\u201d",
     ],
-    "RAZORPAY_WEBHOOK_SECRET": ["rzp_live_hunter2", "sk_live_hunter2", "whsec_hunter2", "change-me", "'hunter2'"],
-    "STRIPE_API_KEY": ["pk_live_hunter2", "whsec_hunter2", "we_1hunter2000", "sk_live_…", "rzp_test_hunter2", "sk_live_a b"],
+    "RAZORPAY_WEBHOOK_SECRET": ["rzp_live_hunter2", "sk_live_hunter2", "whsec_hunter2", "change-me", "'hunter2'", " ", ",,"],
+    "READ_API_TOKEN": [" ", ",", "\n"],
+    "SECRET_KEYS": [" ", ",", "aHVudGVyMg=="],
+    "STRIPE_API_KEY": ["pk_live_hunter2", "whsec_hunter2", "we_1hunter2000", "sk_live_…", "rzp_test_hunter2", "sk_live_a b", ","],
     "INTERNAL_API_TOKEN": [
         "sk_live_hunter2", "whsec_hunter2", "CHANGE_ME", "replace-me-please", "hun ter2", "hüntér2", "TODO", "<token>",
     ],
@@ -79,24 +101,33 @@ SECRET_FAULTS: Final = {
     "PARTNER_ACME_TOKEN": ["sk_live_hunter2", "<token>", "a b"],
 }  # fmt: skip
 OTHER_FAULTS: Final = {
-    "PUBLIC_PORT": ["eighty", "-1", "65536", "80.5", '"8080"', "8080/tcp", "http"],
+    "PUBLIC_PORT": ["8_080", "8080.0", "+8080", "8e3", " ", "eighty", "-1", "65536", "80.5", '"8080"', "8080/tcp", "http"],
     "RELAY_WEB_PORT": ["eighty", "99999"],
     "STREAMS_WEB_PORT": ["tcp://10.0.0.1:6066"],
     "PUBLIC_HOST": ["http://hunter2", "hunter2:80", "[::1]", "1.2.3", "a b"],
     "RELAY_WEB_HOST": ["0.0.0.0:6060"],
-    "TRUSTED_PROXIES": ["hunter2", "10.0.0.0/99"],
-    "OUTBOUND_ALLOW": ["hunter2"],
+    "TRUSTED_PROXIES": ["hunter2", "10.0.0.0/99", " ", ","],
+    "OUTBOUND_ALLOW": ["hunter2", " ", ","],
+    "INTERNAL_CONNECTIONS_MAX": ["1_000", "1000.0"],
+    "CACHE_KEY_PREFIX": [" ", "hunter2\n", " hunter2", "hunter2\u200b", "a\tb"],
     "RATE_LIMIT_WEBHOOKS": ["hunter2"],
-    "LEAD_TIMEOUT": ["soon", "-1s"],
+    "LEAD_TIMEOUT": ["soon", "-1s", "1_0s"],
     "CACHE_ALLOW_ALL": ["perhaps"],
     "ALERT_CHANNEL": ["pigeon"],
-    "RETENTION_DAYS": ["thirty"],
+    "RETENTION_DAYS": ["thirty", "3_0", "30.0"],
     "LEAD_RETENTION_DAYS": ["0"],
     "POSTGRES_PASSWORD": ["hunter2/@"],
     "STRIPE_MODE": ["hunter2"],
-    "STRIPE_API_RATE": ["hunter2"],
-    "NOTIFY_MESSAGE_DOMAIN": ["hunter 2"],
+    "STRIPE_API_RATE": ["hunter2", "1_0", "5.", "1e0"],
+    "NOTIFY_MESSAGE_DOMAIN": ["hunter 2", ".", "..", "a..b", "-5", "hunter2.", "a" * 300],
+    "ELASTICSEARCH_API_KEY": [" ", "hunter2 x", "hunter2\nx", "hüntér2"],
     "KAFKA_SSL_KEY": ["hunter2", "-----BEGIN PRIVATE KEY-----hunter2"],
+}
+SASL: Final = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "KAFKA_SASL_MECHANISM": "PLAIN",
+    "KAFKA_SASL_USERNAME": "relay",
+    "KAFKA_SASL_PASSWORD": "hunter2",
 }
 FAULTS: Final = {**ADDRESS_FAULTS, **SECRET_FAULTS, **OTHER_FAULTS}
 EACH: Final = [(name, text) for name, texts in FAULTS.items() for text in texts]
@@ -124,6 +155,14 @@ def test_good_settings_are_good() -> None:
         ("OUTBOUND_ALLOW", "10.0.0.1/8"),
         ("REDIS_URL", "rediss://r.example/0?ssl_cert_reqs=none&socket_timeout=5"),
         ("REDIS_URL", "redis://r.example?db=1"),
+        (
+            "DATABASE_URL",
+            "postgresql://me@db/x?hostaddr=10.0.0.1&connect_timeout=10&client_encoding=utf-8&channel_binding=require",
+        ),
+        ("DATABASE_URL", "postgresql://me@a:1,b:2,c/x?load_balance_hosts=random&require_auth=scram-sha-256"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:9092,\n  b:9092\n"),
+        ("STRIPE_API_BASE", "https://proxy.example/stripe/"),
+        ("PUBLIC_PORT", "8080\n"),
         ("NOTIFY_EMAIL_URL", "mailtos://user:pw@smtp.example.com:465/?from=shop@example.com"),
         ("STRIPE_API_KEY", "rk_live_8f1c2a9d, rk_live_0a1b2c3d"),
     ],
@@ -171,6 +210,12 @@ def test_however_many_are_wrong_all_are_reported_at_once(picks: dict[str, int]) 
         ({"INTERNAL_TLS_CERT": __file__}, {"INTERNAL_TLS_KEY"}),
         ({"INTERNAL_TLS_CERT": "/no/a.pem", "INTERNAL_TLS_KEY": "/no/b.pem"}, {"INTERNAL_TLS_CERT", "INTERNAL_TLS_KEY"}),
         ({"INTERNAL_TLS_ALLOWED_SUBJECTS": "billing"}, {"INTERNAL_TLS_CLIENT_CA"}),
+        *(
+            ({**SASL, name: text}, {name})
+            for name in ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
+            for text in (" ", "\n")
+        ),
+        ({**SASL, "KAFKA_SASL_USERNAME": "relay\n"}, {"KAFKA_SASL_USERNAME"}),
         ({"BODY_MEMORY": "10"}, {"BODY_MEMORY"}),
         # A conflict is reported together with malformed values, not only after those are fixed.
         ({"INTERNAL_API_TOKEN": GOOD["ADMIN_API_TOKEN"], "PUBLIC_PORT": "x", "BODY_MEMORY": "1"},
@@ -261,7 +306,9 @@ def test_unreadable_lines_of_a_file_are_reported_by_their_numbers(tmp_path: Path
         ("SSL_CERT_FILE", "/no/hunter2"), ("SSL_CERT_FILE", "/"), ("SSL_CERT_DIR", "/no/hunter2"),
         ("REQUESTS_CA_BUNDLE", "hunter2"),
         ("TALLYHOOK_MAVEN_MIRROR", "hunter2"), ("TALLYHOOK_MAVEN_MIRROR", "ftp://hunter2"),
-        ("POSTGRES_PORT", "hunter2"), ("KAFKA_PORT", "99999"), ("WORKER_CACHE_PORT", "0"),
+        ("POSTGRES_PORT", "hunter2"), ("KAFKA_PORT", "99999"), ("WORKER_CACHE_PORT", "0"), ("REDIS_PORT", "6_379"),
+        ("REQUESTS_CA_BUNDLE", "a" * 5000), ("SSL_CERT_DIR", "a" * 5000), ("SSL_CERT_FILE", "a" * 5000),
+        ("TALLYHOOK_MAVEN_MIRROR", "https://mirror?hunter2"),
     ],
 )  # fmt: skip
 def test_variables_of_libraries_and_compose_are_checked_as_the_file_has_them(tmp_path: Path, name: str, text: str) -> None:
@@ -439,3 +486,18 @@ def test_a_file_of_a_setting_is_a_setting_too_and_a_slip_in_its_name_is_found() 
     assert [*unread(["STRIPE_WEBHOOK_SECRET_FILE", "PARTNER_ACME_TOKEN_FILE", "SECRETS_DIR"], families=True)] == []
     slip = Unread("STRIPE_WEBHOK_SECRET_FILE", "STRIPE_WEBHOOK_SECRET_FILE", near=True)
     assert [*unread(["STRIPE_WEBHOK_SECRET_FILE"], families=False)] == [slip]
+
+
+@pytest.mark.parametrize("name", ["KAFKA_SASL_USERNAME", "KAFKA_BOOTSTRAP_SERVERS", "INTERNAL_TLS_KEY"])
+def test_a_file_of_a_setting_that_is_no_secret_is_not_ignored_in_silence(tmp_path: Path, name: str) -> None:
+    assert [*unread([f"{name}_FILE"], families=False)] == [Unread(f"{name}_FILE", name, near=True)]
+    (tmp_path / name).write_text("hunter2")
+    (tmp_path / "READ_API_TOKEN").write_text("a1b2c3d4e5f6")
+    [warning] = review_of(Environ(GOOD | {"SECRETS_DIR": str(tmp_path)})).warnings
+    assert warning == f"{name}: is in SECRETS_DIR and not read from there, where only secrets and addresses are"
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SECRETS_DIR", "INTERNAL_TLS_CLIENT_CA", "ADMIN_API_TOKEN_FILE"])
+def test_a_nul_in_the_file_is_reported_by_its_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".env").write_text(f"{name}=hunter2\0\n")
+    assert review(tmp_path, provided=GOOD).problems == (f"{name}: has a NUL character in it (line 1 of .env)",)

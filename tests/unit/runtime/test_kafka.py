@@ -109,6 +109,8 @@ def test_tls_files_are_looked_at(tmp_path: Path) -> None:
         assert {each.partition(":")[0] for each in found} <= {name, "KAFKA_SSL_CERT"}
     gone = problems_of(**good | {"KAFKA_SSL_CA": str(tmp_path / "gone.pem")})
     assert gone == ["KAFKA_SSL_CA: this file cannot be read: No such file or directory"]
+    folder = problems_of(**good | {"KAFKA_SSL_CA": str(tmp_path)})
+    assert folder == ["KAFKA_SSL_CA: this file cannot be read: Is a directory"]
 
 
 def test_the_password_of_a_key_is_checked_as_it_is_used(tmp_path: Path) -> None:
