@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from outbox.erased import is_marker
 from outbox.partitions import name
+from outbox.sending import send
 from outbox.shards import SHARDS
 from runtime import tracing
 from runtime.ids import new_id, time_of
@@ -246,21 +247,6 @@ _KEPT: Final = f"""
 select o.id, o.aggregate_id from outbox o join unnest(%b::uuid[], %b::text[]) as t(id, marks) on t.id = o.id
 where o.id >= %b and o.id <= %b and to_regclass(t.marks) is not null and not {is_marker("o.data")} order by o.id for share of o
 """
-# Two copies may do this at once: the second waits for the row, finds it accepted, and lists nothing.
-_ACCEPT: Final = """
-with accepted as (
-  update webhook_deliveries set outcome = 'accepted', reason = null
-  where id = any(%(ids)b::uuid[]) and id >= %(first)b and id <= %(last)b and outcome = 'ignored' and reason = 'other_mode'
-  returning id, source, endpoint),
-followed as (
-  insert into ledger_findings (event_id, source, endpoint, kind, since)
-  select id, source, endpoint, 'in_flight', now() from accepted on conflict (event_id) do update set since = now()),
-listed as (
-  insert into outbox_pending (event_id, shard)
-  select id, shard from unnest(%(ids)b::uuid[], %(shards)b::int2[]) as t(id, shard) join accepted using (id) order by id
-  returning id)
-select pg_notify('outbox', '') from listed limit 1
-"""
 
 
 async def _send_unwanted(connection: AsyncConnection, originals: Sequence[UUID]) -> None:
@@ -277,9 +263,8 @@ async def _send_unwanted(connection: AsyncConnection, originals: Sequence[UUID])
     marks = [name("consumed", time_of(event_id).date()) for event_id in unwanted]
     async with connection.transaction():
         kept = await (await connection.execute(_KEPT, (unwanted, marks, *bounds))).fetchall()
-        shards = [shard_of(aggregate_id) for _, aggregate_id in kept]
-        values = {"ids": [event_id for event_id, _ in kept], "shards": shards, "first": bounds[0], "last": bounds[1]}
-        await connection.execute(_ACCEPT, values)
+        going = [(event_id, shard_of(aggregate_id)) for event_id, aggregate_id in kept]
+        await send(connection, going, ignored=[event_id for event_id, _ in going], reason=OTHER_MODE)
 
 
 def _outcome(received: Received, event_id: UUID) -> Recorded:

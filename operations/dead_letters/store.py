@@ -17,7 +17,7 @@ from psycopg.rows import kwargs_row
 from operations.dead_letters.causes import THEIRS, Fault, cause_of
 from operations.dead_letters.query import DeadLettersQuery, Place, Status
 from operations.errors import OperationError, Reason
-from operations.ledger import books
+from outbox import sending
 from outbox.append import append, shard_of
 from outbox.resend import raw_record, resend_of
 from runtime.tracing import Trace, new_trace
@@ -101,10 +101,6 @@ async def read(connection: AsyncConnection, letter_id: UUID) -> tuple[DeadLetter
 
 # The event of the log, if the record is equal to it; any other record is sent as raw bytes.
 _LOGGED: Final = "select aggregate_id from outbox where id = %s and topic = %s and data = %s"
-_SEND: Final = """
-with listed as (insert into outbox_pending (event_id, shard, replay_id) values (%s, %s, %s) returning id)
-select pg_notify('outbox', '') from listed
-"""
 _UNMARK: Final = "delete from consumed where event_id = %s and consumer = %s"
 _REOPEN_TASK: Final = """
 update tasks set status = 'pending', settled_at = null, reason = null where id = %s and status = 'failed' and reason = %s
@@ -136,7 +132,7 @@ async def retry(connection: AsyncConnection, letter_id: UUID, by: str, *, again:
         if event_id is not None:
             await connection.execute(_UNMARK, (event_id, consumer))
             await connection.execute(_REOPEN_TASK, (event_id, reason))
-            await books.follow_again(connection, [event_id])
+            await sending.follow_again(connection, [event_id])
             if await _send_event(connection, letter_id, event_id, topic, record[1]):
                 return "event"
         trace = Trace(trace_id, trace_id[16:]) if trace_id else new_trace()
@@ -167,7 +163,7 @@ async def open_letters(connection: AsyncConnection) -> list[tuple[str, str, int]
 async def _send_event(connection: AsyncConnection, letter_id: UUID, event_id: UUID, topic: str, value: bytes | None) -> bool:
     row = await (await connection.execute(_LOGGED, (event_id, topic, value))).fetchone()
     if row is not None:
-        await connection.execute(_SEND, (event_id, shard_of(row[0]), letter_id))
+        await sending.send(connection, [(event_id, shard_of(row[0]))], replay_id=letter_id)
     return row is not None
 
 

@@ -5,7 +5,7 @@ Received deliveries are counted in the delivery log; their present states come f
 the dead letters, all read at one moment. The ledger is `balanced` if both sides agree and every stored delivery has its event.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -176,18 +176,6 @@ async def kept_from(connection: AsyncConnection) -> datetime:
         raise OperationError(Reason.PERIOD_NOT_KEPT, "there are no daily partitions: `tallyhook migrate` creates them")
     day = date.fromisoformat(row[0])
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-_FOLLOW_AGAIN: Final = """
-insert into ledger_findings (event_id, source, endpoint, kind, since)
-select id, source, endpoint, 'in_flight', now() from webhook_deliveries where id = any(%s)
-on conflict (event_id) do update set since = now()
-"""
-
-
-async def follow_again(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None:
-    """Let the sweep follow webhooks that are sent again: it would not look at ids this old by itself."""
-    await connection.execute(_FOLLOW_AGAIN, (list(event_ids),))
 
 
 async def _figures(

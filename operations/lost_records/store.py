@@ -16,7 +16,8 @@ from psycopg.rows import class_row
 
 from operations.ledger.books import kept_from
 from operations.ledger.states import end_of_ids
-from outbox.append import WAKE_CHANNEL, shard_of
+from outbox import sending
+from outbox.append import shard_of
 from outbox.erased import is_marker
 from outbox.lost import TopicState
 from outbox.offsets import Place
@@ -113,10 +114,6 @@ _CLAIM: Final = """
 insert into lost_events (consumer, event_id, topic) select %s, id, %s from unnest(%s::uuid[]) as t(id)
 on conflict do nothing returning event_id
 """
-_ENQUEUE: Final = """
-insert into outbox_pending (event_id, shard, replay_id)
-select id, shard, %s from unnest(%s::uuid[], %s::int2[]) with ordinality as t(id, shard, n) order by n
-"""
 # A report of a further loss resets the cursor, also while a piece is searched: the log must then be searched from its beginning.
 _ADVANCE: Final = """
 update lost_ranges set cursor = %s, searched_at = case when %s then now() end
@@ -149,9 +146,8 @@ async def _send(connection: AsyncConnection, wanted: Search, found: Mapping[UUID
     claimed = await (await connection.execute(_CLAIM, (wanted.consumer, wanted.topic, ids))).fetchall()
     going = sorted(row[0] for row in claimed)
     if going:
-        shards = [shard_of(found[event_id]) for event_id in going]
-        await connection.execute(_ENQUEUE, (wanted.resend_id, going, shards))
-        await connection.execute("select pg_notify(%s, '')", (WAKE_CHANNEL,))
+        events = [(event_id, shard_of(found[event_id])) for event_id in going]
+        await sending.send(connection, events, replay_id=wanted.resend_id)
     return len(going)
 
 

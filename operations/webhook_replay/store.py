@@ -12,10 +12,9 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from operations.ledger import books
 from operations.webhook_replay.jobs import ItemState
-from outbox import append
-from outbox.append import WAKE_CHANNEL, Received, shard_of
+from outbox import append, sending
+from outbox.append import Received, shard_of
 from outbox.erased import ERASED, is_marker
 from outbox.partitions import name
 from runtime.ids import time_of
@@ -159,13 +158,9 @@ async def send(connection: AsyncConnection, replay_id: UUID, deliveries: Sequenc
     done = await marked(connection, events)
     letters = await open_letters(connection, [*events])
     going = [(event_id, shard_of(events[event_id].aggregate_id)) for _, event_id in wanted if event_id in events]
-    await _enqueue(connection, replay_id, going)
     # Ignored deliveries of a type that has a handler now become accepted ones.
-    stored = [(event_id,) for each, event_id in wanted if each.outcome != "accepted" and event_id in events]
-    await connection.cursor().executemany(
-        "update webhook_deliveries set outcome = 'accepted', reason = null where id = %s and outcome = 'ignored'", stored
-    )
-    await books.follow_again(connection, [event_id for (event_id,) in stored])
+    ignored = [event_id for each, event_id in wanted if each.outcome != "accepted" and event_id in events]
+    await sending.send(connection, going, ignored=ignored, replay_id=replay_id)
     return [
         Verdict(each.n, "failed", ERASED if event_id in found else OUTSIDE_RETENTION)
         if event_id not in events
@@ -262,13 +257,3 @@ async def open_letters(connection: AsyncConnection, ids: Sequence[UUID]) -> dict
     """Return the reasons of the events that are open dead letters; they are marked as handled too."""
     query = "select event_id, reason from dead_letters where event_id = any(%s) and status = 'open'"
     return dict(await (await connection.execute(query, (list(ids),))).fetchall()) if ids else {}
-
-
-async def _enqueue(connection: AsyncConnection, replay_id: UUID, going: Sequence[tuple[UUID, int]]) -> None:
-    if going:
-        await connection.execute(
-            """insert into outbox_pending (event_id, shard, replay_id)
-               select id, shard, %s from unnest(%s::uuid[], %s::int2[]) with ordinality as t(id, shard, n) order by n""",
-            (replay_id, [event_id for event_id, _ in going], [shard for _, shard in going]),
-        )
-        await connection.execute("select pg_notify(%s, '')", (WAKE_CHANNEL,))

@@ -17,6 +17,7 @@ from operations.ledger.loop import InFlight, Place, sweep
 from operations.ledger.states import OF_SPAN, SETTLED_BY, end_of_ids, plan_for_spans, span_values
 from operations.webhook_replay import store as replay_work
 from outbox.append import append
+from outbox.sending import follow_again
 from runtime.ids import first_id_of, new_id
 from runtime.tracing import new_trace
 from schemas.envelope import Event
@@ -310,7 +311,7 @@ async def test_swept_rows_are_not_read_again_unless_they_are_expected(books: Boo
     await sweep(books.connection, GRACE, now)
     await books.connection.execute("delete from consumed")
     assert (await sweep(books.connection, GRACE, now)).in_flight == {}
-    await ledger.follow_again(books.connection, [event_id])
+    await follow_again(books.connection, [event_id])
     later = now + timedelta(minutes=6)
     assert (await sweep(books.connection, GRACE, now)).in_flight[STRIPE].overdue == 0
     assert (await sweep(books.connection, GRACE, later)).in_flight[STRIPE].overdue == 1
