@@ -4,7 +4,7 @@ Handles received leads, and commands to deliver them: stores due leads, which th
 A rebuild also reads the events that this worker published about a lead: each records a state of the lead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -38,13 +38,16 @@ class LeadsHandler:
 
     consumer: Final = "leads"
 
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+
     async def handle(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         received = [_lead(e.id, e.data, e.traceparent, e.occurred_at) for e in events if e.type == RECEIVED]
         commands = [(event.id, data_of(event, DeliverLead)) for event in events if event.type == DELIVER]
         if received:
             await store.insert(connection, received)
         for task_id, command in commands:
-            await _deliver(connection, task_id, command, datetime.now(UTC))
+            await _deliver(connection, task_id, command, self._now())
 
     async def restore(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """

@@ -80,7 +80,7 @@ class Leads:
 
     async def handle(self, *events: Event) -> None:
         async with self.pool.connection() as connection, connection.transaction():
-            await LeadsHandler().handle(connection, events)
+            await LeadsHandler(self.clock).handle(connection, events)
 
     async def take_in(self, *bodies: bytes) -> list[UUID]:
         events = [came(body, self.clock.now) for body in bodies]
