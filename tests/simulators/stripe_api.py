@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import web
 
+from tests.waiting import until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -40,6 +42,8 @@ class Scripted(NamedTuple):
     headers: dict[str, str] = {}  # noqa: RUF012  # it is never changed
     after: float = 0.0
     """Seconds."""
+    held: threading.Event | None = None
+    """It is given only after this is set."""
 
 
 class StripeApi:
@@ -75,6 +79,8 @@ class StripeApi:
         if self.scripted:
             step = self.scripted.pop(0)
             await asyncio.sleep(step.after)  # as slow as the test wants it
+            if step.held:
+                await until(step.held.is_set)
             return web.Response(status=step.status, body=step.body, headers={"Content-Type": "application/json", **step.headers})
         if not self._knows(request):
             return _error(401, "invalid_request_error", "Invalid API Key provided")

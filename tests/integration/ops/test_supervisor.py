@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ops.stack.state import ProcessState
 
 FAKE = Path(__file__).with_name("fake_process.py")
-HUNG_AFTER = timedelta(seconds=1)
+HUNG_AFTER = timedelta(seconds=3)
 
 
 class Watched:

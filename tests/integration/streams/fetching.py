@@ -28,6 +28,7 @@ from streams.payments.handler import PaymentsHandler
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, StripeApi
 from tests.simulators.stripe_objects import invoice_object
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,12 +102,12 @@ class World:
 
 @asynccontextmanager
 async def world_of(
-    api: StripeApi, database_url: str, limits: Limits = LIMITS, *, key: str = KEY, base: str = ""
+    api: StripeApi, database_url: str, limits: Limits = LIMITS, *, key: str = KEY, base: str = "", patience: float = LIMIT
 ) -> AsyncIterator[World]:
     pool = make_pool(database_url, size=3, name="test")
     async with (
         pool,
-        opened_api(base or api.url, Secret(key), timedelta(seconds=1)) as client,
+        opened_api(base or api.url, Secret(key), timedelta(seconds=patience)) as client,
         await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection,
     ):
         yield World(api, database_url, connection, Fetcher(pool, client, limits, consumer="payments"))

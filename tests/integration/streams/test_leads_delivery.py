@@ -15,7 +15,7 @@ from streams.claims import Claims
 from tests.integration.streams.delivering import Leads, came, leads_on, round_of
 from tests.simulators.crm import SECRET, Crm, close, hang, status
 from tests.simulators.partner import lead
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -118,11 +118,11 @@ async def test_a_redirect_is_not_followed(leads: Leads) -> None:
     assert [(row["status"], row["error"]) for row in await leads.attempts(lead_id)] == [(307, "http_307")]
 
 
-@pytest.mark.parametrize(("step", "error"), [(close, "connection_lost"), (hang, "timeout")])
-async def test_a_crm_that_does_not_answer_is_a_failed_attempt(leads: Leads, step: Any, error: str) -> None:
+@pytest.mark.parametrize(("step", "limit", "error"), [(close, LIMIT, "connection_lost"), (hang, 0.2, "timeout")])
+async def test_a_crm_that_does_not_answer_is_a_failed_attempt(leads: Leads, step: Any, limit: float, error: str) -> None:
     leads.crm.answers("/acme", step)
     [lead_id] = await leads.take_in(lead())
-    async with leads.dispatcher(timeout=0.2) as dispatcher:
+    async with leads.dispatcher(timeout=limit) as dispatcher:
         await round_of(dispatcher)
     assert [(row["status"], row["error"]) for row in await leads.attempts(lead_id)] == [(None, error)]
     assert (await leads.one(lead_id))["status"] == "retrying"

@@ -179,7 +179,7 @@ async def test_if_the_decision_fails_a_delivered_lead_is_still_delivered(leads: 
     monkeypatch.setattr(dispatcher_module, "decide", broken)
     leads.crm.answers("/acme", hang)
     bad, good = await leads.take_in(lead("bad"), lead("good", "other"))
-    async with leads.dispatcher(timeout=0.2) as dispatcher:
+    async with leads.dispatcher(timeout=1) as dispatcher:
         for _ in range(POLICY.max_attempts):
             await round_of(dispatcher)
             leads.clock.forward(60)

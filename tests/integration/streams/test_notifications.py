@@ -37,7 +37,7 @@ from streams.notifications.mails import Message
 from streams.notifications.senders import MailSender, SendFailed, sender_of
 from streams.notifications.texts import Texts
 from tests.mail import mail_server
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -95,7 +95,7 @@ class Worker:
         return event.id
 
     def dispatcher(self, *, attempts: int = 3, lease: timedelta = LEASE, poll: timedelta = POLL) -> Counting:
-        sender = sender_of(self._mail.url, seconds=2, threads=1)
+        sender = sender_of(self._mail.url, seconds=LIMIT, threads=1)
         assert isinstance(sender, MailSender)
         self._senders.append(sender)
         return Counting(
@@ -304,7 +304,8 @@ async def test_a_worker_that_was_stopped_past_its_claim_does_not_send(worker: Wo
 
 async def test_a_claim_is_renewed_while_the_provider_takes_its_time(worker: Worker) -> None:
     sent = await worker.command("zoe@example.com")
-    sender, released = worker.dispatcher(lease=timedelta(milliseconds=300)), asyncio.Event()
+    lease = timedelta(seconds=2)
+    sender, released = worker.dispatcher(lease=lease), asyncio.Event()
 
     async def slow(_: object) -> None:
         await released.wait()
@@ -314,7 +315,7 @@ async def test_a_claim_is_renewed_while_the_provider_takes_its_time(worker: Work
         begun = datetime.now(UTC)
 
         async def held_for_long() -> bool | None:
-            return datetime.now(UTC) - begun > timedelta(seconds=1) or None
+            return datetime.now(UTC) - begun > 1.5 * lease or None
 
         await eventually(held_for_long)
         assert await worker.send() == {}

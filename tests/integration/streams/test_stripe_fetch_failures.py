@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from datetime import timedelta
 from typing import Final
 
@@ -15,7 +16,7 @@ from tests.integration.streams.fetching import LIMITS, NOW, World, an_invoice, i
 from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, Scripted, StripeApi
 from tests.simulators.stripe_objects import invoice_object
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 
 
 @pytest.mark.parametrize(
@@ -39,15 +40,20 @@ from tests.waiting import eventually
     ids=str,
 )
 async def test_a_failed_fetch_is_retried_later_and_set_aside_after_the_last_attempt(
-    world: World, answer: Scripted, reason: str
+    api: StripeApi, database_url: str, answer: Scripted, reason: str
 ) -> None:
+    async with world_of(api, database_url, patience=1 if answer.after else LIMIT) as world:
+        await _fail_three_times(world, answer, reason)
+
+
+async def _fail_three_times(world: World, answer: Scripted, reason: str) -> None:
     [event] = await world.arrive(invoice_paid("in_1"))
     for attempt in (1, 2):
         world.api.scripted = [answer]
+        [began] = await world.rows("select clock_timestamp() as at")
         assert await world.fetch() == 1
         assert await world.fetches() == [(None, reason, attempt)]
-        [due] = await world.rows("select next_attempt_at > now() - interval '1 s' as later from stripe_fetches")
-        assert due["later"]
+        assert [row["next_attempt_at"] >= began["at"] for row in await world.rows("select * from stripe_fetches")] == [True]
         assert await world.rows("select * from dead_letters") == []
         await world.make_due()
     world.api.scripted = [answer]
@@ -227,10 +233,18 @@ async def test_a_worker_that_dies_between_the_answer_and_its_commit_loses_and_do
     async with world_of(api, database_url, quick) as first, world_of(api, database_url, quick) as second:
         invoice = an_invoice(api)
         await first.arrive(invoice_paid(invoice.id))
-        api.scripted = [Scripted(200, json.dumps({**invoice_object(invoice, NOW), "status": "open"}).encode(), after=0.8)]
+        answer = threading.Event()
+        api.scripted = [Scripted(200, json.dumps({**invoice_object(invoice, NOW), "status": "open"}).encode(), held=answer)]
         slow = asyncio.ensure_future(first.fetcher.run_once())
-        await asyncio.sleep(0.5)  # its claim is over, and its answer is not there yet
+
+        async def claim_is_over() -> bool | None:
+            return (await second.rows("select attempts from stripe_fetches where next_attempt_at <= now()")) == [
+                {"attempts": 1}
+            ] or None
+
+        await eventually(claim_is_over)
         assert await second.fetch() == 1
+        answer.set()
         await slow
         await second.handle()
         assert [row["status"] for row in await second.rows("select status from invoices")] == ["paid"]

@@ -14,6 +14,7 @@ import pytest
 from ops.stack.child import Identity
 from ops.stack.errors import StackError
 from ops.stack.state import ProcessState, StackState, StateFile, hold
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_process_that_ignores_the_stop_signal_is_killed_once_the_limit_has_pas
         identity = Identity.of(process.pid)
         assert identity
         identity.end(within=timedelta(milliseconds=50))
-        assert process.wait(5) == -9
+        assert process.wait(LIMIT) == -9
 
 
 def test_a_data_directory_has_one_owner(tmp_path: Path) -> None:
