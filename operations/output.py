@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -93,6 +94,24 @@ def bar(description: str, total: float | None = None, *, counted: bool = True) -
         progress.SpinnerColumn(), *columns, console=console, transient=True, disable=not console.is_terminal
     ) as made:
         yield partial(made.update, made.add_task(description, total=total))
+
+
+def postponing(shown: Callable[..., None]) -> Callable[[str, str], None]:
+    """
+    Return the function that gets the reason and the error of each attempt that is to be repeated.
+
+    It shows the reason in the progress bar and prints each new error: the command waits, and an operator has to know for what.
+    """
+    printed = set[str]()
+
+    def postponed(reason: str, error: str) -> None:
+        shown(description=f"waiting: {reason}")
+        line = f"waiting: {reason}: {error.strip().partition(chr(10))[0]}"
+        if line not in printed:
+            printed.add(line)
+            print(f"{line} (repeated until it succeeds; Ctrl-C ends the command)", file=sys.stderr)
+
+    return postponed
 
 
 def operator() -> str:

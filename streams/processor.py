@@ -43,6 +43,7 @@ log = structlog.get_logger()
 _FIRST_PAUSE: Final = 0.2
 
 Work = Callable[[AsyncConnection], Awaitable[None]]
+Postponed = Callable[[str, str], None]
 
 
 class Item(NamedTuple):
@@ -54,7 +55,11 @@ class Item(NamedTuple):
 
 
 class Processor:
-    """Gives batches of records their effects, by one handler; it calls `waiting` at each attempt, so that waiting is no hang."""
+    """
+    Gives batches of records their effects, by one handler.
+
+    It calls `waiting` at each attempt, so that waiting is no hang, and `postponed` with reason and error before each pause.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Processor:
         lane_size: int = LANE_SIZE,
         retry_max: timedelta,
         waiting: Callable[[], None] = lambda: None,
+        postponed: Postponed = lambda *_: None,
     ) -> None:
         """A batch has one lane for every `lane_size` records that it holds, and `lanes` of them at most."""
         self._handler = handler
@@ -72,6 +78,7 @@ class Processor:
         self._lanes = lanes
         self._lane_size = lane_size
         self._waiting = waiting
+        self._postponed = postponed
         self._retry_max = retry_max.total_seconds()
         self._worker = handler.consumer
         self._restore = handler.restore if isinstance(handler, RestoringHandler) else handler.handle
@@ -203,7 +210,9 @@ class Processor:
         metrics.RETRIED.labels(self._worker, reason).inc()
         metrics.BLOCKED.labels(self._worker).set(1)
         pause *= random.uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
-        log.warning("waiting", reason=reason, error=excerpt_of(error), retry_in=round(pause, 2))
+        text = excerpt_of(error)
+        log.warning("waiting", reason=reason, error=text, retry_in=round(pause, 2))
+        self._postponed(reason, text)
         await asyncio.sleep(pause)
 
 

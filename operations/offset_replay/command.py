@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from operations.output import CommandError, Json, bar, database, operator, show
+from operations.output import CommandError, Json, bar, database, operator, postponing, show
 from runtime.settings import environment
 
 _PATIENCE: Final = 5.0  # seconds without progress of the live worker on the events of the shadow
@@ -149,12 +149,13 @@ def _shadow(target: "Target", start: "Start", stop: "Stop", *, keep: bool, as_js
             Lease(settings.database_url, "shadow", settings.lock_lease, Heartbeat("shadow")) as lease,
             schema.shadow_schema(connection, lease.connection, tables, keep=keep) as made,
         ):
-            with bar("building the shadow", total) as shown:
-                built = uvloop.run(
-                    shadow.build(
-                        shadow.BUILDABLE[target.worker].role, settings, made, ranges, lambda number: shown(advance=number)
-                    )
-                )
+            description, role = "building the shadow", shadow.BUILDABLE[target.worker].role
+            with bar(description, total) as shown:
+
+                def progress(number: int) -> None:
+                    shown(advance=number, description=description)
+
+                built = uvloop.run(shadow.build(role, settings, made, ranges, progress, postponed=postponing(shown)))
             found = _settled(connection, made, target)
             emitted, letters = differences.emitted(connection, made), differences.dead_letters(connection, made)
     data = report.compared(target, built, found, emitted=emitted, letters=letters, kept=made if keep else None)

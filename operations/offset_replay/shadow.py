@@ -14,7 +14,7 @@ from operations.offset_replay.plan import stops_of, wanted_of
 from outbox.offsets import Offsets, Place
 from runtime.database import make_pool
 from streams.payments.handler import REBUILDING
-from streams.processor import Processor
+from streams.processor import Postponed, Processor
 from streams.records import Record
 from streams.role import Role
 from streams.settings import StreamSettings
@@ -71,7 +71,13 @@ def ranges_of(offsets: Offsets, target: Target, start: Start, stop: Stop) -> dic
 
 
 async def build(
-    role: Role, settings: StreamSettings, schema: str, ranges: Mapping[Place, OffsetRange], progress: Progress
+    role: Role,
+    settings: StreamSettings,
+    schema: str,
+    ranges: Mapping[Place, OffsetRange],
+    progress: Progress,
+    *,
+    postponed: Postponed,
 ) -> Built:
     """Handle every record of the ranges in the schema; the next batch is read meanwhile."""
     path = f"{schema}, pg_catalog"
@@ -80,7 +86,7 @@ async def build(
     )
     began, records = time.monotonic(), 0
     async with pool, role.opened(settings, pool) as running:
-        processor = Processor(running.handler, pool, lanes=_LANES, retry_max=settings.streams_retry_max)
+        processor = Processor(running.handler, pool, lanes=_LANES, retry_max=settings.streams_retry_max, postponed=postponed)
         batches = log.read(settings.kafka, ranges)
         coming = asyncio.ensure_future(asyncio.to_thread(_next, batches))
         while batch := await coming:

@@ -22,7 +22,7 @@ from outbox.offsets import Offsets
 from runtime.database import Pool, make_pool
 from runtime.ids import first_id_of
 from schemas.envelope import Event, to_headers
-from streams.processor import Processor
+from streams.processor import Postponed, Processor
 from streams.records import Record, id_of
 
 if TYPE_CHECKING:
@@ -61,12 +61,22 @@ class Builder:
     `from_log` and `from_kafka` count the handled events. `gone` events have a usable copy in neither of them.
     """
 
-    def __init__(self, connection: Connection, settings: StreamSettings, schema: str, source: Source, progress: Progress) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        settings: StreamSettings,
+        schema: str,
+        source: Source,
+        progress: Progress,
+        *,
+        postponed: Postponed,
+    ) -> None:
         self._connection = connection
         self._settings = settings
         self._schema = schema
         self._source = source
         self._progress = progress
+        self._postponed = postponed
         self.from_log = self.from_kafka = 0
         self._kafka_read = False
         self._began = datetime.now(UTC)
@@ -83,7 +93,8 @@ class Builder:
             self._pool = pool
             await pool.open()
             retry = self._settings.streams_retry_max
-            self._processor = Processor(self._source.events.handler, pool, lanes=_LANES, retry_max=retry)
+            handler, postponed = self._source.events.handler, self._postponed
+            self._processor = Processor(handler, pool, lanes=_LANES, retry_max=retry, postponed=postponed)
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.output import Json, bar, database, operator, show
+from operations.output import Json, bar, database, operator, postponing, show
 from runtime.settings import environment
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def _rebuild(source: Any, limit: timedelta, *, dry_run: bool, yes: bool) -> "Out
 
         def describe(description: str) -> "Progress":
             shown(description=description, completed=0, total=None)
-            return lambda done, total: shown(completed=done, total=total or None)
+            return lambda done, total: shown(description=description, completed=done, total=total or None)
 
-        return Rebuild(connection, settings, describe, limit=limit).run(source, dry_run=dry_run, yes=yes)
+        rebuilding = Rebuild(connection, settings, describe, limit=limit, postponed=postponing(shown))
+        return rebuilding.run(source, dry_run=dry_run, yes=yes)

@@ -24,6 +24,7 @@ from operations.rebuild.sources import UNEXPLAINED, Counted, Source
 from outbox.tables import metadata
 from runtime.heartbeat import Heartbeat
 from runtime.lease import Lease
+from streams.processor import Postponed
 from streams.settings import StreamSettings
 
 _LEFT_MAX: Final = 200  # events that may be left when the tables are locked
@@ -66,13 +67,22 @@ class Outcome:
 
 
 class Rebuild:
-    """The options of a rebuild; `limit` bounds how long tables are locked."""
+    """The options of a rebuild; `limit` bounds how long tables are locked, `postponed` gets why an attempt is repeated."""
 
-    def __init__(self, connection: Connection, settings: StreamSettings, describe: Describe, *, limit: timedelta) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        settings: StreamSettings,
+        describe: Describe,
+        *,
+        limit: timedelta,
+        postponed: Postponed,
+    ) -> None:
         self._connection = connection
         self._settings = settings
         self._describe = describe
         self._limit = limit
+        self._postponed = postponed
 
     def run(self, source: Source, *, dry_run: bool, yes: bool) -> Outcome:
         """
@@ -104,7 +114,7 @@ class Rebuild:
         began = self._now()
         clock = time.monotonic()
         progress = self._describe(f"building {source.name} from the log")
-        async with Builder(self._connection, self._settings, schema, source, progress) as builder:
+        async with Builder(self._connection, self._settings, schema, source, progress, postponed=self._postponed) as builder:
             for _ in range(_ROUNDS):
                 if await builder.catch_up() <= _LEFT_MAX:
                     break

@@ -216,6 +216,37 @@ def test_a_command_that_is_killed_has_changed_nothing_and_leaves_nothing_for_lon
     assert log.rows("select from pg_namespace where starts_with(nspname, 'shadow_')") == []
 
 
+_SPOIL = """
+create function spoil() returns event_trigger language plpgsql as $$
+declare made record;
+begin
+  for made in select * from pg_event_trigger_ddl_commands() loop
+    if made.object_identity like 'shadow%.wanted' then
+      execute format('alter table %I.history rename to away', made.schema_name);
+    end if;
+  end loop;
+end $$
+"""
+
+
+def test_a_rebuild_that_postgres_refuses_says_so_and_waits(log: Log) -> None:
+    log.payments(lives(10, seed=11))
+    before = log.dump()
+    log.change(
+        "truncate payments",
+        _SPOIL,
+        "create event trigger spoil on ddl_command_end when tag in ('CREATE TABLE') execute function spoil()",
+    )
+    with log.start("payments") as command:
+        wait_until(lambda: "waiting" in command.printed() or not command.runs())
+        [shadow] = log.rows("select nspname from pg_namespace where starts_with(nspname, 'shadow_')")
+        log.change(f"alter table {shadow['nspname']}.away rename to history")
+        done = command.ended()
+    why = 'waiting: postgres_refuses: relation "history" does not exist (repeated until it succeeds; Ctrl-C ends the command)\n'
+    assert (done.returncode, done.stderr) == (0, why)
+    assert log.dump() == before
+
+
 def test_tables_are_locked_for_no_longer_than_is_allowed(log: Log) -> None:
     log.payments(lives(10, seed=10))
     log.change("truncate payments")
