@@ -126,13 +126,19 @@ async def lock(connection: AsyncConnection, lead_ids: Sequence[UUID]) -> dict[UU
 _MAKE_DUE: Final = """
 update leads set task_ids = task_ids || %s::uuid, suppressed = null, failures = case when %s then 0 else failures end,
   interruptions = 0,
-  next_attempt_at = case when status = 'delivering' then next_attempt_at else %s end,
+  next_attempt_at = case when status = 'delivering' then next_attempt_at else least(%s::timestamptz, now()) end,
   status = case when status in ('received', 'delivering') then status else 'retrying' end
 where id = %s
 """
 
 
-async def make_due(connection: AsyncConnection, lead_id: UUID, task_id: UUID, now: datetime, *, afresh: bool = False) -> None:
-    """Make a lead due now, so that its next outcome settles the task; `afresh` gives it all of its attempts again."""
-    await connection.execute(_MAKE_DUE, (task_id, afresh, now, lead_id))
+async def make_due(
+    connection: AsyncConnection, lead_id: UUID, task_id: UUID, since: datetime | None, *, afresh: bool = False
+) -> None:
+    """
+    Make a lead due now, or since an earlier time, so that its next outcome settles the task.
+
+    `afresh` gives it all of its attempts again. A time by a clock that is ahead of Postgres' means now.
+    """
+    await connection.execute(_MAKE_DUE, (task_id, afresh, since, lead_id))
     await announce(connection, DUE_CHANNEL)
