@@ -119,10 +119,12 @@ async def why_waiting(connection: AsyncConnection, partner: str, configured: Ite
 
 _PAUSED: Final = re.compile(pause_key("([A-Z0-9_]+)").replace(".", "[.]"))
 _OPEN: Final = "select failures, error, probe_at from lead_breakers where partner = %s and opened_at is not null"
+# An attempt of a time when the clock was ahead would seem to be later than the request.
 _ASK: Final = """
 with asked as (
-  insert into lead_breakers (partner, asked_at) values (%(partner)s, clock_timestamp())
-  on conflict (partner) do update set asked_at = excluded.asked_at returning asked_at)
+  insert into lead_breakers as b (partner, asked_at) values (%(partner)s, clock_timestamp())
+  on conflict (partner) do update set asked_at = excluded.asked_at,
+    tried_at = case when b.tried_at < excluded.asked_at then b.tried_at end returning asked_at)
 select asked_at, pg_notify(%(channel)s, '') from asked
 """
 

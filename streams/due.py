@@ -25,6 +25,7 @@ from runtime.listening import Listener
 from runtime.service import Hold, Service
 from streams.claims import Claims
 from streams.processor import passing_reason
+from streams.retry_after import FAR
 
 log = structlog.get_logger()
 
@@ -35,6 +36,10 @@ _AT_REST_MAX: Final = 15.0
 """The seconds of a pause at rest, unless a claim is shorter. So the sender reads of a claim that another worker has made
 meanwhile before that claim ends. Of all other due rows it is notified, or it has read their time before."""
 _LATE: Final = 0.001  # seconds after the next due time at which a round begins, so that the row is due by any clock
+_RECALL_EVERY: Final = 60.0  # seconds
+_MARGIN: Final = timedelta(hours=1)  # by which the clock may be set back in a pause
+_RECALLED: Final = timedelta(minutes=2)
+"""The time after which a row is due whose own time cannot be right: longer than any claim, which its worker renews meanwhile."""
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
 
 
@@ -70,7 +75,8 @@ class DueSender(ABC, Generic[Row, Ended]):
 
     It looks for due rows when the next one is due, when an attempt has ended, when it is woken (`wake_listener`), and every
     `poll` in any case; at rest it looks less often. Two rounds are at least `spacing` seconds apart, so that the results of
-    attempts that end meanwhile are stored in one commit. `hold` can keep it from starting.
+    attempts that end meanwhile are stored in one commit. `longest` is the longest pause of a row. `hold` can keep it from
+    starting.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class DueSender(ABC, Generic[Row, Ended]):
         *,
         lease: timedelta,
         poll: timedelta,
+        longest: timedelta,
         spacing: float = 0.0,
         hold: Hold | None = None,
         context: Mapping[str, object] | None = None,
@@ -89,7 +96,8 @@ class DueSender(ABC, Generic[Row, Ended]):
         self._names = names
         self._poll = poll.total_seconds()
         self._claims = Claims(lease)
-        self._read_at, self._due_at = -math.inf, math.inf
+        self._far = max(longest + _MARGIN, FAR)
+        self._read_at, self._due_at, self._recall_at = -math.inf, math.inf, -math.inf
         self._idle_rounds = 0
         self._under_way: dict[asyncio.Task[Ended], Row] = {}
         self._ended: list[Ended] = []
@@ -119,6 +127,14 @@ class DueSender(ABC, Generic[Row, Ended]):
     @abstractmethod
     async def renew(self, connection: AsyncConnection, rows: Collection[Row]) -> Iterable[UUID]:
         """Extend the claims on these rows; returns the ids of those that no other worker has claimed meanwhile."""
+
+    @abstractmethod
+    async def recall(self, connection: AsyncConnection, after: timedelta, within: timedelta) -> None:
+        """
+        Make rows due `within` this time that would be due `after` more than that one: no pause is as long.
+
+        Such a time was stored while Postgres' clock was ahead.
+        """
 
     @abstractmethod
     def without_attempt(self, row: Row) -> Ended | None:
@@ -161,6 +177,7 @@ class DueSender(ABC, Generic[Row, Ended]):
             if self._claims.due:
                 sent_at = now()
                 self._claims.renew(await self.renew(connection, [*self._under_way.values()]), sent_at)
+            await self._recall(connection)
             await self._read_next_due(connection)
             return Done(await self.begin(connection), settled)
 
@@ -187,6 +204,11 @@ class DueSender(ABC, Generic[Row, Ended]):
         self._idle_rounds = 0 if self._under_way or any(done) else self._idle_rounds + 1
         at_rest = max(self._poll, min(self._claims.duration.total_seconds(), _AT_REST_MAX))
         return min(self._poll if self._idle_rounds < _IDLE_ROUNDS else at_rest, max(0.0, self._due_at - now()) + _LATE)
+
+    async def _recall(self, connection: AsyncConnection) -> None:
+        if now() >= self._recall_at:
+            self._recall_at = now() + _RECALL_EVERY
+            await self.recall(connection, self._far, _RECALLED)
 
     async def _read_next_due(self, connection: AsyncConnection) -> None:
         """Read the next due time once the last one has come, and otherwise once in a `poll`."""

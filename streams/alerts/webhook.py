@@ -76,6 +76,7 @@ _RENEW: Final = """
 update alert_webhooks a set next_attempt_at = now() + %s from unnest(%s::uuid[], %s::int4[]) as v(id, attempts)
 where a.id = v.id and a.attempts = v.attempts returning a.id
 """
+_RECALL: Final = "update alert_webhooks set next_attempt_at = now() + %s where next_attempt_at > now() + %s"
 _RETRY: Final = "update alert_webhooks set next_attempt_at = now() + %s, error = %s where id = %s and attempts = %s"
 _REMOVE: Final = "delete from alert_webhooks where id = %s and attempts = %s"
 
@@ -92,7 +93,8 @@ class AlertWebhook(DueSender[Waiting, Ended]):
 
     def __init__(self, pool: Pool, crm: Crm, hook: Callable[[], Hook], *, lease: timedelta) -> None:
         names = SenderNames("alert web hook", "waiting", "alerts_unsettled")
-        super().__init__(pool, names, Heartbeat("alert web hook"), lease=lease, poll=_POLL)
+        longest = timedelta(seconds=_PAUSES[1])
+        super().__init__(pool, names, Heartbeat("alert web hook"), lease=lease, poll=_POLL, longest=longest)
         self._crm = crm
         self._hook = hook
 
@@ -112,6 +114,9 @@ class AlertWebhook(DueSender[Waiting, Ended]):
     async def renew(self, connection: AsyncConnection, rows: Collection[Waiting]) -> Iterable[UUID]:
         columns = [row.id for row in rows], [row.attempts for row in rows]
         return [row[0] for row in await (await connection.execute(_RENEW, (self._claims.duration, *columns))).fetchall()]
+
+    async def recall(self, connection: AsyncConnection, after: timedelta, within: timedelta) -> None:
+        await connection.execute(_RECALL, (within, after))
 
     def without_attempt(self, row: Waiting) -> Ended | None:
         return Ended(row, "attempts_exhausted") if row.attempts > ATTEMPTS_MAX else None

@@ -23,12 +23,13 @@ class BreakerState(NamedTuple):
     at: datetime
 
 
+# A request of a time when the clock was ahead would be later than every attempt, so it ends with this one.
 _WRITE: Final = """
 insert into lead_breakers as b (partner, opened_at, probe_at, failures, error, tried_at)
 values (%(partner)s, case when %(probe_at)s::timestamptz is not null then %(at)s end, %(probe_at)s, %(failures)s, %(error)s,
         greatest(%(at)s, clock_timestamp()))
 on conflict (partner) do update set probe_at = excluded.probe_at, failures = excluded.failures, error = excluded.error,
-  tried_at = excluded.tried_at,
+  tried_at = excluded.tried_at, asked_at = case when b.asked_at <= clock_timestamp() then b.asked_at end,
   opened_at = case when excluded.probe_at is not null then coalesce(b.opened_at, excluded.opened_at) end
 """
 

@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from streams.leads import breaker_store
 from streams.leads.breaker_store import BreakerState
 from streams.leads.decisions import Answer
+from streams.retry_after import FAR
 
 State = Literal["closed", "open", "half_open"]
 
@@ -99,7 +100,12 @@ class Breakers:
 
     def _is_held(self, partner: str) -> bool:
         """Return whether its CRM has requested a pause (`Retry-After`): its other leads wait too, and no attempt is used up."""
-        return partner in self._held and self._now() < self._held[partner]
+        return self._pause(self._held.get(partner)) > timedelta()
+
+    def _pause(self, until: datetime | None) -> timedelta:
+        """Return how long a requested pause still lasts; one that seems too long was requested while the clock was ahead."""
+        left = until - self._now() if until else timedelta()
+        return left if left <= FAR else timedelta()
 
     def forget(self, partner: str) -> None:
         """Forget the state of its CRM: another worker observes it now, or the partner is gone."""
@@ -124,8 +130,8 @@ class Breakers:
         elif was_closed and not is_closed:
             log.warning("breaker_opened", reason="breaker_open", partner=partner, failures=breaker.failures, error=answer.error)
         if answer.requested_pause:
-            until = self._now() + answer.requested_pause
-            self._held[partner] = max(until, self._held.get(partner, until))
+            longest = max(answer.requested_pause, self._pause(self._held.get(partner)))
+            self._held[partner] = self._now() + longest
 
     def due_of(self, lead_id: UUID) -> datetime | None:
         """Return when the lead of an attempt that has ended would have been due; None where it was not pulled forward."""
@@ -133,9 +139,9 @@ class Breakers:
 
     def next_try(self, partners: Iterable[str]) -> float | None:
         """Return the seconds until the next blocked CRM of these partners may be tried, or None if none has yet to wait."""
-        moment, now = time.monotonic(), self._now()
+        moment = time.monotonic()
         known = {*partners}
-        waits = [(until - now).total_seconds() for partner, until in self._held.items() if partner in known]
+        waits = [self._pause(until).total_seconds() for partner, until in self._held.items() if partner in known]
         opened = (breaker.open_until for partner, breaker in self._breakers.items() if partner in known)
         waits += [until - moment for until in opened if until is not None]
         return min((seconds for seconds in waits if seconds > 0), default=None)

@@ -120,7 +120,8 @@ class Crm:
         _answered.set(None)
         try:
             async with self._session.post(request.url, data=request.body, headers=request.headers, **options) as response:
-                pause = parse_retry_after(_single(response.headers.getall("Retry-After", [])), self._now())
+                asked = _single(response.headers.getall("Retry-After", []))
+                pause = parse_retry_after(asked, self._now(), sent=response.headers.get("Date"))
                 return _answer_of(response.status)._replace(retry_after=pause, excerpt=await _excerpt(response))
         except ClaimOver:
             return UNSENT

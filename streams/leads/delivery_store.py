@@ -140,6 +140,16 @@ async def next_due(connection: AsyncConnection, partners: Sequence[str], now: da
     return row[0] if row else None
 
 
+_RECALL: Final = """
+update leads set next_attempt_at = %s where partner = any(%s) and next_attempt_at > %s
+"""
+
+
+async def recall(connection: AsyncConnection, partners: Sequence[str], after: datetime, until: datetime) -> None:
+    """Make leads of these partners due at `until` that would be due `after` a time."""
+    await connection.execute(_RECALL, (until, list(partners), after))
+
+
 _UNKNOWN: Final = "select distinct partner from leads where next_attempt_at <= %s and partner <> all(%s) limit %s"
 
 

@@ -104,7 +104,15 @@ class Dispatcher(DueSender[Claimed, Ended]):
         draw: Callable[[], float] = random.random,
     ) -> None:
         names = SenderNames("leads", "leads_postponed", "leads_unsettled")
-        super().__init__(pool, names, heartbeat or Heartbeat("deliveries"), lease=limits.lease, poll=limits.poll, hold=hold)
+        super().__init__(
+            pool,
+            names,
+            heartbeat or Heartbeat("deliveries"),
+            lease=limits.lease,
+            poll=limits.poll,
+            longest=limits.policy.longest,
+            hold=hold,
+        )
         self._crm = crm
         self._partners = partners
         self._limits = limits
@@ -163,6 +171,11 @@ class Dispatcher(DueSender[Claimed, Ended]):
 
     async def renew(self, connection: AsyncConnection, rows: Collection[Claimed]) -> list[UUID]:
         return await delivery_store.renew(connection, rows, self._now() + self._claims.duration)
+
+    async def recall(self, connection: AsyncConnection, after: timedelta, within: timedelta) -> None:
+        mine = [key for key in self._partners if self._holds(key)]
+        now = self._now()
+        await delivery_store.recall(connection, mine, now + after, now + within)
 
     def without_attempt(self, row: Claimed) -> Ended | None:
         over = given_up(row.interruptions, self._policy(row.partner))

@@ -59,7 +59,9 @@ class Dispatcher(DueSender[Notification, Ended]):
     ) -> None:
         names = SenderNames(f"notifications {channel}", "waiting", "notifications_unsettled")
         heartbeat, context = Heartbeat(f"sending of {channel}"), {"channel": channel}
-        super().__init__(pool, names, heartbeat, lease=lease, poll=poll, spacing=_SPACING, hold=hold, context=context)
+        super().__init__(
+            pool, names, heartbeat, lease=lease, poll=poll, longest=policy.longest, spacing=_SPACING, hold=hold, context=context
+        )
         self.channel: Final[Channel] = channel
         self.sender = sender
         """It may be replaced: messages under way keep the old one. Without a sender no attempt begins."""
@@ -83,6 +85,9 @@ class Dispatcher(DueSender[Notification, Ended]):
 
     async def renew(self, connection: AsyncConnection, rows: Collection[Notification]) -> list[UUID]:
         return await store.renew(connection, rows, self._claims.duration)
+
+    async def recall(self, connection: AsyncConnection, after: timedelta, within: timedelta) -> None:
+        await store.recall(connection, self.channel, after, within)
 
     def without_attempt(self, row: Notification) -> Ended | None:
         if row.opted_out:

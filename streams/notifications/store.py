@@ -141,6 +141,14 @@ async def renew(connection: AsyncConnection, notifications: Collection[Notificat
     return [row[0] for row in await (await connection.execute(_RENEW, (lease, *columns))).fetchall()]
 
 
+_RECALL: Final = "update notifications set next_attempt_at = now() + %s where channel = %s and next_attempt_at > now() + %s"
+
+
+async def recall(connection: AsyncConnection, channel: Channel, after: timedelta, within: timedelta) -> None:
+    """Make notifications of the channel due `within` this time that would be due `after` more than that one."""
+    await connection.execute(_RECALL, (within, channel, after))
+
+
 class Retried(NamedTuple):
     """The message is to be sent again after the pause."""
 

@@ -123,7 +123,7 @@ class StripeApi:
         return (parse_http_date(response.headers.get("Date", "")) or self._now()).timestamp()
 
     def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> Gone | Failed:
-        patience = parse_retry_after(response.headers.get("Retry-After"), self._now())
+        patience = parse_retry_after(response.headers.get("Retry-After"), self._now(), sent=response.headers.get("Date"))
         try:
             detail = f"{response.status}: {msgspec.json.decode(body, type=_Refusal).error.message}"
         except UNREADABLE:

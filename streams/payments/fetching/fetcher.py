@@ -9,13 +9,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from typing import Final, NamedTuple
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from outbox.clock import read_clock_async
 from runtime.database import Pool
 from runtime.excerpts import described
 from runtime.failures import Failures
@@ -32,7 +33,7 @@ from streams.payments.fetching.api import Failed, Gone, StripeApi
 from streams.payments.fetching.received import received_of
 from streams.payments.fetching.store import Wanted
 from streams.processor import passing_reason
-from streams.retry_after import RETRY_AFTER_MAX
+from streams.retry_after import FAR, RETRY_AFTER_MAX
 
 log = structlog.get_logger()
 
@@ -246,7 +247,7 @@ class Fetcher:
         return max(pause, min(failed.patience or pause, RETRY_AFTER_MAX))
 
     async def _report_backlog(self) -> None:
-        """Report the backlog, and delete claims whose event cannot be replayed any more."""
+        """Report the backlog; now and then, correct due times that cannot be right, and delete claims of events that are gone."""
         moment = time.monotonic()
         if moment < self._look_at:
             return
@@ -255,7 +256,10 @@ class Fetcher:
             due, lateness = await store.backlog(connection)
             if moment >= self._forget_at:
                 self._forget_at = moment + _FORGET_EVERY
-                await store.forget(connection, first_id_of(datetime.now(UTC) - self._limits.kept))
+                await store.recall(connection, max(self._limits.longest, FAR), self._limits.claim)
+                clock = await read_clock_async(connection)
+                if not clock.skewed:  # either clock may be wrong: nothing is deleted then
+                    await store.forget(connection, first_id_of(clock.now - self._limits.kept))
         DUE.set(due)
         LATENESS.set(lateness)
 

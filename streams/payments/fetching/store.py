@@ -46,11 +46,12 @@ class Wanted(NamedTuple):
 
 
 # The object of a thin event that was given up and is sent again by an operator is fetched again; any other repetition changes
-# nothing.
+# nothing. An event that seems to come from far ahead is tried within the hour: if our clock is behind, the answer is later than
+# the event; if the time of the event is wrong, the attempts end.
 _WANT: Final = """
 insert into stripe_fetches as f (event_id, kind, object_id, why, cause, after, context, account, livemode, traceparent,
                                  next_attempt_at)
-select *, greatest(now(), to_timestamp(least(after, 253370764000) + 2)) from unnest(
+select *, least(greatest(now(), to_timestamp(least(after, 253370764000) + 2)), now() + interval '1 hour') from unnest(
   %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::text[], %s::text[], %s::bool[], %s::text[])
   as v(event_id, kind, object_id, why, cause, after, context, account, livemode, traceparent)
 order by event_id, kind, object_id
@@ -84,6 +85,7 @@ _BACKLOG: Final = """
 select count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::float8
 from stripe_fetches where next_attempt_at <= now()
 """
+_RECALL: Final = "update stripe_fetches set next_attempt_at = now() + %s where next_attempt_at > now() + %s"
 _FORGET: Final = """
 delete from stripe_fetches where ctid = any(array(
   select ctid from stripe_fetches where event_id < %s and outcome is not null limit 1000))
@@ -91,7 +93,7 @@ delete from stripe_fetches where ctid = any(array(
 
 
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
-    """Record objects to fetch, one at least, in the open transaction; due once the second `after` is over at Stripe."""
+    """Record objects to fetch, one at least, in the open transaction; due once the second `after` is over, or in an hour."""
     columns = [list(column) for column in zip(*(each[:-1] for each in wanted), strict=True)]  # all but the attempts
     await connection.execute(_WANT, columns)
 
@@ -163,6 +165,11 @@ async def backlog(connection: AsyncConnection) -> tuple[int, float]:
     """Return the number of due objects, and the seconds for which the oldest of them has been due."""
     row = await (await connection.execute(_BACKLOG)).fetchone()
     return (row[0], row[1]) if row else (0, 0.0)
+
+
+async def recall(connection: AsyncConnection, after: timedelta, within: timedelta) -> None:
+    """Make objects due `within` this time that would be due `after` more than that one: no pause is as long."""
+    await connection.execute(_RECALL, (within, after))
 
 
 async def forget(connection: AsyncConnection, before: UUID) -> int:

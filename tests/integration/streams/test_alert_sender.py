@@ -112,6 +112,19 @@ async def test_after_fifteen_attempts_it_is_given_up_in_the_log_and_the_metrics(
     assert given_up["error"]
 
 
+async def test_an_alert_whose_time_was_stored_while_the_clock_was_ahead_is_due_again(database_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection, running_crm() as receiver:
+        await World(connection, receiver).raise_()
+        await connection.execute("update alert_webhooks set next_attempt_at = now() + interval '1 year'")
+    async with sending(database_url) as world:
+
+        async def due() -> bool | None:
+            soon = "select from alert_webhooks where next_attempt_at <= now() + interval '2 minutes'"
+            return (await world._connection.execute(soon)).rowcount == 1 or None
+
+        await eventually(due)
+
+
 async def test_there_are_signatures_of_the_old_and_the_new_secret_during_a_rotation(database_url: str) -> None:
     async with sending(database_url) as world:
         await world.raise_()

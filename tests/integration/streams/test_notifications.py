@@ -347,6 +347,20 @@ async def test_a_message_of_a_dead_worker_is_sent_again_under_the_same_id(worker
     assert [kind for kind, _ in await worker.emitted()] == ["notification.sent"]
 
 
+@pytest.mark.parametrize("status", ["queued", "sending"])
+async def test_a_message_whose_time_was_stored_while_the_clock_was_ahead_is_due_again(worker: Worker, status: str) -> None:
+    sent = await worker.command("zoe@example.com")
+    other = await worker.command("jo@example.com")
+    move = "update notifications set status = %s, next_attempt_at = now() + %s where id = %s"
+    await worker._connection.execute(move, (status, timedelta(days=365), sent))
+    await worker._connection.execute(move, ("queued", timedelta(hours=23), other))  # NOTIFY_RETRY_MAX was longer once
+    assert await worker.send() == {}
+    soon = "select id from notifications where next_attempt_at <= now() + interval '2 minutes'"
+    assert await (await worker._connection.execute(soon)).fetchall() == [(sent,)]
+    await worker._connection.execute("update notifications set next_attempt_at = now()")
+    assert await worker.send() == {"sent": 2}
+
+
 async def test_it_is_sent_when_its_commit_is_heard_of(worker: Worker, database_url: str) -> None:
     dispatcher = worker.dispatcher(poll=timedelta(hours=1))
     async with running(wake_listener(database_url, store.DUE_CHANNEL, dispatcher), dispatcher):

@@ -6,8 +6,8 @@ import asyncio
 import json
 import sys
 import threading
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import pytest
 
@@ -17,6 +17,14 @@ from tests.simulators import stripe
 from tests.simulators.stripe_api import KEY, Scripted, StripeApi
 from tests.simulators.stripe_objects import invoice_object
 from tests.waiting import LIMIT, eventually
+
+
+class Ahead(datetime):
+    """The clock of a machine that is two years ahead."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return datetime.now(tz) + timedelta(days=730)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +80,40 @@ async def _fail_three_times(world: World, answer: Scripted, reason: str) -> None
     await world.fetch()
     assert await world.fetches() == [("fetched", None, 1)]
     assert [row["status"] for row in await world.rows("select status from invoices")] == ["paid"]
+
+
+async def test_an_event_of_the_far_future_is_fetched_within_the_hour_and_set_aside_in_the_end(world: World) -> None:
+    world.api.keep({**invoice_object(an_invoice(world.api), NOW), "id": "in_1", "status": "paid"})
+    await world.arrive(invoice_paid("in_1", at=4_102_444_800))  # the year 2100
+    [row] = await world.rows("select next_attempt_at <= now() + interval '1 hour' as soon from stripe_fetches")
+    assert row["soon"]
+    for _ in range(3):
+        await world.make_due()
+        assert await world.fetch() == 1
+    assert await world.fetches() == [("given_up", "answer_too_early", 3)]
+    assert [row["reason"] for row in await world.rows("select reason from dead_letters")] == ["answer_too_early"]
+
+
+async def test_a_fetch_that_was_postponed_while_the_clock_was_ahead_is_due_again(world: World) -> None:
+    invoice = an_invoice(world.api)
+    await world.arrive(invoice_paid(invoice.id))
+    await world.connection.execute("update stripe_fetches set next_attempt_at = now() + interval '1 year'")
+    await world.fetcher._report_backlog()
+    [row] = await world.rows("select next_attempt_at <= now() + interval '2 minutes' as soon from stripe_fetches")
+    assert row["soon"]
+    await world.make_due()
+    await world.fetch()
+    assert await world.fetches() == [("fetched", None, 1)]
+
+
+async def test_a_worker_whose_clock_is_ahead_forgets_no_fetch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    invoice = an_invoice(world.api)
+    await world.arrive(invoice_paid(invoice.id))
+    await world.fetch()
+    for module in ("outbox.clock", "streams.payments.fetching.fetcher"):
+        monkeypatch.setattr(f"{module}.datetime", Ahead, raising=False)
+    await world.fetcher._report_backlog()
+    assert await world.fetches() == [("fetched", None, 1)]
 
 
 async def test_no_connection_is_tried_again(api: StripeApi, database_url: str) -> None:

@@ -80,10 +80,18 @@ def test_retry_after_lengthens_the_pause_and_never_shortens_it(asked: timedelta,
         ("Tue, 24 Nov 2026 16:02:00 GMT", timedelta(minutes=2)),
         ("Tue, 24 Nov 2026 15:00:00 GMT", timedelta()),
         ("Tue, 24 Nov 2026 16:02:00 -0000", timedelta(minutes=2)),
+        ("Tue, 24 Nov 2026 16:00:60 GMT", timedelta(seconds=59)),  # RFC 9110 has leap seconds
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, pause: timedelta | None) -> None:
     assert parse_retry_after(header, NOW) == pause
+
+
+@pytest.mark.parametrize("sent", ["Wed, 24 Nov 2027 16:02:00 GMT", "Mon, 24 Nov 2025 16:02:00 GMT"])
+def test_a_date_is_counted_by_the_clock_of_the_server_that_states_it(sent: str) -> None:
+    assert parse_retry_after(sent.replace("02:00", "04:30"), NOW, sent=sent) == timedelta(seconds=150)
+    assert parse_retry_after("7", NOW, sent=sent) == timedelta(seconds=7)
+    assert parse_retry_after("Tue, 24 Nov 2026 16:02:00 GMT", NOW, sent="soon") == timedelta(minutes=2)
 
 
 @pytest.mark.parametrize(
