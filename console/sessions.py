@@ -26,14 +26,17 @@ class Holder(NamedTuple):
     secret_id: str
 
 
+# A key that lasts longer than any was made while the clock was ahead.
+_VALID: Final = (
+    f"expires_at > now() and expires_at <= now() + make_interval(secs => case kind when 'link' then"
+    f" {LINK_LASTS.total_seconds()} else {SESSION_LASTS.total_seconds()} end) + interval '1 minute'"
+)
 _ADD: Final = """
 insert into console_keys (digest, kind, role, secret_id, expires_at)
 values (%(digest)s, %(kind)s, %(role)s, %(secret_id)s, now() + %(lasts)s)
 """
-_FIND: Final = "select role, secret_id from console_keys where digest = %s and kind = 'session' and expires_at > now()"
-_REDEEM: Final = """
-delete from console_keys where digest = %s and kind = 'link' and expires_at > now() returning role, secret_id
-"""
+_FIND: Final = f"select role, secret_id from console_keys where digest = %s and kind = 'session' and {_VALID}"
+_REDEEM: Final = f"delete from console_keys where digest = %s and kind = 'link' and {_VALID} returning role, secret_id"
 
 
 async def begin_session(connection: AsyncConnection, holder: Holder) -> str:
@@ -65,7 +68,7 @@ async def redeem_link(connection: AsyncConnection, key: str) -> Holder | None:
 
 def forget_keys(connection: Connection) -> int:
     """Delete expired keys, and return how many."""
-    return connection.execute("delete from console_keys where expires_at <= now()").rowcount
+    return connection.execute(f"delete from console_keys where not ({_VALID})").rowcount
 
 
 def form_token(key: str) -> str:

@@ -145,6 +145,16 @@ async def test_a_session_ends_with_its_time_and_is_deleted(gateway: Gateway, dat
         assert forget_keys(connection) == 1
 
 
+async def test_a_key_that_was_made_while_the_clock_was_ahead_is_not_valid_for_longer(gateway: Gateway, database_url: str) -> None:
+    operator, link = await visitor(gateway, database_url), await link_of(database_url)
+    assert (await operator.get(OVERVIEW)).status == 200
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("update console_keys set expires_at = expires_at + interval '1 year'")
+        assert (await operator.get(OVERVIEW)).status == 401
+        assert (await sign_in(gateway, link=link))[0] == 401
+        assert forget_keys(connection) == 2
+
+
 async def test_a_link_opens_one_session(gateway: Gateway, database_url: str) -> None:
     link = await link_of(database_url)
     assert [(await sign_in(gateway, link=link))[0] for _ in range(2)] == [303, 401]
