@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, Connection, sql
 from outbox import cutoffs
 from outbox.locks import Lock
 from runtime.ids import first_id_of
+from runtime.moments import EPOCH
 
 DAILY: Final = ("outbox", "webhook_deliveries", "consumed", "tasks", "audit_log")
 """The tables that have a partition for each day."""
@@ -150,9 +151,10 @@ def _make(connection: Connection, now: datetime, retention: timedelta) -> Upkeep
 
 
 def _due(today: date, oldest: date) -> Iterator[tuple[str, date]]:
+    first = max(oldest, EPOCH.date())  # by a clock that was never set
     for table in DAILY:
-        for offset in range((today - oldest).days + DAYS_AHEAD + 1):
-            yield table, oldest + timedelta(days=offset)
+        for offset in range((today - first).days + DAYS_AHEAD + 1):
+            yield table, first + timedelta(days=offset)
 
 
 def _create(connection: Connection, table: str, day: date) -> None:

@@ -29,8 +29,8 @@ def time_of(value: UUID) -> datetime:
 
 
 def first_id_of(moment: date | datetime) -> UUID:
-    """Return the smallest id of the moment: a bound for partitions and time ranges."""
+    """Return the smallest id of the moment, of the epoch at the earliest: a bound for partitions and time ranges."""
     at = moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     # The first 48 bits only: version and variant bits would put the bound above ids of the same millisecond
     # whose random part is smaller.
-    return UUID(int=((at - _EPOCH) // timedelta(milliseconds=1)) << _TIME_SHIFT)
+    return UUID(int=(max(at - _EPOCH, timedelta()) // timedelta(milliseconds=1)) << _TIME_SHIFT)

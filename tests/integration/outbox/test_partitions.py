@@ -66,6 +66,15 @@ def test_every_day_from_the_first_of_the_retention_to_a_week_ahead_is_there(conn
     assert set(partitions.partitions(connection)) == expected
 
 
+def test_a_clock_that_was_never_set_makes_its_days_too(connection: Connection) -> None:
+    unset = datetime(1970, 1, 1, 0, 0, 7, tzinfo=UTC)
+    made = maintain(connection, unset, 30 * DAY)
+    assert {partition for partition in made.created if partition.startswith("outbox_")} == {
+        name("outbox", day) for day in days(unset.date(), unset.date() + DAYS_AHEAD * DAY)
+    }
+    assert (made.detached, made.dropped) == ([], [])
+
+
 def test_upkeep_has_nothing_to_do_twice_a_day(connection: Connection) -> None:
     assert maintain(connection, NOW, 2 * DAY) == ([], [], [], [], [], 0)
 

@@ -53,6 +53,11 @@ def test_the_first_id_of_a_moment_is_not_above_any_id_of_its_millisecond(made: t
     assert first_id_of(moment) <= an_id < first_id_of(moment + MILLISECOND)
 
 
+def test_nothing_is_before_the_first_id_of_the_epoch() -> None:
+    for moment in (date(1969, 12, 31), datetime.min.replace(tzinfo=UTC), EPOCH):
+        assert first_id_of(moment) == UUID(int=0)
+
+
 @given(ids_at())
 def test_an_id_is_between_the_bounds_of_its_day(made: tuple[datetime, UUID]) -> None:
     moment, an_id = made
