@@ -113,7 +113,9 @@ def utc(moment: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a duration in a suitable unit."""
+    """Return a duration in a suitable unit; a clock that was set back makes one negative."""
+    if seconds < 0:
+        return f"-{span(-seconds)}"
     for limit, unit, one in ((1, "ms", 0.001), (120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
         if seconds < limit:
             return f"{seconds / one:.0f} {unit}" if one != 1 else f"{seconds:.1f} s"

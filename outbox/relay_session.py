@@ -239,7 +239,7 @@ class Session:
             self._measure_at = now + max(_MEASURE_EVERY, _MEASURE_PAUSE * (now - began))
         metrics.PENDING.set(depth.pending)
         metrics.PARKED_NOW.set(depth.parked)
-        metrics.OLDEST.set((datetime.now(UTC) - depth.oldest).total_seconds() if depth.oldest else 0)
+        metrics.OLDEST.set(max(0.0, (datetime.now(UTC) - depth.oldest).total_seconds()) if depth.oldest else 0)
 
     def _count(self, rows: list[relay_store.PendingRow]) -> None:
         for topic, number in Counter(row.event.topic for row in rows).items():

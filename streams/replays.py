@@ -36,7 +36,8 @@ _REPORT_EVERY: Final = 30.0  # seconds
 
 # A command moves the offsets within half a minute after it has stored the range.
 _OPEN: Final = """
-select id, topic, partition, from_offset, until_offset, effects, created_at > now() - interval '1 minute' as is_new
+select id, topic, partition, from_offset, until_offset, effects,
+  created_at between now() - interval '1 minute' and now() + interval '1 minute' as is_new
 from offset_replays where consumer = %s and finished_at is null
 """
 _FINISH: Final = """

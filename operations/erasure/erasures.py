@@ -59,7 +59,8 @@ where id = %(id)s and state = 'running'
 """
 _READ: Final = f"""
 select id, kind, encode(subject, 'hex') as subject, reason, requested_by, state, stage, erased, waiting, created_at, kafka_until,
-  finished_at, failure, state = 'running' and touched_at < now() - make_interval(secs => {_QUIET}) as broken_off
+  finished_at, failure, state = 'running'
+    and touched_at not between now() - make_interval(secs => {_QUIET}) and now() + make_interval(secs => {_QUIET}) as broken_off
 from erasures
 """
 
