@@ -38,6 +38,8 @@ meanwhile before that claim ends. Of all other due rows it is notified, or it ha
 _LATE: Final = 0.001  # seconds after the next due time at which a round begins, so that the row is due by any clock
 _RECALL_EVERY: Final = 60.0  # seconds
 _MARGIN: Final = timedelta(hours=1)  # by which the clock may be set back in a pause
+RECALLED_MAX: Final = 5000
+"""The most rows that one statement makes due: one that took too long would fail again and again."""
 _RECALLED: Final = timedelta(minutes=2)
 """The time after which a row is due whose own time cannot be right: longer than any claim, which its worker renews meanwhile."""
 _LAST_ANSWERS: Final = 5.0  # seconds that a stopping worker waits for attempts under way
@@ -131,7 +133,7 @@ class DueSender(ABC, Generic[Row, Ended]):
     @abstractmethod
     async def recall(self, connection: AsyncConnection, after: timedelta, within: timedelta) -> None:
         """
-        Make rows due `within` this time that would be due `after` more than that one: no pause is as long.
+        Make rows due `within` this time that would be due later than `after`, RECALLED_MAX of them at most: no pause is as long.
 
         Such a time was stored while Postgres' clock was ahead.
         """

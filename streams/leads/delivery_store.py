@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 
 from schemas.envelope import EARLIEST, LATEST, Event
 from schemas.leads import LeadStatus
+from streams.due import RECALLED_MAX
 
 
 class Claimed(NamedTuple):
@@ -140,13 +141,14 @@ async def next_due(connection: AsyncConnection, partners: Sequence[str], now: da
     return row[0] if row else None
 
 
-_RECALL: Final = """
-update leads set next_attempt_at = %s where partner = any(%s) and next_attempt_at > %s
+_RECALL: Final = f"""
+update leads set next_attempt_at = %s where id in (
+  select id from leads where partner = any(%s) and next_attempt_at > %s limit {RECALLED_MAX} for update skip locked)
 """
 
 
 async def recall(connection: AsyncConnection, partners: Sequence[str], after: datetime, until: datetime) -> None:
-    """Make leads of these partners due at `until` that would be due `after` a time."""
+    """Make leads of these partners due at `until` that would be due later than `after`; a number of them in each call."""
     await connection.execute(_RECALL, (until, list(partners), after))
 
 

@@ -15,7 +15,7 @@ from projections.documents import data_in
 from runtime.tracing import continue_trace
 from schemas.envelope import Event
 from schemas.operations import Channel, NotificationFailed, NotificationSent, NotificationSuppressed
-from streams.due import announce
+from streams.due import RECALLED_MAX, announce
 
 DUE_CHANNEL: Final = "notifications_due"
 """Notified when a notification has become due by a commit."""
@@ -141,11 +141,14 @@ async def renew(connection: AsyncConnection, notifications: Collection[Notificat
     return [row[0] for row in await (await connection.execute(_RENEW, (lease, *columns))).fetchall()]
 
 
-_RECALL: Final = "update notifications set next_attempt_at = now() + %s where channel = %s and next_attempt_at > now() + %s"
+_RECALL: Final = f"""
+update notifications set next_attempt_at = now() + %s where id in (
+  select id from notifications where channel = %s and next_attempt_at > now() + %s limit {RECALLED_MAX} for update skip locked)
+"""
 
 
 async def recall(connection: AsyncConnection, channel: Channel, after: timedelta, within: timedelta) -> None:
-    """Make notifications of the channel due `within` this time that would be due `after` more than that one."""
+    """Make notifications due `within` this time that would be due later than `after`; a number of them in each call."""
     await connection.execute(_RECALL, (within, channel, after))
 
 

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from outbox.append import Received, record
 from schemas.envelope import Event, to_headers
 from schemas.topics import webhooks_of
+from streams.due import RECALLED_MAX
 from streams.errors import FetchReason, Poison, Transient, TransientReason
 from streams.records import Record
 from streams.store import set_aside
@@ -85,7 +86,10 @@ _BACKLOG: Final = """
 select count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::float8
 from stripe_fetches where next_attempt_at <= now()
 """
-_RECALL: Final = "update stripe_fetches set next_attempt_at = now() + %s where next_attempt_at > now() + %s"
+_RECALL: Final = f"""
+update stripe_fetches set next_attempt_at = now() + %s where ctid = any(array(
+  select ctid from stripe_fetches where next_attempt_at > now() + %s limit {RECALLED_MAX} for update skip locked))
+"""
 _FORGET: Final = """
 delete from stripe_fetches where ctid = any(array(
   select ctid from stripe_fetches where event_id < %s and outcome is not null limit 1000))
@@ -168,7 +172,7 @@ async def backlog(connection: AsyncConnection) -> tuple[int, float]:
 
 
 async def recall(connection: AsyncConnection, after: timedelta, within: timedelta) -> None:
-    """Make objects due `within` this time that would be due `after` more than that one: no pause is as long."""
+    """Make objects due `within` this time that would be due later than `after`, which is longer than any pause."""
     await connection.execute(_RECALL, (within, after))
 
 
