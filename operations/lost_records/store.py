@@ -121,6 +121,9 @@ where consumer = %s and topic = %s and finished_at is null and searched_at is nu
 """
 
 
+_NEWEST: Final = "select id from outbox order by id desc limit 1"
+
+
 async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int:
     """
     Search the next piece of the log, send the events without a mark again, in one transaction, and return their number.
@@ -130,7 +133,7 @@ async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int
     async with connection.transaction():
         first = first_id_of(await kept_from(connection))
         after = max(wanted.cursor or first, first)
-        until = first_id_of(end_of_ids(wanted.found_at))
+        until = max(first_id_of(end_of_ids(wanted.found_at)), await _after_newest(connection))
         before = min(first_id_of(time_of(after) + _STEP), until)
         values = {"after": after, "before": before, "topic": wanted.topic, "consumer": wanted.consumer, "limit": limit}
         rows = await (await connection.execute(_UNMARKED, values)).fetchall()
@@ -138,6 +141,12 @@ async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int
         cursor = rows[-1][0] if len(rows) == limit else before
         await connection.execute(_ADVANCE, (cursor, cursor >= until, wanted.consumer, wanted.topic, wanted.cursor))
         return sent
+
+
+async def _after_newest(connection: AsyncConnection) -> UUID:
+    """Return a bound above all ids of the log: a clock may have been ahead when an event was received that is lost now."""
+    row = await (await connection.execute(_NEWEST)).fetchone()
+    return UUID(int=row[0].int + 1 if row else 0)
 
 
 async def _send(connection: AsyncConnection, wanted: Search, found: Mapping[UUID, str]) -> int:

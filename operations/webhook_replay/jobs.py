@@ -4,7 +4,7 @@ The replay jobs: the deliveries that they match, and their progress.
 The matching deliveries are stored as items when a replay is requested, so every figure of a replay is a count of its items.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal, LiteralString, NamedTuple
 from uuid import UUID
 
@@ -17,13 +17,11 @@ from psycopg.types.json import Jsonb
 from operations.errors import OperationError, Reason
 from operations.webhook_replay.filters import MATCHED_MAX, Filters, Outcome, ReplayWebhooks
 from runtime.ids import first_id_of
-from runtime.moments import EPOCH
 
 State = Literal["running", "done", "failed", "cancelled"]
 ItemState = Literal["waiting", "sent", "processed", "unchanged", "failed"]
 
 _SEARCH_LIMIT: Final = "30s"
-_AHEAD: Final = timedelta(minutes=1)  # other gateways' clocks may be ahead
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -221,8 +219,8 @@ def forget_replays(connection: Connection, before: datetime) -> int:
 
 def _matched(filters: Filters) -> sql.Composed:
     """Return the query of the matching deliveries; values are literals, so that Postgres skips days without any of them."""
-    first = first_id_of(max(filters.since, EPOCH)) if filters.since else None
-    before = first_id_of(max(filters.until or datetime.now(UTC) + _AHEAD, EPOCH))
+    first = first_id_of(filters.since) if filters.since else None
+    before = first_id_of(filters.until) if filters.until else None
     conditions: list[tuple[LiteralString, Any]] = [
         ("id >= {}", first),
         ("id < {}", before),

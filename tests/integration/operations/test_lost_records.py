@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,7 +16,7 @@ from outbox import lost
 from outbox.lost import REPORTED_CHANNEL, Loss
 from outbox.offsets import Offsets, Place
 from runtime.failures import POSTPONED
-from runtime.ids import new_id
+from runtime.ids import id_at, new_id
 from runtime.kafka import Cluster
 from runtime.sessions import DEFAULT_LEASE, connect_async, wait
 from schemas.topology import group_of
@@ -91,6 +91,19 @@ class Bench:
 async def bench(kafka: Cluster, database_url: str) -> AsyncIterator[Bench]:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         yield Bench(kafka, connection)
+
+
+async def test_a_lost_event_of_a_gateway_whose_clock_was_ahead_is_sent_again(bench: Bench) -> None:
+    ahead = id_at(datetime.now(UTC) + timedelta(days=2))
+    await bench.connection.execute(EVENT, (ahead, bench.topic, b"{}"))
+    [unread] = await bench.events(1)
+    bench.produce(2)
+    await asyncio.to_thread(bench.commit, 0)
+    assert await bench.look() == []
+    delete_records(bench.kafka, bench.topic, {0: 2})
+    assert await bench.look() == [Loss("payments", bench.place, 0, 2)]
+    assert await bench.work() == 2
+    assert await bench.pending() == [unread, ahead]
 
 
 async def test_a_lost_event_without_a_mark_is_sent_again_once(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from operations.webhook_replay import jobs
-from runtime.ids import new_id
+from runtime.ids import id_at, new_id
 from tests.command import tallyhook_beside
 from tests.gateways import ADMIN, SECRET, SERVICE
 from tests.integration.operations.webhook_replaying import (
@@ -61,6 +61,17 @@ async def test_a_dry_run_reports_what_would_happen_and_changes_nothing(start_gat
             {**accepted, "outcome": "rejected", "type": None, "livemode": None, "count": 2, "marked": 0},
         ]
         assert [await gateway.rows(table) for table in tables] == before
+
+
+async def test_a_delivery_to_a_gateway_whose_clock_was_ahead_is_matched(gateway: Gateway, database_url: str) -> None:
+    ahead = id_at(datetime.now(UTC) + timedelta(hours=2))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "insert into webhook_deliveries (id, source, outcome, reason, trace_id) values (%s, 'stripe', 'rejected', 'x', '')",
+            (ahead,),
+        )
+    _, found = await post(gateway, "/v1/admin/webhooks/replay", {"source": "stripe", "dryRun": True})
+    assert found["matched"] == 1
 
 
 async def test_filters_narrow_together_and_a_limit_takes_the_oldest(gateway: Gateway) -> None:
