@@ -72,6 +72,8 @@ _FIND: Final = (
 )
 _NEWEST: Final = _FIND + "order by l.updated_at desc, l.id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
+# The commands of retries; what the worker has made of the lead has the lead as its cause too, but no task.
+_ON_ITS_WAY: Final = "select from outbox o join tasks t on t.id = o.id where o.causation_id = %s and t.status = 'pending' limit 1"
 
 
 async def find(
@@ -119,7 +121,7 @@ async def retry(connection: AsyncConnection, item_id: UUID, by: str, *, command:
         lead = await _lead(connection, item_id, lock=True)
         if lead is None:
             return Sent(item_id, await dead_letters.retry(connection, item_id, by, again=again))
-        _refuse_settled(lead)
+        await _refuse_settled(connection, lead)
         deliver = DeliverLead(lead_id=lead.id, partner_id=lead.partner_id, afresh=True, metadata={"by": by})
         event = event_of(
             deliver,
@@ -148,7 +150,7 @@ async def discard(connection: AsyncConnection, item_id: UUID, reason: str, by: s
             return
         if again and lead.discard_reason == reason:
             return
-        _refuse_settled(lead)
+        await _refuse_settled(connection, lead)
         query = "insert into lead_discards (lead_id, reason, discarded_by) values (%s, %s, %s)"
         await connection.execute(query, (item_id, reason, by))
 
@@ -187,9 +189,14 @@ async def _lead(connection: AsyncConnection, lead_id: UUID, *, lock: bool = Fals
         return await (await cursor.execute(query, (lead_id,))).fetchone()
 
 
-def _refuse_settled(lead: _Lead) -> None:
+async def _refuse_settled(connection: AsyncConnection, lead: _Lead) -> None:
+    """Refuse a lead that is discarded, or whose retry its worker has not taken up yet: a discard would not stop that."""
     if lead.discarded_at is not None:
         raise OperationError(Reason.DEAD_LETTER_SETTLED, "this lead has been discarded already")
+    if await (await connection.execute(_ON_ITS_WAY, (lead.id,))).fetchone() is not None:  # the row has no columns
+        raise OperationError(
+            Reason.DEAD_LETTER_SETTLED, "this lead has been retried already, and its worker has not taken it up yet"
+        )
 
 
 def _from_lead(lead: _Lead) -> DeadLetter:

@@ -17,7 +17,7 @@ from gateway.paging import cursor_of
 from operations.dead_letters import listing
 from operations.dead_letters import store as dead_letters
 from operations.dead_letters.query import DeadLettersQuery
-from operations.errors import OperationError
+from operations.errors import OperationError, Reason
 from operations.ledger import books, states
 from outbox import tasks
 from outbox.append import append
@@ -335,6 +335,20 @@ async def test_a_lead_gets_a_new_round_of_attempts_or_is_given_up(desk: Desk) ->
     assert (kept.id, kept.discard_reason, kept.settled_by) == (discarded, "the partner has left", "operator")
     with pytest.raises(OperationError):
         await listing.retry(desk.connection, discarded, "operator")
+
+
+async def test_a_lead_whose_retry_waits_for_its_worker_is_neither_retried_nor_discarded(desk: Desk) -> None:
+    lead = await given_up(desk)
+    sent = await listing.retry(desk.connection, lead, "operator")
+    assert sent.task_id
+    with pytest.raises(OperationError, match="retried already") as refusal:
+        await listing.retry(desk.connection, lead, "other")
+    assert refusal.value.reason is Reason.DEAD_LETTER_SETTLED
+    with pytest.raises(OperationError, match="retried already"):
+        await listing.discard(desk.connection, lead, "no use", "other")
+    assert len(await desk.rows("select id from outbox where topic = 'lead.commands'")) == 1
+    await tasks.fail(desk.connection, sent.task_id, "lead_exhausted")
+    await listing.discard(desk.connection, lead, "no use", "other")
 
 
 async def test_the_ledger_follows_a_webhook_that_is_retried(desk: Desk) -> None:
