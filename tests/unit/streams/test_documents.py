@@ -38,7 +38,7 @@ class Slow:
 
     async def bulk(self, **_: Any) -> Any:
         await self.answer()
-        return {"items": [{"index": {"status": 201}}]}
+        return SimpleNamespace(body={"items": [{"index": {"status": 201}}]})
 
 
 async def test_a_batch_that_prepares_the_index_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
