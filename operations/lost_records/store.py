@@ -18,6 +18,7 @@ from operations.ledger.books import kept_from
 from operations.ledger.states import end_of_ids
 from outbox import sending
 from outbox.append import shard_of
+from outbox.clock import read_clock_async
 from outbox.erased import is_marker
 from outbox.lost import TopicState
 from outbox.offsets import Place
@@ -121,7 +122,28 @@ where consumer = %s and topic = %s and finished_at is null and searched_at is nu
 """
 
 
-_NEWEST: Final = "select id from outbox order by id desc limit 1"
+_NEWEST: Final = "select id from outbox where id >= %s order by id desc limit 1"
+
+
+class Piece(NamedTuple):
+    """The ids of the log, `after` < id < `before`, that one transaction searches; the search ends at `until`."""
+
+    after: UUID
+    before: UUID
+    until: UUID
+
+
+def next_piece(after: UUID, end: UUID, ahead: UUID, newest: UUID | None) -> Piece:
+    """
+    Return the piece that follows `after`: up to `end`, the end of the ids when the loss was found, then from `ahead` to `newest`.
+
+    Only a clock that is ahead makes ids from `ahead` on, and such an event may be lost too. What is between came after the loss:
+    a search of all that comes in meanwhile would send events again that are on their way, and not end while many of them come.
+    """
+    until = end if newest is None else UUID(int=newest.int + 1)
+    if after >= end:
+        after = max(after, ahead)
+    return Piece(after, min(first_id_of(time_of(after) + _STEP), end if after < end else until), until)
 
 
 async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int:
@@ -132,21 +154,15 @@ async def search(connection: AsyncConnection, wanted: Search, limit: int) -> int
     """
     async with connection.transaction():
         first = first_id_of(await kept_from(connection))
-        after = max(wanted.cursor or first, first)
-        until = max(first_id_of(end_of_ids(wanted.found_at)), await _after_newest(connection))
-        before = min(first_id_of(time_of(after) + _STEP), until)
+        end, ahead = [first_id_of(end_of_ids(at)) for at in (wanted.found_at, (await read_clock_async(connection)).now)]
+        newest = await (await connection.execute(_NEWEST, (max(end, ahead),))).fetchone()
+        after, before, until = next_piece(max(wanted.cursor or first, first), end, ahead, newest[0] if newest else None)
         values = {"after": after, "before": before, "topic": wanted.topic, "consumer": wanted.consumer, "limit": limit}
         rows = await (await connection.execute(_UNMARKED, values)).fetchall()
         sent = await _send(connection, wanted, dict(rows)) if rows else 0
         cursor = rows[-1][0] if len(rows) == limit else before
         await connection.execute(_ADVANCE, (cursor, cursor >= until, wanted.consumer, wanted.topic, wanted.cursor))
         return sent
-
-
-async def _after_newest(connection: AsyncConnection) -> UUID:
-    """Return a bound above all ids of the log: a clock may have been ahead when an event was received that is lost now."""
-    row = await (await connection.execute(_NEWEST)).fetchone()
-    return UUID(int=row[0].int + 1 if row else 0)
 
 
 async def _send(connection: AsyncConnection, wanted: Search, found: Mapping[UUID, str]) -> int:
