@@ -17,7 +17,7 @@ from runtime.heartbeat import Heartbeat, now
 from runtime.settings import Secret
 from schemas.envelope import Event
 from schemas.operations import AlertRaised
-from streams.due import DueSender, SenderNames, announce
+from streams.due import RECALLED_MAX, DueSender, SenderNames, announce
 from streams.leads.crm import Crm, Request, signed_headers
 
 log = structlog.get_logger()
@@ -76,7 +76,10 @@ _RENEW: Final = """
 update alert_webhooks a set next_attempt_at = now() + %s from unnest(%s::uuid[], %s::int4[]) as v(id, attempts)
 where a.id = v.id and a.attempts = v.attempts returning a.id
 """
-_RECALL: Final = "update alert_webhooks set next_attempt_at = now() + %s where next_attempt_at > now() + %s"
+_RECALL: Final = f"""
+update alert_webhooks set next_attempt_at = now() + %s where id in (
+  select id from alert_webhooks where next_attempt_at > now() + %s limit {RECALLED_MAX} for update skip locked)
+"""
 _RETRY: Final = "update alert_webhooks set next_attempt_at = now() + %s, error = %s where id = %s and attempts = %s"
 _REMOVE: Final = "delete from alert_webhooks where id = %s and attempts = %s"
 
