@@ -106,7 +106,7 @@ def postponing(shown: Callable[..., None]) -> Callable[[str, str], None]:
 
     def postponed(reason: str, error: str) -> None:
         shown(description=f"waiting: {reason}")
-        line = f"waiting: {reason}: {error.strip().partition(chr(10))[0]}"
+        line = f"waiting: {reason}: {_CONTROLS.sub(_escape, error.strip().partition(chr(10))[0])}"
         if line not in printed:
             printed.add(line)
             print(f"{line} (repeated until it succeeds; Ctrl-C ends the command)", file=sys.stderr)
