@@ -46,13 +46,15 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
     known = state or PaymentState(provider=fact.provider, id=fact.id)
     stamp = fact.stamp
     canceled = fact.progress == "canceled"
+    captured = _best(known.captured, _stated(stamp, fact.captured))
     return PaymentState(
         **_origin(known, fact),
         updated=max(known.updated, stamp.at),
         reached=_latest(known.reached, None if fact.progress is None or canceled else Reached(stamp, fact.progress)),
         own_failure=max(filter(None, (known.own_failure, _own_failure(fact))), default=None),
         canceled=known.canceled or canceled,
-        captured=_best(known.captured, _stated(stamp, fact.captured)),
+        captured=captured,
+        captured_first=_captured_first(known, fact, captured),
         vouched=_best(known.vouched, _stated(stamp, fact.vouched)),
         refunded=latest(known.refunded, fact.refunded),
         refunds=merge(known.refunds, stamp, fact.refunds) if fact.refunds else known.refunds,
@@ -64,6 +66,12 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         invoice=_latest(known.invoice, _known(stamp, fact.invoice_id)),
         subscription=_latest(known.subscription, _known(stamp, fact.subscription_id)),
     )
+
+
+def _captured_first(known: PaymentState, fact: PaymentFact, captured: Stated | None) -> int | None:
+    times = (known.captured_since, None if fact.captured is None else fact.stamp.at)
+    first = min((at for at in times if at is not None), default=None)
+    return None if captured is None or first == captured.stamp.at else first
 
 
 def _names(known: PaymentState, fact: PaymentFact) -> dict[str, Any]:

@@ -8,7 +8,7 @@ state when a refund was made, both are possible, and the sum of the refunds deci
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.payments.facts import Stamp, StatedRefund, Total
 
@@ -78,32 +78,44 @@ def latest(known: Totals | None, total: Total | None) -> Totals | None:
     return Totals(one.at, max(made, default=None), min(left, default=None))
 
 
+_RELEASED_WITHIN: Final = 5  # seconds; Stripe makes the refund of a release in the call that captures
+
+
 def without_release(refunds: Iterable[MergedRefund], released: int, captured_at: int) -> list[MergedRefund]:
     """
     Return the refunds without the one that Stripe makes of what a partial capture releases: that amount was never paid.
 
-    No field marks it. It has the amount that was not captured, and was made at the capture; `captured_at` is the latest second in
-    which the provider has stated the captured amount.
+    No field marks it. It has the amount that was not captured, and was made at the capture; `captured_at` is the first second in
+    which the provider has stated the captured amount. A later refund of the same amount is the merchant's: since its API of
+    2025-03-31 Stripe makes none of a release.
     """
     given = list(refunds)
+    until = captured_at + _RELEASED_WITHIN
     candidates = [
-        refund
-        for refund in given
-        if released and refund.amount == released and refund.gone is None and (refund.created or 0) <= captured_at
+        refund for refund in given if released and refund.amount == released and refund.gone is None and _began(refund) <= until
     ]
     if candidates:
-        given.remove(min(candidates, key=lambda refund: (refund.created or 0, refund.seen or 0)))
+        given.remove(min(candidates, key=_began))
     return given
 
 
-def refunded_amount(totals: Totals | None, refunds: Iterable[MergedRefund], total_before: int = 0) -> int:
-    """Return the amount whose refunds did not fail; `total_before` is a total of unknown time, used if there is no other."""
+def _began(refund: MergedRefund) -> int:
+    began = refund.seen if refund.created is None else refund.created
+    return began or 0
+
+
+def refunded_amount(totals: Totals | None, refunds: Iterable[MergedRefund], total_before: int = 0, *, apart: int = 0) -> int:
+    """
+    Return the amount whose refunds did not fail; `total_before` is a total of unknown time, used if there is no other.
+
+    `apart` is what the totals may lack, since it was subtracted as a released amount that they may not have included.
+    """
     given = list(refunds)
     refunded = sum(refund.amount for refund in given if refund.gone is None)
     if totals is None:
         return max(refunded, total_before - sum(refund.amount for refund in given if refund.gone is not None))
     bounds = [_bounds(total, given) for total in _candidates(totals, given)]
-    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    low, high = min(low for low, _ in bounds), max(high for _, high in bounds) + apart
     return max(min(max(refunded, low), high), 0)
 
 

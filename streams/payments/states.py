@@ -98,6 +98,8 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     """The latest failure that the payment itself has stated, and not only one of its charges."""
     canceled: bool = False
     captured: Stated | None = None
+    captured_first: int | None = None
+    """The first second in which the captured amount was stated; None if that is the second of `captured`."""
     vouched: Stated | None = None
     refunded: Totals | None = None
     refunds: dict[str, MergedRefund] = {}
@@ -127,8 +129,15 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
         if settled is None:
             return 0
         most = max(self.money.amount, self.refunded.greatest if self.refunded else 0)
-        refunds = without_release(self.refunds.values(), self._released, settled.stamp.at)
-        return min(refunded_amount(self.refunded, refunds, self.refunded_before), most)
+        made, released = list(self.refunds.values()), self._released
+        refunds = without_release(made, released, self.captured_since or settled.stamp.at)
+        apart = released if len(refunds) == len(made) else 0  # Stripe has made no refund of it, as far as we know
+        return min(refunded_amount(self.refunded, refunds, self.refunded_before, apart=apart), most)
+
+    @property
+    def captured_since(self) -> int | None:
+        """The first second in which the captured amount was stated: later events of the charge state it again."""
+        return self.captured.stamp.at if self.captured and self.captured_first is None else self.captured_first
 
     @property
     def _released(self) -> int:

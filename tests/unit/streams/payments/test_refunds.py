@@ -227,6 +227,34 @@ def test_a_refund_of_as_much_as_was_released_counts_even_if_the_release_was_not_
     assert payment_after(PAID.succeeded(amount_received=PART), refund).amount_refunded == RELEASED
 
 
+@pytest.mark.parametrize("later", [RELEASED, PART, 100])
+@pytest.mark.parametrize("after", [0, 1], ids=["in the second of the refund", "a second later"])
+@pytest.mark.parametrize("second", [0, 1])
+def test_a_refund_counts_where_stripe_makes_none_of_a_release(later: int, after: int, second: int) -> None:
+    """Since the API of 2025-03-31 the running total has no release either; the captured amount comes again with each event."""
+    made = START + 50
+
+    def charge(kind: str, when: int, total: int) -> bytes:
+        return event(f"charge.{kind}", {**charge_object(PAID, START), "amount_refunded": total, "amount_captured": PART}, at=when)
+
+    bodies = [
+        PAID.succeeded(START + second, amount_received=PART),
+        charge("captured", START, 0),
+        PAID.refund("refund.created", later, made, "evt_2", id="re_2", created=made),
+        charge("refunded", made + after, later),
+        charge("updated", made + 99, later),
+    ]
+    for order in permutations(bodies):
+        assert payment_after(*order).amount_refunded == later
+
+
+def test_an_answer_that_states_the_capture_again_hides_no_refund() -> None:
+    refund = PAID.refund("refund.created", RELEASED, START + 50, created=START + 50)
+    again = PAID.succeeded(START + 90, amount_received=PART)
+    for order in permutations([PAID.succeeded(START, amount_received=PART), refund, again]):
+        assert payment_after(*order).amount_refunded == RELEASED
+
+
 def test_an_amount_captured_beyond_the_payment_is_no_refund() -> None:
     charge = PAID.adjusted(0, START + 1, amount_captured=2200)
     state = payment_after(PAID.succeeded(amount_received=2200), charge)
