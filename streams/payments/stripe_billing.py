@@ -24,6 +24,7 @@ from streams.payments.stripe_objects import Invoice, InvoiceLine, InvoicePayment
 _INVOICE_RANKS: Final[dict[InvoicePhase, int]] = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 4}
 _LINK_RANK: Final = 5
 _CREATED: Final = "invoice.created"
+_DELETED: Final = "invoice.deleted"
 _CREATED_RANK: Final = -1  # a draft often gets its first items in the second in which it was created
 _ATTEMPT_FAILED: Final = "invoice.payment_failed"
 _ATTEMPT_SUCCEEDED: Final = "invoice.payment_succeeded"
@@ -34,7 +35,7 @@ _PHASES: Final[dict[str, InvoicePhase]] = {
     "invoice.paid": "paid",
     _ATTEMPT_SUCCEEDED: "paid",
     "invoice.voided": "void",
-    "invoice.deleted": "void",
+    _DELETED: "void",
     "invoice.marked_uncollectible": "uncollectible",
 }
 
@@ -51,7 +52,7 @@ def of_invoice(invoice: Invoice, kind: str, at: int, event: str) -> list[Fact]:
         id=invoice.id,
         stamp=stamp,
         phase=phase,
-        billed=billed,
+        billed=None if kind == _DELETED and billed == UNSTATED else billed,  # a deletion that we made states no amount
         amount_paid=_paid_of(invoice, phase),
         attempt=invoice.attempt_count or 0,
         failed=kind == _ATTEMPT_FAILED,

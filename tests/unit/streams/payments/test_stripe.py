@@ -10,8 +10,12 @@ import orjson
 import pytest
 
 from schemas.stripe import HANDLED_TYPES
+from schemas.stripe_snapshots import deletion_of
 from streams.errors import Poison
+from streams.payments import news
 from streams.payments.facts import DisputeFact, Fact, InvoiceFact, Money, PaymentFact, Stamp, SubscriptionFact, Total
+from streams.payments.fold import fold
+from streams.payments.states import InvoiceState
 from streams.payments.stripe import TRANSLATORS, facts_of
 from tests.simulators.stripe import START, Invoice, Payment, Subscription, event
 from tests.simulators.stripe_objects import DAY, Shape, charge_object, invoice_payment_object
@@ -378,6 +382,14 @@ def test_an_attempt_that_pays_a_part_leaves_the_invoice_open(kind: str, changes:
     (fact,) = facts_of(f"invoice.{kind}", event(f"invoice.{kind}", subject, at=START))
     assert isinstance(fact, InvoiceFact)
     assert (fact.phase, fact.amount_paid) == (phase, 400)
+
+
+def test_the_deletion_of_a_draft_that_was_never_known_creates_no_invoice() -> None:
+    body = deletion_of("in_1", "fetched_1", START, account=None)
+    (fact,) = facts_of("invoice.deleted", body)
+    state = fold(None, fact)
+    assert isinstance(state, InvoiceState)
+    assert (state.status, news.invoice_news(None, state)) == ("void", [])
 
 
 def session(step: str, **changes: object) -> list[Fact]:
