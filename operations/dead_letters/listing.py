@@ -72,8 +72,13 @@ _FIND: Final = (
 )
 _NEWEST: Final = _FIND + "order by l.updated_at desc, l.id desc limit %(limit)s"
 _OLDEST: Final = _FIND + "order by l.updated_at, l.id limit %(limit)s"
-# The commands of retries; what the worker has made of the lead has the lead as its cause too, but no task.
-_ON_ITS_WAY: Final = "select from outbox o join tasks t on t.id = o.id where o.causation_id = %s and t.status = 'pending' limit 1"
+# The commands of retries; what the worker has made of the lead has the lead as its cause too, but no task. A task may stay
+# pending though its command was handled: a lead that is given up because nothing can be written about it settles none.
+_ON_ITS_WAY: Final = """
+select from outbox o join tasks t on t.id = o.id
+where o.causation_id = %s and t.status = 'pending'
+  and not exists (select from consumed c where c.event_id = o.id and c.consumer = %s) limit 1
+"""
 
 
 async def find(
@@ -193,7 +198,7 @@ async def _refuse_settled(connection: AsyncConnection, lead: _Lead) -> None:
     """Refuse a lead that is discarded, or whose retry its worker has not taken up yet: a discard would not stop that."""
     if lead.discarded_at is not None:
         raise OperationError(Reason.DEAD_LETTER_SETTLED, "this lead has been discarded already")
-    if await (await connection.execute(_ON_ITS_WAY, (lead.id,))).fetchone() is not None:  # the row has no columns
+    if await (await connection.execute(_ON_ITS_WAY, (lead.id, _CONSUMER))).fetchone() is not None:  # the row has no columns
         raise OperationError(
             Reason.DEAD_LETTER_SETTLED, "this lead has been retried already, and its worker has not taken it up yet"
         )

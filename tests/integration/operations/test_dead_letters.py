@@ -351,6 +351,14 @@ async def test_a_lead_whose_retry_waits_for_its_worker_is_neither_retried_nor_di
     await listing.discard(desk.connection, lead, "no use", "other")
 
 
+async def test_a_lead_whose_retry_was_handled_is_open_again_even_if_its_task_was_not_settled(desk: Desk) -> None:
+    """A lead that is given up since nothing can be written about it settles no task."""
+    lead = await given_up(desk)
+    sent = await listing.retry(desk.connection, lead, "operator")
+    await desk.connection.execute("insert into consumed (event_id, consumer) values (%s, 'leads')", (sent.task_id,))
+    assert (await listing.retry(desk.connection, lead, "other")).task_id != sent.task_id
+
+
 async def test_the_ledger_follows_a_webhook_that_is_retried(desk: Desk) -> None:
     event_id = await desk.write("a webhook")
     await desk.connection.execute(
