@@ -70,7 +70,11 @@ _AGGREGATES: Final = {
         select 'subscription', id from subscriptions where customer_id = %(id)s union
         select 'invoice', id from invoices where customer_id = %(id)s
     """,
-    "user": f"select 'payment', id from ({OF_USER}) p",
+    # A payment that names a user itself is that user's, whoever was expected to pay it.
+    "user": f"""
+        select 'payment', id from payments
+        where id = any(array({OF_USER})) and coalesce(user_id, %(user)s) = %(user)s
+    """,
     "payment": "select 'payment', %(id)s::text",
     "subscription": "select 'subscription', %(id)s::text",
     "invoice": "select 'invoice', %(id)s::text",

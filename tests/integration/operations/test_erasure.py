@@ -359,6 +359,29 @@ async def test_the_payment_of_a_user_whom_only_the_expectation_names_is_erased_h
     assert EMAIL.encode() not in await data_of(connection, event_id)
 
 
+async def test_a_payment_that_names_another_user_stays_though_the_user_was_expected_to_pay_it(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    event_id = await arrive(connection, stripe.Payment(id="pi_8", receipt_email=EMAIL).succeeded())
+    await connection.execute(
+        """insert into payments
+             (provider, id, status, amount, amount_refunded, currency, reference, user_id, version, updated_at, state)
+           values ('stripe', 'pi_8', 'succeeded', 100, 0, 'eur', 'order-8', 'user-8', 1, now(), '{}')"""
+    )
+    await connection.execute(
+        """insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
+           values ('payment', 'pi_8', %s, 'evt_8', 'payment_intent.succeeded', now())""",
+        (event_id,),
+    )
+    await connection.execute(
+        """insert into reconciliations (reference, user_id, expected_amount, expected_currency)
+           values ('order-8', 'user-9', 100, 'eur')"""
+    )
+    erasure = await erase(connection, Subject("user", "user-9"))
+    assert (erasure.state, erasure.erased) == ("done", {"references": 1})
+    assert EMAIL.encode() in await data_of(connection, event_id)
+
+
 async def test_the_same_erasure_again_finds_nothing_and_its_subject_is_known_by_digest_only(
     connection: psycopg.AsyncConnection,
 ) -> None:
