@@ -37,8 +37,12 @@ from streams.notifications.mails import Message, mail_of
 _PERMANENT: Final = range(500, 600)
 _LOGIN_NEEDED: Final = frozenset({503, 530, 534, 535, 538})
 """Answers that require a login, TLS (RFC 3207, 4; RFC 4954, 6) or another command first: they are not about mail or recipient."""
-_RELAY_DENIED: Final = re.compile(r"\brelay(ing)?\b|\bauthenticat", re.IGNORECASE)
-"""Words of servers that answer 550, 553 or 554 to a recipient who is not theirs, where we have not logged in."""
+_RELAY_DENIED: Final = re.compile(r"(?!5\.1\.).*(\brelay(ing)?\b|\bauthenticat)", re.IGNORECASE | re.DOTALL)
+"""
+Words of servers that answer 550, 553 or 554 to a recipient who is not theirs, where we have not logged in.
+
+After 5.1.x (RFC 3463) the address is bad: Postfix says "5.1.1 ... User unknown in relay recipient table".
+"""
 _TOO_LARGE: Final = re.compile(r"5\.(2\.3|3\.4)\b")
 """Enhanced codes of a mail that is too large (RFC 3463), which a server may answer to MAIL already (RFC 1870)."""
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.]*://.")
@@ -213,7 +217,7 @@ class MailSender:
             # RFC 6531, 3.2: such an address must not be written in any other way.
             raise SendFailed(SendReason.SMTPUTF8_UNSUPPORTED, str(error), permanent=True) from error
         except SMTPRecipientRefused as error:
-            needs_login = _RELAY_DENIED.search(error.message)
+            needs_login = _RELAY_DENIED.match(error.message.replace(error.recipient, ""))
             raise _refused(SendReason.SMTP_LOGIN_REFUSED if needs_login else SendReason.RECIPIENT_REFUSED, error) from error
         except SMTPSenderRefused as error:
             of_mail = error.code not in _PERMANENT or _TOO_LARGE.match(error.message)

@@ -70,6 +70,7 @@ async def scripted(changes: dict[str, str], slow: str = "", seconds: float = 0.0
         ({"MAIL": "552 5.2.2 sender over quota"}, "smtp_login_refused", False),
         ({"MAIL": "503 5.5.1 AUTH first"}, "smtp_login_refused", False),
         ({"RCPT": "550 no such user"}, "recipient_refused", True),
+        ({"RCPT": "550 5.1.1 <jane@example.com>: User unknown in relay recipient table"}, "recipient_refused", True),
         ({"RCPT": "451 later"}, "recipient_refused", False),
         ({"RCPT": "530 Must issue a STARTTLS command first"}, "smtp_login_refused", False),
         ({"RCPT": "530 5.7.0 Authentication required"}, "smtp_login_refused", False),
@@ -101,6 +102,13 @@ async def test_only_an_answer_about_the_mail_or_its_recipient_is_permanent(
         await refused(url, next(iter(changes.values())), reason, permanent=permanent)
 
 
+async def test_the_name_of_a_recipient_is_no_word_about_relaying() -> None:
+    line = "550 <jane@relay.example.com>: no such user"
+    async with scripted({"RCPT": line}) as port:
+        url, to = f"mailto://{LOOPBACK}:{port}/?from=shop@example.com", MESSAGE._replace(address="jane@relay.example.com")
+        await refused(url, line, "recipient_refused", permanent=True, message=to)
+
+
 @pytest.mark.parametrize(
     "changes", [{"MAIL": "220 OK"}, {"RCPT": "251 forwarded"}, {"RCPT": "252 tries it"}, {".": "200 taken"}, {".": "251 sent on"}]
 )
@@ -114,8 +122,8 @@ async def test_any_success_is_one(changes: dict[str, str]) -> None:
 
 async def test_a_server_may_take_its_time_over_a_mail_that_it_has() -> None:
     """It got the mail again at each attempt: most servers scan a mail before they answer it."""
-    async with scripted({}, slow=".", seconds=1.5) as port:
-        sender = sender_of(f"mailto://{LOOPBACK}:{port}/?from=shop@example.com", seconds=0.5, threads=1)
+    async with scripted({}, slow=".", seconds=3) as port:
+        sender = sender_of(f"mailto://{LOOPBACK}:{port}/?from=shop@example.com", seconds=2, threads=1)
         await sender.send(MESSAGE)
         sender.close()
 
@@ -144,10 +152,10 @@ async def test_a_server_that_knows_only_helo_takes_the_mail() -> None:
         sender.close()
 
 
-async def refused(url: str, line: str, reason: str, *, permanent: bool) -> None:
+async def refused(url: str, line: str, reason: str, *, permanent: bool, message: Message = MESSAGE) -> None:
     sender = sender_of(url, seconds=10, threads=1)
     with pytest.raises(SendFailed) as failed:
-        await sender.send(MESSAGE)
+        await sender.send(message)
     sender.close()
     assert (failed.value.reason, failed.value.permanent) == (reason, permanent)
     assert line.split(" ", 1)[1] in str(failed.value)
