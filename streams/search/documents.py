@@ -198,7 +198,8 @@ def _transient(error: ApiError | TransportError) -> Exception:
     if isinstance(error, TransportError):
         return Transient(TransientReason.ELASTICSEARCH_UNAVAILABLE, f"{type(error).__name__}: {error}")
     # A 400 that is not of Elasticsearch is of something before it, such as a proxy that expects TLS: no document is at fault.
-    if error.status_code == _TOO_LARGE or (error.status_code == _BAD_REQUEST and isinstance(error.body, dict)):
+    is_its = isinstance(error.body, dict) and "error" in error.body
+    if error.status_code == _TOO_LARGE or (error.status_code == _BAD_REQUEST and is_its):
         return error
     return _refused(error)
 
