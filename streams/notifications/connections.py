@@ -1,6 +1,7 @@
 """Connections to one mail server: each carries one mail after the other, and is closed soon after the last."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ _MAILS: Final = 100
 """Mails over one connection: servers limit them too, and spread new connections over their hosts."""
 _REFUSALS: Final = (SMTPResponseException, SMTPNotSupported)
 """Errors after which the connection still serves: they are the server's answers about one mail."""
+_PROBES: Final = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 class _Idle(NamedTuple):
@@ -43,10 +45,10 @@ class Connections:
 
     async def send(self, mail: bytes, sender: str, recipient: str) -> None:
         """Send a mail to exactly one recipient, even if its headers could be read otherwise. Raises what aiosmtplib raises."""
-        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(self._seconds)
         try:
-            async with asyncio.timeout(self._seconds) as limit, self._connection() as client:
-                await transact(client, mail, sender, recipient, lambda: limit.reschedule(loop.time() + TAKING))
+            async with limit, self._connection() as client:
+                await transact(client, mail, sender, recipient, lambda: _extend(limit))
         except TimeoutError as error:
             if limit.expired():
                 raise SMTPTimeoutError("the attempt took too long") from error
@@ -79,6 +81,7 @@ class Connections:
         connected = False
         try:
             await client.connect()
+            _keep_alive(client)
             await _say_hello(client)
             connected = True
         except SMTPAuthenticationError:
@@ -123,6 +126,24 @@ class Connections:
     def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().client.close()
+
+
+def _extend(limit: asyncio.Timeout) -> None:
+    """Give the server its time. An attempt that is over ends here: Python 3.11 loses a cancellation that meets an answer."""
+    if (task := asyncio.current_task()) and task.cancelling():
+        raise asyncio.CancelledError
+    limit.reschedule(asyncio.get_running_loop().time() + TAKING)
+
+
+def _keep_alive(client: SMTP) -> None:
+    """Have the system notice within half a minute that the host is gone: it would hold up a message for as long as a scan may."""
+    connection = client.get_transport_info("socket")
+    if connection is None:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        if option := getattr(socket, name, None):  # not every system has all of them
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _say_hello(client: SMTP) -> None:

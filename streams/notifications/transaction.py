@@ -13,14 +13,15 @@ TAKING: Final = 600.0
 
 
 async def transact(
-    client: SMTP, mail: bytes, sender: str, recipient: str, handed_over: Callable[[], object] = lambda: None
+    client: SMTP, mail: bytes, sender: str, recipient: str, handing_over: Callable[[], object] = lambda: None
 ) -> None:
     """
     Send the mail, whose lines end in CR and LF. Raises what aiosmtplib raises.
 
-    `handed_over` is called once only the server's answer to the mail is missing.
-    Its own `sendmail` takes every success but 250 for a refusal. After the end of a mail that would be wrong: the server has the
-    mail, and would get it again.
+    `handing_over` is called right before the mail is handed over; if it raises, the server does not get the mail.
+
+    aiosmtplib's own `sendmail` takes every success but 250 for a refusal. After the end of a mail that would be wrong: the server
+    has the mail, and would get it again.
     """
     options, encoding = list[str](), "ascii"
     if not (sender + recipient).isascii():
@@ -35,7 +36,7 @@ async def transact(
         await client.mail(sender, options=options, encoding=encoding)
     with _any_success():
         await client.rcpt(recipient, encoding=encoding)
-    await _transfer(client, mail, handed_over)
+    await _transfer(client, mail, handing_over)
 
 
 @contextmanager
@@ -47,14 +48,14 @@ def _any_success() -> Iterator[None]:
             raise
 
 
-async def _transfer(client: SMTP, mail: bytes, handed_over: Callable[[], object]) -> None:
+async def _transfer(client: SMTP, mail: bytes, handing_over: Callable[[], object]) -> None:
     begun = await client.execute_command(b"DATA")
     if begun.code != SMTPStatus.start_input:
         raise SMTPDataError(begun.code, begun.message)
     if client.protocol is None:
         raise SMTPServerDisconnected("Connection lost")
+    handing_over()
     client.protocol.write(b"\r\n".join(b"." + line if line.startswith(b".") else line for line in mail.split(b"\r\n")) + _END)
-    handed_over()
     ended = await client.protocol.read_response(timeout=TAKING)
     if ended.code not in _SUCCESSES:
         raise SMTPDataError(ended.code, ended.message)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +52,17 @@ async def test_mails_follow_each_other_over_one_connection(server: MailServer, s
     assert connections_of(server) == [3]
     assert [mail.recipients for mail in server.mails] == [[f"user{number}@example.com"] for number in range(3)]
     assert set(server.ids.values()) == {1}
+    sender.close()
+
+
+async def test_the_system_notices_a_host_that_is_gone_while_it_has_a_mail(sender: Sender) -> None:
+    """The answer may take ten minutes, for which nobody should wait in vain."""
+    await sender.send(message(1))
+    connection = sender._connections._idle[0].client.get_transport_info("socket")  # type: ignore[attr-defined]
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    if sys.platform == "linux":
+        names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+        assert [connection.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names] == [15, 5, 3]
     sender.close()
 
 
