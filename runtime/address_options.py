@@ -27,6 +27,8 @@ _WHOLE: Final = (
 )
 _INTEGER: Final = re.compile(r" *[+-]?[0-9]{1,9} *")
 _NO_SOCKET: Final = "/nonexistent/tallyhook"
+_BEYOND_OPTIONS: Final = (_NO_SOCKET, "GSSAPI encryption required but it is not supported over a local socket")
+"""Ends of libpq's attempt that come after it has accepted the options; gssencmode=require has the second."""
 _OF_REDIS: Final = frozenset(
     {
         *("db", "username", "password", "client_name", "protocol", "max_connections", "health_check_interval"),
@@ -116,10 +118,12 @@ def _refused_by_libpq(given: Mapping[str, Any]) -> Iterator[str]:
             return
         hosts = addresses
     nowhere = {"host": ",".join([_NO_SOCKET] * len(hosts)), "hostaddr": "", "password": "-", "passfile": ""}
+    if hosts == [""]:  # a service file or PGHOST names them, and may name several, with a port for each
+        nowhere["port"] = ""
     connection = PGconn.connect_start(make_conninfo(**{**given, **nowhere}).encode())
     try:
         text = connection.error_message.decode("utf-8", "replace").strip()
-        if connection.status != ConnStatus.BAD or not text or _NO_SOCKET in text:
+        if connection.status != ConnStatus.BAD or not text or any(each in text for each in _BEYOND_OPTIONS):
             return
     finally:
         connection.finish()
@@ -145,16 +149,17 @@ def _unreadable(path: Path) -> str | None:
 def check_redis_options(url: str) -> None:
     """Refuse options that the client of Redis does not know, or with which it would fail at its first command (ValueError)."""
     parts = urlsplit(url)
-    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    given = dict(parse_qsl(parts.query))
     if given.keys() - _OF_REDIS or not _are_known_to_redis(url):
         raise ValueError("has options that its client does not know")
-    if "db" in given and parts.path.strip("/"):
-        raise ValueError("has the number of a database twice, in its path and as db")
     for name in _POSITIVE:
         if name in given and not float(given[name]) > 0:
             raise ValueError(f"its {name} is not above 0")
-    if int(given.get("db", "0")) < 0:
+    database, path = int(given.get("db", "0")), parts.path.strip("/")
+    if database < 0:
         raise ValueError("its db is below 0")
+    if "db" in given and path and int(path) != database:
+        raise ValueError("has two numbers of a database, in its path and as db")
     if unreadable := [*_unreadable_in(given, _FILES_OF_REDIS)]:
         raise ValueError("; ".join(unreadable))
 

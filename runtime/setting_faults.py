@@ -39,7 +39,7 @@ def _kinds_in(annotation: Any) -> Iterator[Any]:
 
 _WHOLE: Final = "a whole number is expected"
 _NUMBER: Final = "a number is expected"
-_NUMBERS: Final = {int: (re.compile(r"-?[0-9]+"), _WHOLE), float: (re.compile(r"-?[0-9]+(?:\.[0-9]+)?"), _NUMBER)}
+_NUMBERS: Final = {int: (re.compile(r"-?[0-9]+"), _WHOLE), float: (re.compile(r"-?[0-9]*\.?[0-9]+"), _NUMBER)}
 _PLAIN: Final = {
     "missing": "is required",
     "int_parsing": _WHOLE,

@@ -16,6 +16,7 @@ from runtime.endpoints import (
     check_http_without_login,
     check_kafka,
     check_proxy,
+    check_redis,
     has_login,
 )
 
@@ -141,6 +142,38 @@ def test_options_that_libpq_refuses_are_named_without_their_values() -> None:
             check_database(f"postgresql://u:p@db/x?{option}=hunter2")
         assert "hunter2" not in str(refused.value)
     assert check_database("postgresql://u:p@a:1,b:2/x?hostaddr=10.0.0.1,10.0.0.2&load_balance_hosts=random")
+
+
+@pytest.mark.parametrize("option", ["gssencmode=require", "gssencmode=require&require_auth=gss", "sslmode=require"])
+def test_encryption_that_a_local_socket_cannot_have_is_no_fault(option: str) -> None:
+    assert check_database(f"postgresql://u@db/x?{option}")
+
+
+@pytest.mark.parametrize("hosts", ["host=a,b", "hostaddr=10.0.0.1,10.0.0.2"])
+def test_several_hosts_may_be_in_a_service_file_or_the_environment(
+    hosts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = tmp_path / "pg_service.conf"
+    services.write_text(f"[several]\n{hosts}\nport=5432,5433\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    for url in ("postgresql:///x?service=several", "postgresql:///x?service=several&port=1,2"):
+        assert check_database(url) == url
+    with pytest.raises(ValueError, match="not found"):
+        check_database("postgresql:///x?service=none")
+    monkeypatch.setenv("PGHOST", "a,b")
+    monkeypatch.setenv("PGPORT", "5432,5433")
+    assert check_database("postgresql:///x")
+
+
+@pytest.mark.parametrize("option", ["0?db=0", "?db=3", "3?db=3", "0?socket_timeout="])
+def test_options_of_redis_that_worked_go_on_to_work(option: str) -> None:
+    assert check_redis(f"redis://h:6379/{option}")
+
+
+@pytest.mark.parametrize("option", ["0?db=1", "?db=-1", "?socket_timeout=0", "?decode_responses=true", "?unknown=1"])
+def test_options_of_redis_that_contradict_or_change_answers_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=r"db|above 0|does not know"):
+        check_redis(f"redis://h:6379/{option}")
 
 
 @pytest.mark.parametrize("servers", ["a:9092,\nb:9092\n", " a:9092 ,b:9092"])

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from runtime.heartbeat import HUNG_AFTER
+from runtime.setting_faults import fault_of
 from runtime.settings import (
     Duration,
     Networks,
@@ -160,3 +162,10 @@ def test_no_loop_may_look_so_seldom_that_it_counts_as_hung() -> None:
     assert looks.validate_python("30s") < HUNG_AFTER
     with pytest.raises(ValidationError, match="a duration from 1ms to 30s is expected"):
         looks.validate_python("31s")
+
+
+@pytest.mark.parametrize(
+    ("text", "good"), [("5", True), ("0.5", True), (".5", True), ("5.", False), ("1e0", False), ("1_0.5", False)]
+)
+def test_a_number_with_a_fraction_may_begin_with_its_point(text: str, good: bool) -> None:  # of a table
+    assert (fault_of(text, FieldInfo(annotation=float)) is None) is good
