@@ -60,9 +60,9 @@ async def honour_key(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def _key(request: web.Request) -> Key:
-    text, *others = request.headers.getall(HEADER)
+    text, *others = dict.fromkeys(request.headers.getall(HEADER))  # a proxy may have doubled it
     if others or not accepts(IdempotencyKey, text):
-        raise GatewayError(Reason.IDEMPOTENCY_KEY_MALFORMED, f"{HEADER} is one header of 1 to 255 printable ASCII characters")
+        raise GatewayError(Reason.IDEMPOTENCY_KEY_MALFORMED, f"{HEADER} is one key of 1 to 255 printable ASCII characters")
     digest = hashlib.sha256(f"{request.method} {request.raw_path}\n".encode("utf-8", "surrogateescape"))
     digest.update(await request.read())
     return Key(request[CALLER].role, text, digest.digest())

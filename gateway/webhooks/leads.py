@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from gateway.errors import GatewayError, Reason
 from gateway.postgres import transaction
-from gateway.webhooks.sources import Headers, only_value
+from gateway.webhooks.sources import Headers
 from outbox.append import Received, Recorded
 from projections import leads
 from schemas.text import IdempotencyKey, accepts
@@ -46,9 +46,9 @@ async def claim_key(connection: AsyncConnection, headers: Headers, received: Rec
     """
     if _KEY_HEADER not in headers:
         return
-    key = only_value(headers, _KEY_HEADER, Reason.REQUEST_MALFORMED)
-    if not accepts(IdempotencyKey, key):
-        raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be 1 to 255 printable ASCII characters")
+    key, *others = dict.fromkeys(headers.getall(_KEY_HEADER))  # a proxy may have doubled it
+    if others or not accepts(IdempotencyKey, key):
+        raise GatewayError(Reason.REQUEST_MALFORMED, f"{_KEY_HEADER} must be one key of 1 to 255 printable ASCII characters")
     partner = received.provider_event_id.partition("/")[0]
     if not await leads.bind_key(connection, partner, key, sha256(received.event.data).digest()):
         raise GatewayError(Reason.IDEMPOTENCY_KEY_REUSED, f"this {_KEY_HEADER} was used with another body before")
