@@ -48,8 +48,10 @@ class Exposition:
 
 
 def _server_at(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    """Listen on the first address of the host, which may be one of IPv6. Raises OSError."""
-    family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    """Listen on an address of the host, on one of IPv6 only if it has no other. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # A scrape of 127.0.0.1 has to reach a process at `localhost`, whose first address is ::1 on many machines.
+    family = min((each[0] for each in found), key=lambda each: each != socket.AF_INET)
 
     class Server(_Server):
         address_family = family

@@ -45,6 +45,14 @@ def test_it_listens_on_addresses_of_both_kinds(host: str) -> None:
         exposition.stop()
 
 
+def test_it_prefers_the_address_of_ipv4_of_a_host_that_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [(family, socket.SOCK_STREAM, 6, "", ("", 0)) for family in (socket.AF_INET6, socket.AF_INET)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    exposition = Exposition("127.0.0.1", 0, dict)
+    exposition.start()
+    exposition.stop()
+
+
 def test_an_address_on_which_it_cannot_listen_is_an_error_of_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
