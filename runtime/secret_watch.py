@@ -62,13 +62,13 @@ class SecretWatch:
         self._settings = settings
         self._environ = environ if isinstance(environ, Environ) else Environ({})
         self._texts = dict(self._environ.files.texts)
-        self._judged = self._environ.files
+        self._judged: Found | None = self._environ.files
         self._seen: Found | None = None
         self._known = deque([dict(environ)], _REMEMBERED)
         self._report = report
         self._failures = Failures("secrets")
         self._refused = set[str]()
-        self._unfinished = set[str]()
+        self._unfinished = set[str]()  # in force, but not yet for every follower
         self._unreported = list[Change]()
         self._report_due = threading.Event()
         self._stopping = threading.Event()
@@ -87,12 +87,12 @@ class SecretWatch:
         """Look at the files once; returns the changes that have been judged."""
         found = secret_files.read(self._environ.given)
         settled, self._seen = found == self._seen, found
-        if not settled or (found == self._judged and not self._unfinished):
+        if not settled or found == self._judged:
             return []
+        self._judged = None  # if a follower raises, all is judged again at the next look
         changes = [*self._faults(found), *self._judge(self._changed(found))]
         changes += self._mended({change.setting for change in changes})
         self._judged = found
-        self._unfinished.clear()
         self._refused = {change.setting for change in changes if change.outcome == "refused"}
         REFUSED.set(len(self._refused))
         for change in changes:
@@ -151,6 +151,7 @@ class SecretWatch:
         with ExitStack() as calls:  # one that raises does not keep the others from the change; the next look tries it again
             for settings, found in zip(self._settings, newest, strict=True):
                 calls.callback(settings.renew, found)
+        self._unfinished -= changed.keys()
         yield from self._changes(changed, "taken")
 
     def _changes(self, changed: Mapping[str, str], outcome: Literal["taken", "refused"], why: str = "") -> Iterator[Change]:

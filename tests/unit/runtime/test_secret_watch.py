@@ -146,6 +146,36 @@ def test_changes_are_in_force_one_after_another_while_a_follower_goes_on_failing
     assert watched.look() == []
 
 
+@pytest.mark.parametrize("meanwhile", ["away", "invalid"])
+def test_a_follower_that_failed_is_tried_again_after_its_file_was_no_good_for_a_while(
+    meanwhile: str, watched: Watched, tmp_path: Path
+) -> None:
+    second, seen, broken = FIRST | {"ADMIN_API_TOKEN": "second-token"}, list[str](), True
+
+    def fail(newest: Example) -> None:
+        if broken:
+            raise ConnectionError
+        seen.append(newest.admin_api_token[0].value)
+
+    watched.settings.on_change(fail, "admin_api_token")
+    watched.mount.swap(**second)
+    look_with_a_failing_follower(watched)
+    if meanwhile == "away":
+        tmp_path.rename(tmp_path.with_name("elsewhere"))
+        assert watched.look() == [("SECRETS_DIR", "refused")]
+        assert watched.watch.look() == []
+        tmp_path.with_name("elsewhere").rename(tmp_path)
+    else:
+        watched.mount.swap(**FIRST | {"ADMIN_API_TOKEN": "changeme"})
+        assert watched.look() == [("ADMIN_API_TOKEN", "refused")]
+        assert watched.watch.look() == []
+        watched.mount.swap(**second)
+    broken = False
+    assert ("ADMIN_API_TOKEN", "taken") in watched.look()
+    assert seen == ["second-token"]
+    assert watched.watch.look() == []
+
+
 def test_the_settings_of_one_part_are_renewed_although_a_follower_of_another_fails(tmp_path: Path) -> None:
     one, environ = Watched(tmp_path), Environ({"SECRETS_DIR": str(tmp_path)})
     other = Example.load(environ)
