@@ -8,6 +8,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, product
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -64,8 +65,9 @@ def _transcoded(body: bytes) -> Iterator[Variant]:
     for form in ("NFC", "NFD") if _is_stream_safe(plain) else ():
         normal = unicodedata.normalize(form, plain).encode("utf-8", "surrogateescape")
         yield Variant(normal, "body_reencoded", f"the body's characters were composed otherwise (not {form})")
-    unescaped = html.unescape(plain).encode("utf-8", "surrogateescape")
-    yield Variant(unescaped, "body_reencoded", "characters were escaped as in HTML")
+    with suppress(ValueError):  # such as a number with more digits than Python reads
+        unescaped = html.unescape(plain).encode("utf-8", "surrogateescape")
+        yield Variant(unescaped, "body_reencoded", "characters were escaped as in HTML")
     for sent in _of_form(body):
         yield Variant(sent, "body_reencoded", "the body was sent as a field of a form")
 

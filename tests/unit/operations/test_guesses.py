@@ -281,6 +281,10 @@ def test_no_body_of_a_stranger_takes_longer_than_some_seconds(text: str) -> None
     assert time.thread_time() - began < 10
 
 
+def test_a_number_with_more_digits_than_python_reads_is_no_character_of_html() -> None:
+    assert because(razorpay(b'{"a":"&#' + b"9" * 5000 + b';"}', "nobody's")).cause == "unknown"
+
+
 def test_the_usual_rows_of_marks_are_composed() -> None:
     sent = '{"name":"Zoe\u0308 ' + "e\u0301" * 100 + '"}'
     assert because(razorpay(unicodedata.normalize("NFC", sent).encode(), sent=sent.encode())).cause == "body_reencoded"
