@@ -3,6 +3,7 @@
 import errno
 import inspect
 import os
+import select
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from runtime.startup import import_structlog
 from runtime.uncaught import redact_uncaught
 from schemas.text import is_storable
 
-_UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Place(NamedTuple):
@@ -185,7 +186,7 @@ def main() -> None:
         _check_shell()
         _run()
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        if isinstance(error, OSError) and (error.errno in _UNWRITABLE or (error.errno == errno.EPIPE and _reader_has_left())):
             _end_unwritten(error)
         from ops.commands import failures  # noqa: PLC0415  # it imports the libraries whose errors it knows, and most commands succeed
 
@@ -210,6 +211,13 @@ def _check_shell() -> None:
         from ops.dev import mark  # noqa: PLC0415  # only for the shell of a developer
 
         mark.check(os.environ, Path.cwd())
+
+
+def _reader_has_left() -> bool:
+    """Report whether standard output is a pipe without a reader: a connection to a server may have broken instead."""
+    output = select.poll()
+    output.register(1, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
 
 
 def _end_unwritten(error: OSError) -> None:
