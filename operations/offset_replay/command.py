@@ -102,7 +102,8 @@ def _live(target: "Target", start: "Start", stop: "Stop", *, effects: Any, dry_r
         moving = not dry_run and bool(outlook.back)
         settling = moving and target.worker == outcomes.WORKER and effects == "suppressed"
         if moving:
-            note_command_now(connection, f"tallyhook replay offsets --worker {target.worker} --topic {target.topic}", operator())
+            words = f"tallyhook replay offsets --worker {target.worker} --topic {target.topic}"
+            note_command_now(connection, words + " --with-side-effects" * (effects == "allowed"), operator())
         settled = outcomes.settle(broker, kafka, connection, start) if settling else 0
         replay = live.begin(kafka, connection, target, outlook, effects) if moving else None
     data = report.moved(target, outlook, effects, replay, settled)

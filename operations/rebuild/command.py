@@ -58,7 +58,7 @@ def rebuild(
     index_settings = ElasticsearchSettings.load(environment()) if any(each.name == "search" for each in wanted) else None
     configure_logs("rebuild", "CRITICAL")  # dead letters are counted in the summary
     if not dry_run:
-        _note(names, yes=yes)
+        _note([*names, *["--yes"] * yes, *["--with-side-effects"] * with_side_effects])
     outcomes: list[Outcome] = []
     index = None
     try:
@@ -73,11 +73,11 @@ def rebuild(
     raise typer.Exit(0 if data["ok"] else 1)
 
 
-def _note(names: list[str], *, yes: bool) -> None:
+def _note(words: list[str]) -> None:
     from gateway.audit_log import note_command_now
 
     with database() as connection:
-        note_command_now(connection, f"tallyhook rebuild {' '.join(names)}{' --yes' if yes else ''}", operator())
+        note_command_now(connection, f"tallyhook rebuild {' '.join(words)}", operator())
 
 
 def _reindex(settings: "ElasticsearchSettings", *, dry_run: bool) -> "Indexed":

@@ -3,6 +3,7 @@
 import psycopg
 
 from operations.output import CommandError
+from runtime.database import is_missing_day
 from runtime.errors import Failure
 from runtime.redaction import error_text
 from runtime.settings import SettingsError
@@ -13,6 +14,10 @@ def text_of(error: Exception) -> str | None:
     match error:
         case SettingsError() | CommandError():
             return str(error)
+        case psycopg.Error() if is_missing_day(error):
+            return (
+                "partition_missing: `tallyhook retention` makes the day, unless the clock of this machine or of Postgres is wrong"
+            )
         case psycopg.Error():
             return f"Postgres: {error_text(error).partition(chr(10))[0]}"
         case Failure():
