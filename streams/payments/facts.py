@@ -104,9 +104,10 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
     `requested` is the amount that the payer should pay, and `hinted` the same as another object (its invoice, one of its charges)
     states it, which counts only until the payment states its own; `captured` is the received amount, and `vouched` the same as
     another object states it, which again counts only until the payment states its own. `refunded` is the provider's running
-    total, `refunds` are single ones. `witnessed` is true if `progress` is stated by a part of the payment; the payment itself
-    states it too. `second_hand` is true if another object states reference, customer and user, which count only until the payment
-    states its own: a charge keeps the metadata that its intent had when it was made.
+    total, `refunds` are single ones. Of a partial capture, `refunded_whole` is the total with what was released, if the provider
+    counts that, and `unreleased` the captured amount for which it is known not to. `witnessed` is true if `progress` is stated by
+    a part of the payment; the payment itself states it too. `second_hand` is true if another object states reference, customer
+    and user, which count only until the payment states its own: a charge keeps the metadata that its intent had when it was made.
     """
 
     progress: Progress | None = None
@@ -118,6 +119,8 @@ class PaymentFact(_Fact, frozen=True, kw_only=True):
     vouched: Money | None = None
     refunded: Total | None = None
     refunds: tuple[StatedRefund, ...] = ()
+    refunded_whole: Total | None = None
+    unreleased: int | None = None
     reference: str | None = None
     customer_id: str | None = None
     user_id: str | None = None

@@ -58,6 +58,8 @@ def fold_payment(state: PaymentState | None, fact: PaymentFact) -> PaymentState:
         vouched=_best(known.vouched, _stated(stamp, fact.vouched)),
         refunded=latest(known.refunded, fact.refunded),
         refunds=merge(known.refunds, stamp, fact.refunds) if fact.refunds else known.refunds,
+        refunded_whole=latest(known.refunded_whole, fact.refunded_whole),
+        unreleased=max(filter(None, (known.unreleased, fact.unreleased)), default=None),
         refunded_before=known.refunded_before,
         requested=_best(known.requested, _stated(stamp, fact.requested)),
         hinted=_best(known.hinted, _stated(stamp, fact.hinted)),

@@ -103,6 +103,10 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
     vouched: Stated | None = None
     refunded: Totals | None = None
     refunds: dict[str, MergedRefund] = {}
+    refunded_whole: Totals | None = None
+    """The totals of a partial capture as the provider states them; `refunded` is without what was released."""
+    unreleased: int | None = None
+    """The captured amount for which the provider's totals are known to include no released amount."""
     refunded_before: int = msgspec.field(default=0, name="amount_refunded")
     """The greatest total in a state that was written before refunds were kept one by one."""
     requested: Stated | None = msgspec.field(default=None, name="asked")
@@ -128,11 +132,13 @@ class PaymentState(_State, frozen=True, kw_only=True, omit_defaults=True, dict=T
         settled = self.settled
         if settled is None:
             return 0
-        most = max(self.money.amount, self.refunded.greatest if self.refunded else 0)
-        made, released = list(self.refunds.values()), self._released
+        totals, made, released = self.refunded, list(self.refunds.values()), self._released
+        if released and self.unreleased == settled.money.amount:
+            totals, released = self.refunded_whole or totals, 0
+        most = max(self.money.amount, totals.greatest if totals else 0)
         refunds = without_release(made, released, self.captured_since or settled.stamp.at)
         apart = released if len(refunds) == len(made) else 0  # Stripe has made no refund of it, as far as we know
-        return min(refunded_amount(self.refunded, refunds, self.refunded_before, apart=apart), most)
+        return min(refunded_amount(totals, refunds, self.refunded_before, apart=apart), most)
 
     @property
     def captured_since(self) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from schemas.foreign_json import UNREADABLE, Decoder
 from streams.errors import Poison, PoisonReason
 from streams.payments import stripe_billing as billing
+from streams.payments import stripe_disputes as disputes
 from streams.payments import stripe_payments as payments
 from streams.payments.facts import Fact, note_left_out
 from streams.payments.stripe_objects import (
@@ -58,6 +59,11 @@ def _plain(shape: Any, facts_in: Callable[[Subject, str, int, str], list[Fact]])
     return _reader(shape, translate)
 
 
+def _of_charge(event: Event[Charge], charge: Charge) -> list[Fact]:
+    before = event.data.previous_attributes if event.data else None
+    return payments.of_charge(charge, event.type, event.created, event.id, before)
+
+
 def _of_subscription(event: Event[Subscription], subscription: Subscription) -> list[Fact]:
     before = event.data.previous_attributes if event.data else None
     return billing.of_subscription(subscription, event.type, event.created, event.id, before)
@@ -103,10 +109,10 @@ _REFUND: Final = _plain(Event[Refund], payments.of_refund)
 
 TRANSLATORS: Final[dict[str, Translate]] = {
     **dict.fromkeys(payments.INTENT_STEPS, _plain(Event[PaymentIntent], payments.of_payment_intent)),
-    **_types("charge", _CHARGES, _plain(Event[Charge], payments.of_charge)),
+    **_types("charge", _CHARGES, _reader(Event[Charge], _of_charge)),
     **_types("refund", ("created", "updated", "failed"), _REFUND),
     "charge.refund.updated": _REFUND,
-    **_types("charge.dispute", _DISPUTES, _plain(Event[Dispute], payments.of_dispute)),
+    **_types("charge.dispute", _DISPUTES, _plain(Event[Dispute], disputes.of_dispute)),
     **_types("checkout.session", _SESSIONS, _plain(Event[CheckoutSession], payments.of_checkout_session)),
     **_types("invoice", _INVOICES, _plain(Event[Invoice], billing.of_invoice)),
     "invoice_payment.paid": _plain(Event[InvoicePayment], billing.of_invoice_payment),

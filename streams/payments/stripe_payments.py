@@ -1,13 +1,12 @@
-"""The facts of Stripe's payment intents, charges, refunds, disputes and checkout sessions."""
+"""The facts of Stripe's payment intents, charges, refunds and checkout sessions."""
 
-from typing import Final
+from typing import Any, Final
 
+from schemas.numbers import whole
 from schemas.stripe import SOURCE
 from streams.payments.facts import (
     UNSTATED,
-    DisputeFact,
     Fact,
-    Funds,
     InvoiceFact,
     Money,
     PaymentFact,
@@ -21,7 +20,7 @@ from streams.payments.facts import (
     text_of,
     user_in,
 )
-from streams.payments.stripe_objects import Charge, CheckoutSession, Dispute, PaymentIntent, Reference, Refund, named
+from streams.payments.stripe_objects import Charge, CheckoutSession, PaymentIntent, Reference, Refund, named
 
 # Ranks within one second, by lifecycle: an attempt follows the creation, and the capture follows the attempts.
 INTENT_STEPS: Final[dict[str, tuple[int, Progress | None]]] = {
@@ -61,7 +60,7 @@ def of_payment_intent(intent: PaymentIntent, kind: str, at: int, event: str) -> 
     ]
 
 
-def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
+def of_charge(charge: Charge, kind: str, at: int, event: str, before: dict[str, Any] | None = None) -> list[Fact]:
     """
     Return the facts of the charge's intent, or of the charge as a payment of its own; and of the refunds in the charge.
 
@@ -85,6 +84,8 @@ def of_charge(charge: Charge, kind: str, at: int, event: str) -> list[Fact]:
         captured=captured,
         refunded=_total_of(charge, kind, at) if captured else None,
         refunds=tuple(part for refund in refunds for part in _stated_refunds(refund, _status_of(refund, kind))),
+        refunded_whole=_whole_total_of(charge, kind, at) if captured and _rest_of(charge) else None,
+        unreleased=captured.amount if captured and kind == _REFUNDED and _is_unreleased(charge, before or {}) else None,
         reference=reference_in(charge.metadata),
         customer_id=named(charge.customer),
         user_id=user_in(charge.metadata),
@@ -144,12 +145,29 @@ def _captured(charge: Charge, kind: str, *, own: bool) -> Money | None:
 
 def _total_of(charge: Charge, kind: str, at: int) -> Total | None:
     """Return the refunded total without the rest of a partial capture, which is no refund but may be included."""
-    if charge.amount_refunded is None:
-        return None
+    whole_total, rest = _whole_total_of(charge, kind, at), _rest_of(charge)
+    return whole_total and whole_total._replace(amount=whole_total.amount - (rest if whole_total.amount >= rest else 0))
+
+
+def _whole_total_of(charge: Charge, kind: str, at: int) -> Total | None:
+    return None if charge.amount_refunded is None else Total(at, charge.amount_refunded, after_failures=kind != _REFUNDED)
+
+
+def _rest_of(charge: Charge) -> int:
     captured = charge.amount if charge.amount_captured is None else charge.amount_captured
-    rest = max((charge.amount or 0) - (captured or 0), 0)
-    back = charge.amount_refunded - rest if charge.amount_refunded >= rest else charge.amount_refunded
-    return Total(at, back, after_failures=kind != _REFUNDED)
+    return max((charge.amount or 0) - (captured or 0), 0)
+
+
+def _is_unreleased(charge: Charge, before: dict[str, Any]) -> bool:
+    """
+    Return true if the total with a refund, or the one before it, is smaller than what the capture released.
+
+    Since its API of 2025-03-31 Stripe makes no refund of a release
+    (https://docs.stripe.com/changelog/basil/2025-03-31/remove-refund-from-partial-capture-and-payment-cancellation-flow); until
+    then it is the first refund, of just that amount.
+    """
+    total, was, rest = charge.amount_refunded or 0, whole(before.get("amount_refunded")), _rest_of(charge)
+    return total < rest or (was is not None and was < rest and (was > 0 or total != rest))
 
 
 _GONE: Final = frozenset({"failed", "canceled"})
@@ -163,7 +181,7 @@ def of_refund(refund: Refund, kind: str, at: int, event: str) -> list[Fact]:
     """Return the facts of the refund and of its payment; a charge without an intent is a payment of its own."""
     if refund.id is None:
         return []
-    payment, status = _payment_of(refund.payment_intent, refund.charge), _status_of(refund, kind)
+    payment, status = payment_of(refund.payment_intent, refund.charge), _status_of(refund, kind)
     facts: list[Fact] = [_refund_fact(refund, status, payment, at, event)]
     if payment is not None:
         stamp = Stamp(at, _REFUND_RANK, event)
@@ -194,45 +212,6 @@ def _refund_fact(refund: Refund, status: str, payment: str | None, at: int, even
         failure_reason=refund.failure_reason,
         payment_id=payment,
     )
-
-
-# Ranks within one second, by lifecycle: the status counts first (https://docs.stripe.com/api/disputes/object), then the type.
-_DISPUTE_STEPS: Final = ("created", "updated", "funds_withdrawn", "funds_reinstated", "closed")
-_DISPUTE_STATUSES: Final = ("warning_needs_response", "warning_under_review", "needs_response", "under_review")
-_DISPUTE_ENDS: Final = frozenset({"won", "lost", "warning_closed", "charge_refunded", "prevented"})
-_FUNDS: Final[dict[str, Funds]] = {
-    "charge.dispute.funds_withdrawn": "withdrawn",
-    "charge.dispute.funds_reinstated": "reinstated",
-}
-
-
-def of_dispute(dispute: Dispute, kind: str, at: int, event: str) -> list[Fact]:
-    if dispute.id is None:
-        return []
-    closed = kind == "charge.dispute.closed"
-    status = dispute.status or ("closed" if closed else "needs_response")
-    ended = closed or status in _DISPUTE_ENDS
-    return [
-        DisputeFact(
-            provider=SOURCE,
-            id=dispute.id,
-            stamp=Stamp(at, _dispute_rank(status, kind, ended=ended), event),
-            status=status,
-            ended=ended,
-            amount=money(dispute.amount, dispute.currency),
-            reason=dispute.reason,
-            payment_id=_payment_of(dispute.payment_intent, dispute.charge),
-            # Stripe states 0 if the payer's bank takes no response.
-            respond_by=(dispute.evidence_details.due_by or None) if dispute.evidence_details else None,
-            funds=_FUNDS.get(kind),
-        )
-    ]
-
-
-def _dispute_rank(status: str, kind: str, *, ended: bool) -> int:
-    """The rank; a new word of the provider comes after those that we know, and an end after all others."""
-    known = _DISPUTE_STATUSES.index(status) if status in _DISPUTE_STATUSES else len(_DISPUTE_STATUSES)
-    return (len(_DISPUTE_STATUSES) + 1 if ended else known) * len(_DISPUTE_STEPS) + _DISPUTE_STEPS.index(kind.rpartition(".")[2])
 
 
 _SESSION_FAILED: Final = "checkout.session.async_payment_failed"
@@ -284,7 +263,7 @@ def of_checkout_session(session: CheckoutSession, kind: str, at: int, event: str
     return facts
 
 
-def _payment_of(intent: Reference, charge: Reference) -> str | None:
+def payment_of(intent: Reference, charge: Reference) -> str | None:
     """An expanded charge names its intent too."""
     behind = charge.get("payment_intent") if isinstance(charge, dict) else None
     return named(intent) or (named(behind) if isinstance(behind, str | dict) else None) or named(charge)

@@ -248,6 +248,20 @@ def test_a_refund_counts_where_stripe_makes_none_of_a_release(later: int, after:
         assert payment_after(*order).amount_refunded == later
 
 
+@pytest.mark.parametrize("sums", [(100,), (100, PART), (RELEASED + 100,), (RELEASED + 100, PART), (PART,), (RELEASED, PART)])
+@pytest.mark.parametrize("stated", [True, False], ids=["with the total before", "without it"])
+def test_the_running_total_alone_is_enough_where_stripe_makes_no_refund_of_a_release(sums: tuple[int, ...], stated: bool) -> None:
+    """Without a smaller total, nothing shows that the first refund is not the release, or came after it."""
+    shown = any(total < RELEASED for total in sums) or (stated and sums[0] != RELEASED)
+    bodies = [PAID.succeeded(START, amount_received=PART)]
+    for number, (was, total) in enumerate(zip((0, *sums), sums, strict=False)):
+        charge = {**charge_object(PAID, START), "amount_refunded": total, "amount_captured": PART}
+        extra = {"previous_attributes": {"amount_refunded": was}} if stated else {}
+        bodies.append(event("charge.refunded", charge, at=START + 50 * (1 + number), **extra))
+    for order in permutations(bodies):
+        assert payment_after(*order).amount_refunded == sums[-1] - (0 if shown else RELEASED)
+
+
 def test_an_answer_that_states_the_capture_again_hides_no_refund() -> None:
     refund = PAID.refund("refund.created", RELEASED, START + 50, created=START + 50)
     again = PAID.succeeded(START + 90, amount_received=PART)
