@@ -71,14 +71,20 @@ addEventListener("pagehide", unfollow);
 addEventListener("pageshow", follow);
 
 // A part with an interval does not reload while the page is hidden, or while a detail in it is open or something in it has the
-// focus. An answer that arrives then would close the detail, so it is dropped.
-const isInUse = (part) => part.matches("[hx-trigger*=every]") && part.querySelector("details[open], :focus-visible");
+// focus. An answer that arrives then would close the detail, so it is dropped. Beside what must not grow old, such as alerts, is a
+// detail that `stays`: its part reloads, and it is opened again.
+const isInUse = (part) => part.matches("[hx-trigger*=every]") && part.querySelector("details[open]:not(.stays), :focus-visible");
+let stayed = false;
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
   if (isInUse(part) || (document.hidden && part.matches("[hx-trigger*=every]"))) event.preventDefault();
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (isInUse(event.detail.requestConfig.elt)) event.detail.shouldSwap = false;
+  stayed = event.detail.target.querySelector("details.stays[open]") !== null;
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (stayed) for (const each of event.detail.target.querySelectorAll("details.stays")) each.open = true;
 });
 // A chart has its names and columns in an attribute: first the times, then a column for each name. `kinds` are colours by meaning; a
 // value between two gaps is drawn as a point.
