@@ -39,10 +39,14 @@ def show(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """
     Print the data as JSON for programs, or the text for people.
 
-    Names of files and variables in it need not be UTF-8. Control characters are escaped: a provider, a partner or a CRM may have
-    sent them, and a terminal would obey them.
+    Names of files and variables in it need not be UTF-8.
     """
-    print(json.dumps(data, default=str) if as_json else _CONTROLS.sub(_escape, text).encode(errors="backslashreplace").decode())
+    print(json.dumps(data, default=str) if as_json else printable(text).encode(errors="backslashreplace").decode())
+
+
+def printable(text: str) -> str:
+    """Escape control characters: a provider, a partner or a CRM may have sent them, and a terminal would obey them."""
+    return _CONTROLS.sub(_escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -106,7 +110,7 @@ def postponing(shown: Callable[..., None]) -> Callable[[str, str], None]:
 
     def postponed(reason: str, error: str) -> None:
         shown(description=f"waiting: {reason}")
-        line = f"waiting: {reason}: {_CONTROLS.sub(_escape, error.strip().partition(chr(10))[0])}"
+        line = f"waiting: {reason}: {printable(error.strip().partition(chr(10))[0])}"
         if line not in printed:
             printed.add(line)
             print(f"{line} (repeated until it succeeds; Ctrl-C ends the command)", file=sys.stderr)

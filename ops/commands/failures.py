@@ -2,7 +2,7 @@
 
 import psycopg
 
-from operations.output import CommandError
+from operations.output import CommandError, printable
 from runtime.database import is_missing_day
 from runtime.errors import Failure
 from runtime.redaction import error_text
@@ -13,14 +13,14 @@ def text_of(error: Exception) -> str | None:
     """The line for an expected error; None for any other."""
     match error:
         case SettingsError() | CommandError():
-            return str(error)
+            return printable(str(error))
         case psycopg.Error() if is_missing_day(error):
             return (
                 "partition_missing: `tallyhook retention` makes the day, unless the clock of this machine or of Postgres is wrong"
             )
         case psycopg.Error():
-            return f"Postgres: {error_text(error).partition(chr(10))[0]}"
+            return printable(f"Postgres: {error_text(error).partition(chr(10))[0]}")
         case Failure():
-            return f"{error.reason}: {error}"
+            return printable(f"{error.reason}: {error}")
         case _:
             return None
