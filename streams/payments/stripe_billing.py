@@ -89,11 +89,11 @@ def _phase_of(invoice: Invoice, kind: str) -> InvoicePhase:
     Return the phase by the invoice's status (or by the fields that it had before 2018-11-08), or by the type of the event if that
     comes later in the lifecycle.
 
-    A deleted draft still has the status `draft`, and an attempt that pays a part leaves the invoice open. A status that Stripe
-    adds later is ignored, and the other signs decide: the phases that our subscribers get are fixed.
+    A deleted draft still has the status `draft`, and an attempt that pays a part leaves the invoice as it is. A status that
+    Stripe adds later is ignored, and the other signs decide: the phases that our subscribers get are fixed.
     """
-    in_part = kind == _ATTEMPT_SUCCEEDED and invoice.status == "open" and (invoice.amount_remaining or 0) > 0
-    implied = None if in_part else _PHASES.get(kind)
+    unpaid = invoice.status in ("open", "uncollectible") and (invoice.amount_remaining or 0) > 0
+    implied = None if kind == _ATTEMPT_SUCCEEDED and unpaid else _PHASES.get(kind)
     stated = _STATUSES.get(invoice.status or "") or ("paid" if invoice.paid else None)
     if implied is None and stated is None:
         return "uncollectible" if invoice.forgiven else "open"

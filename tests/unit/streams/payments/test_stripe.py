@@ -371,6 +371,7 @@ def test_a_bare_charge_is_vouched_for_in_the_new_shape_too() -> None:
     ("kind", "changes", "phase"),
     [
         ("payment_succeeded", {"status": "open", "amount_remaining": 600}, "open"),
+        ("payment_succeeded", {"status": "uncollectible", "amount_remaining": 600}, "uncollectible"),
         ("payment_succeeded", {"status": "open", "amount_remaining": 0}, "paid"),
         ("payment_succeeded", {"status": "paid", "amount_remaining": 0}, "paid"),
         ("payment_succeeded", {"status": None, "amount_remaining": 600}, "paid"),
