@@ -334,23 +334,34 @@ async def test_a_lead_that_is_being_delivered_waits(connection: psycopg.AsyncCon
     assert (erasure.state, erasure.waiting) == ("incomplete", 1)
 
 
+async def expect_of_user_9(
+    connection: psycopg.AsyncConnection, number: int, event_id: UUID, *, status: str, event_type: str, user: str | None
+) -> None:
+    """Store the payment `pi_<number>` with one event and its own user, and the expectation that user-9 pays it."""
+    values = {"number": number, "event": event_id, "status": status, "type": event_type, "user": user}
+    await connection.execute(
+        """insert into payments
+             (provider, id, status, amount, amount_refunded, currency, reference, user_id, version, updated_at, state)
+           values ('stripe', 'pi_' || %(number)s, %(status)s, 100, 0, 'eur', 'order-' || %(number)s, %(user)s, 1, now(), '{}')""",
+        values,
+    )
+    await connection.execute(
+        """insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
+           values ('payment', 'pi_' || %(number)s, %(event)s, 'evt_' || %(number)s, %(type)s, now())""",
+        values,
+    )
+    await connection.execute(
+        """insert into reconciliations (reference, user_id, expected_amount, expected_currency)
+           values ('order-' || %(number)s, 'user-9', 100, 'eur')""",
+        values,
+    )
+
+
 async def test_the_payment_of_a_user_whom_only_the_expectation_names_is_erased_however_often_it_takes(
     connection: psycopg.AsyncConnection,
 ) -> None:
     event_id = await arrive(connection, stripe.Payment(id="pi_9", receipt_email=EMAIL).failed(), relayed=False)
-    await connection.execute(
-        """insert into payments (provider, id, status, amount, amount_refunded, currency, reference, version, updated_at, state)
-           values ('stripe', 'pi_9', 'failed', 100, 0, 'eur', 'order-9', 1, now(), '{}')"""
-    )
-    await connection.execute(
-        """insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
-           values ('payment', 'pi_9', %s, 'evt_9', 'payment_intent.payment_failed', now())""",
-        (event_id,),
-    )
-    await connection.execute(
-        """insert into reconciliations (reference, user_id, expected_amount, expected_currency)
-           values ('order-9', 'user-9', 100, 'eur')"""
-    )
+    await expect_of_user_9(connection, 9, event_id, status="failed", event_type="payment_intent.payment_failed", user=None)
     first = await erase(connection, Subject("user", "user-9"))
     assert (first.state, first.erased) == ("incomplete", {})
     await connection.execute("delete from outbox_pending")
@@ -363,20 +374,7 @@ async def test_a_payment_that_names_another_user_stays_though_the_user_was_expec
     connection: psycopg.AsyncConnection,
 ) -> None:
     event_id = await arrive(connection, stripe.Payment(id="pi_8", receipt_email=EMAIL).succeeded())
-    await connection.execute(
-        """insert into payments
-             (provider, id, status, amount, amount_refunded, currency, reference, user_id, version, updated_at, state)
-           values ('stripe', 'pi_8', 'succeeded', 100, 0, 'eur', 'order-8', 'user-8', 1, now(), '{}')"""
-    )
-    await connection.execute(
-        """insert into history (aggregate_type, aggregate_id, event_id, provider_event_id, type, occurred_at)
-           values ('payment', 'pi_8', %s, 'evt_8', 'payment_intent.succeeded', now())""",
-        (event_id,),
-    )
-    await connection.execute(
-        """insert into reconciliations (reference, user_id, expected_amount, expected_currency)
-           values ('order-8', 'user-9', 100, 'eur')"""
-    )
+    await expect_of_user_9(connection, 8, event_id, status="succeeded", event_type="payment_intent.succeeded", user="user-8")
     erasure = await erase(connection, Subject("user", "user-9"))
     assert (erasure.state, erasure.erased) == ("done", {"references": 1})
     assert EMAIL.encode() in await data_of(connection, event_id)
